@@ -1,0 +1,103 @@
+"""Files that appear whole or not at all, and locks between runs.
+
+``replacing`` writes to a temporary file in the target's own directory, syncs it and renames it, so
+a reader sees the old or the new content and a crash leaves at most a file named ``.tmp-*``,
+which ``sweep`` removes.
+"""
+
+import contextlib
+import errno
+import fcntl
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from lxdocker_lxd.errors import StorageError
+
+TEMPORARY_PREFIX = ".tmp-"
+
+_HINTS = {
+    errno.ENOSPC: "free some space there, or choose another directory",
+    errno.EDQUOT: "the quota is used up: free some space, or choose another directory",
+    errno.EACCES: "run as a user who may write there, or choose another directory",
+    errno.EPERM: "run as a user who may write there, or choose another directory",
+    errno.EROFS: "the file system is read-only: choose another directory",
+}
+
+
+def storage_error(action: str, path: Path, error: OSError) -> StorageError:
+    """Return the error to raise for ``error``, met while doing ``action`` to ``path``."""
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    return StorageError(f"{action} {path}: {reason}", hint=_HINTS.get(error.errno or 0, ""))
+
+
+def make_directory(path: Path, *, mode: int = 0o755) -> None:
+    """Guarantee that the directory ``path`` exists; raise StorageError."""
+    try:
+        path.mkdir(mode=mode, parents=True, exist_ok=True)
+    except OSError as error:
+        raise storage_error("create directory", path, error) from error
+
+
+@contextlib.contextmanager
+def replacing(path: Path, *, mode: int = 0o644) -> Iterator[BinaryIO]:
+    """Yield a file whose content replaces ``path`` when the block ends without an error.
+
+    The file has ``mode`` from creation on. After return, content and name are on disk. On an error
+    nothing at ``path`` has changed. Raises StorageError.
+    """
+    try:
+        descriptor, name = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, dir=path.parent)
+    except OSError as error:
+        raise storage_error("write", path, error) from error
+    temporary = Path(name)
+    try:
+        with open(descriptor, "wb") as file:  # noqa: PTH123 - wraps the descriptor of mkstemp
+            os.fchmod(file.fileno(), mode)
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        sync_directory(path.parent)
+    except OSError as error:
+        raise storage_error("write", path, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write(path: Path, content: bytes, *, mode: int = 0o644) -> None:
+    """Make ``path`` hold ``content``, atomically and durably; raise StorageError."""
+    with replacing(path, mode=mode) as file:
+        file.write(content)
+
+
+def sync_directory(path: Path) -> None:
+    """Make renames and removals inside ``path`` durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def locked(path: Path, *, shared: bool = False) -> Iterator[None]:
+    """Hold the lock file ``path`` for the block; wait for other holders. Raises StorageError."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise storage_error("lock", path, error) from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def sweep(directory: Path) -> None:
+    """Remove what crashed writers left in ``directory``; call it under the exclusive lock."""
+    for path in directory.glob(TEMPORARY_PREFIX + "*"):
+        if path.is_file():
+            path.unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""From a registry reference to a published LXD image."""

@@ -1,0 +1,1 @@
+"""Serves published images to LXD, Incus and LXC."""

@@ -1,0 +1,1 @@
+"""Keeps instances on the newest version of their image."""

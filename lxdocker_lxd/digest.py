@@ -108,7 +108,6 @@ class VerifyingReader:
         got = self._hash.hexdigest()
         if got != self._digest.encoded:
             raise DigestMismatchError(
-                f"{self._what}: expected digest {self._digest},"
-                f" got {self._digest.algorithm}:{got}"
+                f"{self._what}: expected digest {self._digest}, got {self._digest.algorithm}:{got}"
             )
         self._checked = True

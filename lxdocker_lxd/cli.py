@@ -1,0 +1,184 @@
+"""The commands: words into options, one use case, an exit code.
+
+Only ``argparse`` is loaded before a command is chosen, so that ``--help`` and ``--version`` answer
+at once; the chosen verb's module is loaded by name. This is the only place that exits, and the only
+one that catches everything: no traceback reaches a user unless ``--debug`` asks for it.
+"""
+
+import argparse
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import NoReturn, TypeAlias
+
+from lxdocker_lxd import __version__
+from lxdocker_lxd.console import Console
+from lxdocker_lxd.errors import LxdockerError
+from lxdocker_lxd.progress_display import MODES
+
+IMAGE_FORMATS = ("squashfs", "gzip", "tar")
+LISTING_FORMATS = ("table", "json")
+EXIT_INTERRUPTED = 130
+EXIT_BUG = 70
+
+_Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+_EPILOG = """\
+exit codes: 0 done, 1 some image failed, 2 wrong usage, 3 not found, 4 credentials refused,
+5 network, 6 wrong or unsafe content, 7 LXD, 8 local storage, 9 missing or failing program,
+70 a bug, 130 interrupted
+"""
+
+
+def entry() -> NoReturn:
+    """Run ``lxdocker-lxd`` with this process's arguments."""
+    sys.exit(main(parser(), sys.argv[1:]))
+
+
+def entry_lxdocker() -> NoReturn:
+    """Run ``lxdocker``: the converter under its old name and with exactly its old flags."""
+    sys.exit(main(lxdocker_parser(), sys.argv[1:]))
+
+
+def main(commands: argparse.ArgumentParser, arguments: Sequence[str]) -> int:
+    """Run the command that ``arguments`` name and return its exit code."""
+    try:
+        options = commands.parse_args(arguments)
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else 2
+    console = Console.standard(debug=options.debug)
+    try:
+        verb = importlib.import_module(f"lxdocker_lxd.verbs.{options.verb}")
+        code: int = verb.run(options, console)
+    except LxdockerError as error:
+        _trace(console)
+        console.error(error)
+        return error.exit_code
+    except KeyboardInterrupt:
+        console.note("interrupted; nothing half-made was published")
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output went away: what is left has nowhere to go, not even at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:  # noqa: BLE001 - the last place where a bug can be told in a line
+        _trace(console)
+        console.note(f"error: {options.verb}: internal error: {type(error).__name__}: {error}")
+        console.note("hint: this is a bug; please report it with the output of --debug")
+        return EXIT_BUG
+    return code
+
+
+def _trace(console: Console) -> None:
+    if console.debug:
+        console.note(traceback.format_exc())
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of ``lxdocker-lxd``."""
+    top = argparse.ArgumentParser(
+        prog="lxdocker-lxd",
+        description="Run application images of OCI registries as plain LXD containers.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("--version", action="version", version=f"lxdocker-lxd {__version__}")
+    verbs = top.add_subparsers(dest="verb", required=True, metavar="COMMAND")
+    _add_convert(_command(verbs, "convert", _CONVERT))
+    _add_images(_command(verbs, "images", _IMAGES))
+    _add_inspect(_command(verbs, "inspect", _INSPECT))
+    _add_resolve(_command(verbs, "resolve", _RESOLVE))
+    return top
+
+
+def lxdocker_parser() -> argparse.ArgumentParser:
+    """Return the parser of ``lxdocker``: its four flags and nothing else."""
+    top = argparse.ArgumentParser(prog="lxdocker", description=_CONVERT)
+    top.add_argument("--cache", metavar="PATH", required=True, help="directory for OCI layers")
+    top.add_argument("--lxdimages", metavar="PATH", required=True, help="directory for LXD images")
+    top.add_argument("--specs", metavar="PATH", required=True, help="directory of specifications")
+    top.add_argument(
+        "--imageformat", metavar="FORMAT", choices=IMAGE_FORMATS, help="squashfs, gzip or tar"
+    )
+    top.set_defaults(
+        verb="convert",
+        debug=False,
+        config=None,
+        jobs=None,
+        name=[],
+        dry_run=False,
+        busybox=[],
+        versions=None,
+        lxc=None,
+        format="table",
+        progress=None,
+    )
+    return top
+
+
+_CONVERT = "Pull the image of every specification and publish it as an LXD image."
+_IMAGES = "List what the catalogue holds."
+_INSPECT = "Show what an image is, without downloading its layers."
+_RESOLVE = "Show how Docker, LXE and lxc read an image name."
+
+
+def _command(verbs: _Verbs, name: str, text: str) -> argparse.ArgumentParser:
+    return verbs.add_parser(name, help=text[0].lower() + text[1:].rstrip("."), description=text)
+
+
+def _add_convert(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    add("--specs", metavar="DIR", help="directory with one YAML specification per image")
+    add("--cache", metavar="DIR", help="directory for downloaded layers")
+    add("--lxdimages", metavar="DIR", help="directory where LXD images are published")
+    add("--imageformat", choices=IMAGE_FORMATS, help="format of the root filesystem")
+    add("--jobs", metavar="N", type=int, help="images and layers worked on at once")
+    add("--name", metavar="NAME", nargs="+", default=[], help="convert only these images")
+    add(
+        "--busybox",
+        metavar="ARCH=PATH",
+        action="append",
+        default=[],
+        help="static busybox for images of another architecture (may be repeated)",
+    )
+    add("--versions", metavar="N", type=int, help="versions of each image to keep")
+    add("--dry-run", action="store_true", help="say what would be done, change nothing")
+    _add_common(command, progress=True)
+
+
+def _add_images(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--lxdimages", metavar="DIR", help="directory with published images")
+    command.add_argument(
+        "--verify", action="store_true", help="read every file again and check its digest"
+    )
+    _add_common(command)
+
+
+def _add_inspect(command: argparse.ArgumentParser) -> None:
+    command.add_argument("reference", metavar="REF", help="an image name, oci: or archive source")
+    command.add_argument(
+        "--platform", metavar="OS/ARCH", help="which image of a multi-platform one"
+    )
+    _add_common(command)
+
+
+def _add_resolve(command: argparse.ArgumentParser) -> None:
+    command.add_argument("reference", metavar="REF", help="an image name as written for Docker")
+    command.add_argument(
+        "--remote",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="a remote that lxc knows (may be repeated); default: those of its config.yml",
+    )
+    _add_common(command)
+
+
+def _add_common(command: argparse.ArgumentParser, *, progress: bool = False) -> None:
+    command.add_argument("--format", choices=LISTING_FORMATS, default="table", help="of the result")
+    if progress:
+        command.add_argument("--progress", choices=MODES, help="how progress is shown")
+    command.add_argument("--config", metavar="FILE", help="settings file")
+    command.add_argument("--debug", action="store_true", help="show tracebacks")

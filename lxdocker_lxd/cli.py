@@ -23,7 +23,8 @@ LISTING_FORMATS = ("table", "json")
 EXIT_INTERRUPTED = 130
 EXIT_BUG = 70
 
-_Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+# argparse has no public name for what add_subparsers returns.
+_Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001
 
 _EPILOG = """\
 exit codes: 0 done, 1 some image failed, 2 wrong usage, 3 not found, 4 credentials refused,

@@ -16,7 +16,7 @@ from typing import NoReturn, TypeAlias
 from lxdocker_lxd import __version__
 from lxdocker_lxd.console import Console
 from lxdocker_lxd.errors import LxdockerError
-from lxdocker_lxd.progress_display import MODES
+from lxdocker_lxd.progress import MODES
 
 IMAGE_FORMATS = ("squashfs", "gzip", "tar")
 LISTING_FORMATS = ("table", "json")

@@ -9,6 +9,9 @@ from typing import Protocol
 
 from lxdocker_lxd.digest import Digest
 
+# How progress may be shown; ``auto`` draws on a terminal and is quiet elsewhere.
+MODES = ("auto", "plain", "rich", "json", "none")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageStarted:

@@ -16,7 +16,6 @@ from lxdocker_lxd.console import human_size, printable
 from lxdocker_lxd.digest import Digest
 from lxdocker_lxd.progress import BytesDone, Event, ImageFinished, Notice, StageStarted
 
-MODES = ("auto", "plain", "rich", "json", "none")
 _PLAIN_INTERVAL_SECONDS = 10.0
 
 _EVENT_NAMES: dict[type, str] = {

@@ -1,0 +1,221 @@
+"""Settings: the settings file, then the environment, then flags; the later one wins.
+
+Each setting is one declaration below; the file's keys, the environment's names and README's table
+follow from it. Nothing here reads a file or the environment: callers pass both.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Literal
+
+from lxdocker_lxd.convert.registry_settings import (
+    RegistriesSettings,
+    RegistrySettings,
+    credential_search,
+)
+from lxdocker_lxd.errors import UsageError
+from lxdocker_lxd.progress import MODES
+from lxdocker_lxd.spec_yaml import Value, compose
+
+DEFAULT_FILE = Path("/etc/lxdocker-lxd/config.yaml")
+FILE_VARIABLE = "LXDOCKER_LXD_CONFIG"
+IMAGE_FORMATS = ("squashfs", "gzip", "tar")
+
+ImageFormat = Literal["squashfs", "gzip", "tar"]
+_MOST_JOBS = 64
+_MOST_VERSIONS = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """One setting: its key in the file, what it means, its default and how text becomes a value."""
+
+    key: str
+    meaning: str
+    default: str
+    parse: Callable[[str], object]
+
+    @property
+    def variable(self) -> str:
+        """Its name in the environment."""
+        return f"LXDOCKER_LXD_{self.key.upper()}"
+
+
+def _number(least: int, most: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not (text.isascii() and text.isdigit() and least <= int(text[:9]) <= most):
+            raise ValueError(f"a whole number from {least} to {most}")
+        return int(text)
+
+    return parse
+
+
+def _choice(*words: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in words:
+            raise ValueError("one of " + ", ".join(words))
+        return text
+
+    return parse
+
+
+def _path(text: str) -> Path:
+    if not text or "\0" in text:
+        raise ValueError("a path")
+    return Path(text)
+
+
+SETTINGS: tuple[Setting, ...] = (
+    Setting(
+        key="specs",
+        meaning="directory of image specifications",
+        default="/etc/lxdocker-lxd/specs",
+        parse=_path,
+    ),
+    Setting(
+        key="cache",
+        meaning="directory for downloaded layers",
+        default="/var/cache/lxdocker-lxd",
+        parse=_path,
+    ),
+    Setting(
+        key="lxdimages",
+        meaning="directory where LXD images are published",
+        default="/var/lib/lxdocker-lxd/images",
+        parse=_path,
+    ),
+    Setting(
+        key="imageformat",
+        meaning="format of the root filesystem: squashfs, gzip or tar",
+        default="squashfs",
+        parse=_choice(*IMAGE_FORMATS),
+    ),
+    Setting(
+        key="jobs",
+        meaning="images and layers worked on at once",
+        default="3",
+        parse=_number(1, _MOST_JOBS),
+    ),
+    Setting(
+        key="versions",
+        meaning="versions of each image to keep",
+        default="3",
+        parse=_number(1, _MOST_VERSIONS),
+    ),
+    Setting(
+        key="progress",
+        meaning="how progress is shown: auto, plain, rich, json or none",
+        default="auto",
+        parse=_choice(*MODES),
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The settings of one run."""
+
+    specs: Path
+    cache: Path
+    lxdimages: Path
+    imageformat: ImageFormat
+    jobs: int
+    versions: int
+    progress: str
+    registries: RegistriesSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What the process knows about its user; needed to find credentials."""
+
+    environment: Mapping[str, str]
+    home: str
+    user_id: int
+
+
+def load(
+    text: str, *, file: str, flags: Mapping[str, object], surroundings: Surroundings
+) -> Settings:
+    """Return the settings from the file's ``text`` (may be empty), environment and flags.
+
+    A flag that is None is not given. Raises UsageError (SpecError for the file) that names the
+    file and line, the variable or the flag.
+    """
+    written, registries = _parse_file(text, file) if text.strip() else ({}, {})
+    values: dict[str, object] = {}
+    for setting in SETTINGS:
+        flag = flags.get(setting.key)
+        variable = surroundings.environment.get(setting.variable)
+        if flag is not None:
+            values[setting.key] = _parsed(setting, str(flag), f"--{setting.key}")
+        elif variable is not None:
+            values[setting.key] = _parsed(setting, variable, setting.variable)
+        else:
+            values[setting.key] = written.get(setting.key, setting.parse(setting.default))
+    return Settings(
+        **values,  # type: ignore[arg-type]  # each declaration parses to its field's type
+        registries=RegistriesSettings(
+            by_host=MappingProxyType(registries),
+            credential_files=credential_search(
+                surroundings.environment,
+                home=surroundings.home,
+                user_id=surroundings.user_id,
+            ),
+        ),
+    )
+
+
+def _parsed(setting: Setting, text: str, where: str) -> object:
+    try:
+        return setting.parse(text)
+    except ValueError as error:
+        raise UsageError(f"{where}: expected {error}, got {text[:80]!r}") from error
+
+
+def _parse_file(text: str, file: str) -> tuple[dict[str, object], dict[str, RegistrySettings]]:
+    by_key = {setting.key: setting for setting in SETTINGS}
+    found = compose(text, file=file).mapping({*by_key, "registries"})
+    registries = found.pop("registries", None)
+    values: dict[str, object] = {}
+    for key, value in found.items():
+        try:
+            values[key] = by_key[key].parse(value.text())
+        except ValueError as error:
+            raise value.error(f"expected {error}, got {value.text()[:80]!r}") from error
+    if registries is None or registries.is_null:
+        return values, {}
+    return values, {
+        host: _parse_registry(host, value) for host, value in registries.mapping().items()
+    }
+
+
+def _parse_registry(host: str, value: Value) -> RegistrySettings:
+    found = value.mapping({"mirrors", "ca_file", "insecure", "proxy"})
+    if not host or "/" in host or "@" in host:
+        raise value.error("a registry is named by host or host:port, without https:// and path")
+    mirrors = (
+        tuple(mirror.text() for mirror in found["mirrors"].items()) if "mirrors" in found else ()
+    )
+    proxy = found["proxy"].text() if "proxy" in found else None
+    if proxy and not proxy.startswith(("http://", "https://")):
+        raise found["proxy"].error(f"expected http://host:port, got {proxy[:80]!r}")
+    return RegistrySettings(
+        host=host,
+        mirrors=mirrors,
+        ca_file=found["ca_file"].text() if "ca_file" in found else None,
+        insecure=found["insecure"].boolean() if "insecure" in found else False,
+        proxy=proxy,
+    )
+
+
+def table() -> str:
+    """Return README's table of settings, as Markdown."""
+    rows = ["| key | environment | default | meaning |", "|---|---|---|---|"]
+    rows += [
+        f"| `{setting.key}` | `{setting.variable}` | `{setting.default}` | {setting.meaning} |"
+        for setting in SETTINGS
+    ]
+    return "\n".join(rows) + "\n"

@@ -1,0 +1,97 @@
+"""The file, then the environment, then flags; a mistake is named with its place."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from lxdocker_lxd.errors import UsageError
+from lxdocker_lxd.settings import SETTINGS, Settings, Surroundings, load, table
+
+README = Path(__file__).parents[2] / "README.md"
+
+
+def settings(
+    text: str = "",
+    *,
+    environment: Mapping[str, str] | None = None,
+    flags: Mapping[str, object] | None = None,
+) -> Settings:
+    surroundings = Surroundings(environment=environment or {}, home="/home/ann", user_id=7)
+    return load(text, file="config.yaml", flags=flags or {}, surroundings=surroundings)
+
+
+def test_without_a_file_the_defaults_hold() -> None:
+    found = settings()
+    assert found.specs == Path("/etc/lxdocker-lxd/specs")
+    assert found.jobs == 3
+    assert found.imageformat == "squashfs"
+    assert found.registries.of("ghcr.io").mirrors == ()
+
+
+def test_the_environment_wins_over_the_file_and_a_flag_over_both() -> None:
+    text = "jobs: 5\nversions: 7\ncache: /from/file\n"
+    environment = {"LXDOCKER_LXD_JOBS": "6", "LXDOCKER_LXD_CACHE": "/from/environment"}
+    found = settings(text, environment=environment, flags={"cache": "/from/flag", "jobs": None})
+    assert (found.versions, found.jobs, found.cache) == (7, 6, Path("/from/flag"))
+
+
+def test_registries_are_set_by_host() -> None:
+    text = """
+registries:
+  docker.io:
+    mirrors: [mirror.example.org, other.example.org:5000/hub]
+  localhost:5000:
+    insecure: true
+    ca_file: /etc/ca.pem
+    proxy: http://proxy:3128
+"""
+    found = settings(text).registries
+    assert found.of("docker.io").mirrors == ("mirror.example.org", "other.example.org:5000/hub")
+    assert found.of("localhost:5000").insecure
+    assert found.of("localhost:5000").proxy == "http://proxy:3128"
+
+
+def test_credentials_are_looked_for_where_podman_and_docker_keep_them() -> None:
+    paths = [file.path for file in settings().registries.credential_files]
+    assert paths[-1] == "/home/ann/.docker/config.json"
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("job: 3\n", "config.yaml:1:1: unknown key 'job'"),
+        ("jobs: many\n", "config.yaml:1:7: jobs: expected a whole number from 1 to 64, got 'many'"),
+        ("cache: /a\njobs: 0\n", "config.yaml:2:7: jobs: expected a whole number"),
+        ("imageformat: zip\n", "expected one of squashfs, gzip, tar, got 'zip'"),
+        ("registries:\n  docker.io: {mirror: [a]}\n", "unknown key 'mirror'"),
+        ("registries:\n  https://ghcr.io: {}\n", "named by host"),
+        ("registries:\n  ghcr.io: {proxy: socks}\n", "expected http://host:port, got 'socks'"),
+    ],
+)
+def test_a_mistake_in_the_file_is_named_with_its_place(text: str, complaint: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        settings(text)
+    assert complaint in caught.value.message
+
+
+def test_a_mistake_in_the_environment_or_a_flag_names_it() -> None:
+    with pytest.raises(UsageError, match="LXDOCKER_LXD_JOBS: expected a whole number"):
+        settings(environment={"LXDOCKER_LXD_JOBS": "-1"})
+    with pytest.raises(UsageError, match="--versions: expected a whole number"):
+        settings(flags={"versions": 0})
+
+
+def test_an_unknown_key_gets_a_suggestion() -> None:
+    with pytest.raises(UsageError) as caught:
+        settings("lxdimage: /x\n")
+    assert caught.value.hint == "did you mean 'lxdimages'?"
+
+
+def test_each_default_is_a_valid_value() -> None:
+    for setting in SETTINGS:
+        setting.parse(setting.default)
+
+
+def test_the_readme_holds_the_table_of_settings() -> None:
+    assert table() in README.read_text()

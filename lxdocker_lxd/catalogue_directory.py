@@ -1,0 +1,184 @@
+"""The catalogue's directory: ``catalogue.json``, ``images/`` and the writers' lock.
+
+Guarantees. Readers need no lock: ``catalogue.json`` is replaced whole, after every file it names is
+durably in place, and files leave no earlier than GRACE after the last listing that named them. One
+writer at a time holds the lock; a killed one leaves the last catalogue, unlisted files and
+``.tmp-*`` files, which the next writer removes.
+"""
+
+import contextlib
+import hashlib
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from lxdocker_lxd import atomic
+from lxdocker_lxd.catalogue import Catalogue, FileRole, PublishedFile, Version
+from lxdocker_lxd.catalogue_document import parse, render
+
+CATALOGUE_NAME = "catalogue.json"
+IMAGES_NAME = "images"
+_LOCK_NAME = ".lock"
+_READ_BYTES = 1 << 20
+_ROLES: tuple[FileRole, ...] = ("metadata", "rootfs", "lxc-rootfs")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """Something wrong with a published file: what, and in which version."""
+
+    name: str
+    architecture: str
+    serial: str
+    problem: str
+
+
+class CatalogueDirectory:
+    """One directory of published images; safe for several threads of one writer."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._changes = threading.Lock()
+
+    @property
+    def images(self) -> Path:
+        """Where image files are; new ones are written here before they get their name."""
+        return self.directory / IMAGES_NAME
+
+    @property
+    def document(self) -> Path:
+        """The catalogue file."""
+        return self.directory / CATALOGUE_NAME
+
+    def read(self) -> Catalogue:
+        """Return what is published now; an empty catalogue where there is none yet.
+
+        Raises CatalogueError for a broken file and StorageError.
+        """
+        try:
+            content = self.document.read_bytes()
+        except FileNotFoundError:
+            return Catalogue()
+        except OSError as error:
+            raise atomic.storage_error("read", self.document, error) from error
+        return parse(content, file=str(self.document))
+
+    @contextlib.contextmanager
+    def writing(self, on_wait: Callable[[], None] | None = None) -> Iterator[None]:
+        """Be the one writer for the block, and start it from a swept directory.
+
+        Waits for another writer, after calling ``on_wait`` once. Raises StorageError.
+        """
+        atomic.make_directory(self.images)
+        with atomic.locked(self.directory / _LOCK_NAME, on_wait=on_wait):
+            atomic.sweep(self.directory)
+            atomic.sweep(self.images)
+            yield
+
+    def change(self, change: Callable[[Catalogue], Catalogue]) -> Catalogue:
+        """Replace the catalogue by ``change`` of it and return the new one.
+
+        The files that the new one names must be durable already. Only for the holder of
+        :meth:`writing`; an unchanged catalogue isn't written. Raises StorageError.
+        """
+        with self._changes:
+            before = self.read()
+            after = change(before)
+            if after is not before:
+                atomic.write(self.document, render(after))
+            return after
+
+    def place(self, temporary: Path, file: PublishedFile) -> None:
+        """Give a complete and synced temporary file its published name; raises StorageError."""
+        target = self.path(file)
+        try:
+            temporary.replace(target)
+            atomic.sync_directory(self.images)
+        except OSError as error:
+            raise atomic.storage_error("publish", target, error) from error
+
+    def path(self, file: PublishedFile) -> Path:
+        """Return where ``file`` is."""
+        return self.directory / file.path
+
+    def holds(self, file: PublishedFile) -> bool:
+        """Whether ``file`` is there with its size; :meth:`verify` looks at the content too."""
+        try:
+            return self.path(file).stat().st_size == file.size_bytes
+        except OSError:
+            return False
+
+    def collect(self, at: datetime) -> int:
+        """Remove files that are certainly unused and return how many bytes that freed.
+
+        Long retired files go, and files in ``images/`` that no catalogue ever named (a build that
+        was killed before it was published). Only for the holder of :meth:`writing`.
+        """
+        self.change(lambda catalogue: catalogue.forgotten(at=at)[0])
+        known = {file.path for file in self.read().servable().values()}
+        freed_bytes = 0
+        for path in sorted(self.images.iterdir()):
+            if f"{IMAGES_NAME}/{path.name}" in known or not path.is_file():
+                continue
+            try:
+                freed_bytes += path.stat().st_size
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                raise atomic.storage_error("remove", path, error) from error
+        return freed_bytes
+
+    def verify(self) -> tuple[Finding, ...]:
+        """Read every published file again; return what differs from the catalogue, if anything.
+
+        Checks size and sha256 of each file and the fingerprint of each version.
+        """
+        return tuple(
+            Finding(
+                name=product.name,
+                architecture=product.architecture,
+                serial=version.serial,
+                problem=problem,
+            )
+            for product in self.read().products
+            for version in product.versions
+            for problem in self._problems(version)
+        )
+
+    def _problems(self, version: Version) -> Iterator[str]:
+        """Yield what is wrong with a version's files; each is read once."""
+        combined = hashlib.sha256()
+        for role in _ROLES:
+            file = version.file(role)
+            if file is None:
+                if role != "lxc-rootfs":
+                    yield f"no {role} file is listed"
+                continue
+            digest = hashlib.sha256()
+            size_bytes = 0
+            try:
+                for block in _blocks(self.path(file)):
+                    size_bytes += len(block)
+                    digest.update(block)
+                    if role != "lxc-rootfs":
+                        combined.update(block)
+            except OSError as error:
+                yield atomic.storage_error("read", self.path(file), error).message
+                continue
+            if (size_bytes, digest.hexdigest()) != (file.size_bytes, file.sha256):
+                yield (
+                    f"{file.path}: expected {file.size_bytes} bytes with sha256 {file.sha256},"
+                    f" got {size_bytes} bytes with sha256 {digest.hexdigest()}"
+                )
+        if combined.hexdigest() != version.fingerprint:
+            yield (
+                f"expected fingerprint {version.fingerprint},"
+                f" metadata and rootfs give {combined.hexdigest()}"
+            )
+
+
+def _blocks(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while block := file.read(_READ_BYTES):
+            yield block

@@ -112,7 +112,7 @@ def lxdocker_parser() -> argparse.ArgumentParser:
         dry_run=False,
         busybox=[],
         versions=None,
-        lxc=None,
+        lxc=False,
         format="table",
         progress=None,
     )
@@ -145,6 +145,7 @@ def _add_convert(command: argparse.ArgumentParser) -> None:
         help="static busybox for images of another architecture (may be repeated)",
     )
     add("--versions", metavar="N", type=int, help="versions of each image to keep")
+    add("--lxc", action="store_true", help="also write root filesystems for lxc-create")
     add("--dry-run", action="store_true", help="say what would be done, change nothing")
     _add_common(command, progress=True)
 

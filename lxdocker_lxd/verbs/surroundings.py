@@ -1,0 +1,51 @@
+"""What this process is surrounded by, read once: settings file, environment, user, machine."""
+
+import argparse
+import os
+import platform
+from pathlib import Path
+
+from lxdocker_lxd import atomic
+from lxdocker_lxd.errors import NotFoundError
+from lxdocker_lxd.platform import Platform, host_platform
+from lxdocker_lxd.settings import (
+    DEFAULT_FILE,
+    FILE_VARIABLE,
+    SETTINGS,
+    Settings,
+    Surroundings,
+    load,
+)
+
+
+def load_settings(options: argparse.Namespace) -> Settings:
+    """Return the settings of this run.
+
+    The default settings file may be missing; one that was named may not. Raises UsageError,
+    NotFoundError and StorageError.
+    """
+    named = options.config or os.environ.get(FILE_VARIABLE)
+    file = Path(named) if named else DEFAULT_FILE
+    try:
+        text = file.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError as error:
+        if named:
+            raise NotFoundError(
+                f"read settings: {file} does not exist", hint="name another file with --config"
+            ) from error
+        text = ""
+    except OSError as error:
+        raise atomic.storage_error("read settings", file, error) from error
+    return load(
+        text,
+        file=str(file),
+        flags={setting.key: getattr(options, setting.key, None) for setting in SETTINGS},
+        surroundings=Surroundings(
+            environment=os.environ, home=os.environ.get("HOME", "/"), user_id=os.getuid()
+        ),
+    )
+
+
+def this_platform() -> Platform:
+    """Return the platform of this machine."""
+    return host_platform(platform.machine())

@@ -25,6 +25,8 @@ _HINTS = {
     errno.EPERM: "run as a user who may write there, or choose another directory",
     errno.EROFS: "the file system is read-only: choose another directory",
 }
+# Errors of a write that can't come from whatever else the writer reads.
+_DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO})
 
 
 def storage_error(action: str, path: Path, error: OSError) -> StorageError:
@@ -45,24 +47,30 @@ def make_directory(path: Path, *, mode: int = 0o755) -> None:
 def replacing(path: Path, *, mode: int = 0o644) -> Iterator[BinaryIO]:
     """Yield a file whose content replaces ``path`` when the block ends without an error.
 
-    The file has ``mode`` from creation on. After return, content and name are on disk. On an error
-    nothing at ``path`` has changed. Raises StorageError.
+    The file has ``mode`` before its first byte. After return, content and name are on disk. On an
+    error nothing at ``path`` has changed. Raises StorageError; of the block's own errors only those
+    a full or failing disk causes are translated, so that a broken connection stays one.
     """
     try:
         descriptor, name = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, dir=path.parent)
     except OSError as error:
         raise storage_error("write", path, error) from error
     temporary = Path(name)
+    block_ended = False
     try:
         with open(descriptor, "wb") as file:  # noqa: PTH123 - wraps the descriptor of mkstemp
             os.fchmod(file.fileno(), mode)
             yield file
+            block_ended = True
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
         sync_directory(path.parent)
     except OSError as error:
-        raise storage_error("write", path, error) from error
+        # The block may read a network stream, whose errors are OSErrors too and not ours.
+        if block_ended or error.errno in _DISK_ERRORS:
+            raise storage_error("write", path, error) from error
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -90,25 +98,56 @@ def locked(
 
     ``on_wait`` is called once before waiting, so that a user learns why nothing happens.
     """
+    descriptor = open_lock(path)
+    kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    except OSError as error:
-        raise storage_error("lock", path, error) from error
-    try:
-        kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
         try:
-            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if on_wait is not None:
-                on_wait()
-            fcntl.flock(descriptor, kind)
+            _wait_for(descriptor, kind, on_wait)
+        except OSError as error:
+            raise storage_error("lock", path, error) from error
         yield
     finally:
         os.close(descriptor)
 
 
+def _wait_for(descriptor: int, kind: int, on_wait: Callable[[], None] | None) -> None:
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        if on_wait:
+            on_wait()
+        fcntl.flock(descriptor, kind)
+
+
+def open_lock(path: Path) -> int:
+    """Return a descriptor of the lock file ``path``, made if missing; raise StorageError.
+
+    The lock belongs to the descriptor: closing it, or the end of the process, gives it back.
+    """
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise storage_error("lock", path, error) from error
+
+
+def try_exclusive(descriptor: int) -> bool:
+    """Make an ``open_lock`` descriptor's lock exclusive unless others hold it; never wait.
+
+    On False the descriptor holds no lock at all, not even the shared one it may have had.
+    """
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+        return False
+    return True
+
+
 def sweep(directory: Path) -> None:
     """Remove what crashed writers left in ``directory``; call it under the exclusive lock."""
     for path in directory.glob(TEMPORARY_PREFIX + "*"):
-        if path.is_file():
-            path.unlink(missing_ok=True)
+        if path.is_file() or path.is_symlink():
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                raise storage_error("remove", path, error) from error

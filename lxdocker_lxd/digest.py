@@ -70,6 +70,8 @@ class VerifyingReader:
     """
 
     def __init__(self, stream: ByteStream, digest: Digest, size_bytes: int, *, what: str) -> None:
+        if size_bytes < 0:
+            raise ValueError(f"{what}: a size can't be negative: {size_bytes}")
         self._stream = stream
         self._digest = digest
         self._size_bytes = size_bytes

@@ -81,9 +81,10 @@ class Reference:
             raise InvalidReferenceError(
                 text, f"{registry!r} is not a registry host name", hint=_registry_hint(registry)
             )
+        _check_path(text, path)
         if registry == DEFAULT_REGISTRY and "/" not in path:
             path = OFFICIAL_NAMESPACE + path
-        _check_path(text, path)
+        _check_length(text, path)
         if colon:
             _check_tag(text, tag)
         return cls(
@@ -233,11 +234,6 @@ def _check_path(text: str, path: str) -> None:
             f"the repository name {path!r} must be lowercase",
             hint=f"try {text.replace(path, path.lower())}",
         )
-    if len(path) > PATH_LENGTH_LIMIT:
-        raise InvalidReferenceError(
-            text,
-            f"the repository name has {len(path)} characters, more than {PATH_LENGTH_LIMIT}",
-        )
     for component in path.split("/"):
         if not component:
             raise InvalidReferenceError(
@@ -257,6 +253,14 @@ def _check_path(text: str, path: str) -> None:
             text,
             f"the component {component!r} may separate words only by one dot, one or two"
             " underscores, or hyphens",
+        )
+
+
+def _check_length(text: str, path: str) -> None:
+    if len(path) > PATH_LENGTH_LIMIT:
+        raise InvalidReferenceError(
+            text,
+            f"the repository name has {len(path)} characters, more than {PATH_LENGTH_LIMIT}",
         )
 
 

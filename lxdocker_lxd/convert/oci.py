@@ -16,7 +16,8 @@ Nothing is fetched here; limits are for the readers to keep.
 import base64
 import binascii
 import hashlib
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from lxdocker_lxd.convert.image_config import (
@@ -45,6 +46,8 @@ __all__ = [
     "parse_descriptor",
     "parse_image_config",
     "parse_manifest",
+    "render_index",
+    "render_manifest",
 ]
 
 MANIFEST_LIMIT_BYTES = 4 << 20
@@ -221,6 +224,47 @@ def parse_descriptor(entry: JsonObject) -> Descriptor:
     if not entry.has("data"):
         return descriptor
     return replace(descriptor, data=_embedded(entry, descriptor))
+
+
+def render_index(manifests: Iterable[Descriptor]) -> bytes:
+    """Return an index document of these entries; equal entries give equal bytes."""
+    document = {
+        "schemaVersion": _SCHEMA_VERSION,
+        "mediaType": OCI_INDEX,
+        "manifests": [_fields(entry) for entry in manifests],
+    }
+    return json.dumps(document, indent=2, sort_keys=True).encode() + b"\n"
+
+
+def render_manifest(config: Descriptor, layers: Iterable[Descriptor]) -> bytes:
+    """Return an OCI manifest of this configuration and these layers; equal input, equal bytes."""
+    document = {
+        "schemaVersion": _SCHEMA_VERSION,
+        "mediaType": OCI_MANIFEST,
+        "config": _fields(config),
+        "layers": [_fields(layer) for layer in layers],
+    }
+    return json.dumps(document, indent=2, sort_keys=True).encode() + b"\n"
+
+
+def _fields(entry: Descriptor) -> dict[str, object]:
+    fields: dict[str, object] = {
+        "mediaType": entry.media_type,
+        "digest": str(entry.digest),
+        "size": entry.size_bytes,
+    }
+    if entry.platform:
+        platform = {
+            "os": entry.platform.os,
+            "architecture": entry.platform.architecture,
+            "variant": entry.platform.variant,
+        }
+        fields["platform"] = {key: value for key, value in platform.items() if value}
+    if entry.annotations:
+        fields["annotations"] = dict(entry.annotations)
+    if entry.urls:
+        fields["urls"] = list(entry.urls)
+    return fields
 
 
 def _embedded(entry: JsonObject, descriptor: Descriptor) -> bytes:

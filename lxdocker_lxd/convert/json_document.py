@@ -37,6 +37,14 @@ class JsonObject:
         """Read a document whose top is an object."""
         return cls(what=what, place="", fields=_as_object(parse_json(raw, what=what), what, "it"))
 
+    @classmethod
+    def parse_list(cls, raw: bytes, *, what: str) -> tuple["JsonObject", ...]:
+        """Read a document whose top is a list of objects."""
+        document = parse_json(raw, what=what)
+        if not isinstance(document, list):
+            raise InvalidDocumentError(what, f"it must be a list, got {_kind(document)}")
+        return cls(what=what, place="", fields={"entry": document}).children("entry")
+
     def fail(self, problem: str, *, hint: str = "") -> InvalidDocumentError:
         """Return the error for ``problem``, met in this object."""
         where = f"{self.place}: " if self.place else ""

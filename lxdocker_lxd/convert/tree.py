@@ -1,0 +1,291 @@
+"""A root filesystem in memory: find, put, rename and remove, always inside its root.
+
+Symbolic links are followed as the kernel would after ``chroot``: an absolute target starts again at
+the root, ``..`` stops there, and after too many links the name leads nowhere. So nothing done here
+can reach the machine's own files, whatever links an image holds.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from lxdocker_lxd.convert.entry_name import clean
+from lxdocker_lxd.convert.inode import HostFile, Inode
+from lxdocker_lxd.convert.layer_errors import UnsafeLinkError
+from lxdocker_lxd.convert.layer_headers import Attributes, Kind
+from lxdocker_lxd.convert.layer_limits import LayerLimits
+
+_NANOSECONDS = 1_000_000_000
+LATEST_SECONDS = (1 << 32) - 1
+"""The last time squashfs can hold."""
+
+LINK_MODE = 0o777
+
+Missing = Callable[[Inode, bytes, bool], Inode]
+"""Makes a directory for a name that is missing or no directory; the flag says whether that name
+came out of a symbolic link's target."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RootMetadata:
+    """The root directory's own attributes, which packers take as options, not as an entry."""
+
+    mode: int
+    uid: int
+    gid: int
+    mtime_seconds: int
+
+
+def clamped_seconds(time_ns: int) -> int:
+    """Return a time in whole seconds, moved into what every packer takes (1970 to 2106)."""
+    return min(max(time_ns // _NANOSECONDS, 0), LATEST_SECONDS)
+
+
+def find_directory(
+    root: Inode,
+    path: bytes,
+    *,
+    links: int,
+    missing: Missing | None = None,
+) -> Inode | None:
+    """Return the directory ``path`` leads to, following links inside ``root``.
+
+    Where a part is missing or is no directory, ``missing`` supplies one; without it the answer is
+    None. Raises UnsafeLinkError after more than ``links`` symbolic links.
+    """
+    node = root
+    pending = path.split(b"/")
+    pending.reverse()
+    # The last so many of `pending` come from a link's target, not from the given path.
+    from_links = 0
+    followed = 0
+    while pending:
+        part = pending.pop()
+        linked = from_links > 0
+        from_links -= linked
+        if part in (b"", b"."):
+            continue
+        if part == b"..":
+            node = node.parent or node
+            continue
+        assert node.children is not None  # noqa: S101 - only directories are ever entered
+        child = node.children.get(part)
+        if child is not None and child.kind is Kind.SYMLINK:
+            followed += 1
+            if followed > links:
+                raise UnsafeLinkError(f"more than {links} symbolic links, or a circle of them")
+            parts = child.target.split(b"/")
+            parts.reverse()
+            if child.target.startswith(b"/"):
+                node = root
+            pending.extend(parts)
+            from_links += len(parts)
+            continue
+        if child is None or child.children is None:
+            if missing is None:
+                return None
+            child = missing(node, part, linked)
+        node = child
+    return node
+
+
+def _make_directory(parent: Inode, name: bytes, linked: bool) -> Inode:
+    del linked
+    directory = Inode.implied()
+    parent.put_child(name, directory)
+    return directory
+
+
+class Tree:
+    """A root filesystem. Paths are bytes, with or without a leading slash.
+
+    Every ``put`` and ``rename`` resolves the parent of a name inside the root, makes missing parents
+    (0755, root:root) and replaces the last part, never following it if it is a link.
+    """
+
+    def __init__(self, limits: LayerLimits | None = None) -> None:
+        self.limits = limits or LayerLimits()
+        self.root = Inode.implied()
+
+    @property
+    def root_metadata(self) -> RootMetadata:
+        """The root directory's attributes, its time clamped to whole seconds."""
+        root = self.root
+        return RootMetadata(
+            mode=root.mode,
+            uid=root.uid,
+            gid=root.gid,
+            mtime_seconds=clamped_seconds(root.mtime_ns),
+        )
+
+    @property
+    def inode_count(self) -> int:
+        """How many inodes the tree has, the root included; hard links count once."""
+        return 1 + len({id(inode) for _, inode in self.walk()})
+
+    @property
+    def total_bytes(self) -> int:
+        """The size of all files together, holes included; hard links count once."""
+        return sum({id(inode): inode.size_bytes for _, inode in self.walk()}.values())
+
+    def walk(self) -> Iterator[tuple[bytes, Inode]]:
+        """Yield every name and its inode, without the root; a directory before what is in it,
+        names of one directory in byte order.
+        """
+        pending = [(b"", self.root)]
+        while pending:
+            path, inode = pending.pop()
+            if path:
+                yield path, inode
+            if inode.children:
+                prefix = path + b"/" if path else b""
+                pending.extend(
+                    (prefix + name, child)
+                    for name, child in sorted(inode.children.items(), reverse=True)
+                )
+
+    def lookup(self, path: bytes) -> Inode | None:
+        """Return what ``path`` names, a symbolic link itself included; None if there is nothing."""
+        found = self._parent(path)
+        if found is None:
+            return None
+        parent, name = found
+        return self.root if not name else (parent.children or {}).get(name)
+
+    def resolve(self, path: bytes) -> Inode | None:
+        """Return what ``path`` leads to, links followed; None if it leads nowhere in the root."""
+        remaining = clean(path, self.limits)
+        for _ in range(self.limits.links):
+            found = self._parent(remaining)
+            if found is None:
+                return None
+            parent, name = found
+            inode = self.root if not name else (parent.children or {}).get(name)
+            if inode is None or inode.kind is not Kind.SYMLINK:
+                return inode
+            if inode.target.startswith(b"/"):
+                remaining = inode.target
+            else:
+                remaining = path_of(parent) + b"/" + inode.target
+        return None
+
+    def put_file(
+        self,
+        path: bytes,
+        content: bytes | HostFile,
+        *,
+        mode: int,
+        uid: int = 0,
+        gid: int = 0,
+        mtime_ns: int = 0,
+        xattrs: Attributes = (),
+    ) -> Inode:
+        """Put a regular file; raise UnsafeNameError or UnsafeLinkError."""
+        size_bytes = len(content) if isinstance(content, bytes) else content.size_bytes
+        inode = Inode(
+            Kind.FILE,
+            mode=mode,
+            uid=uid,
+            gid=gid,
+            mtime_ns=mtime_ns,
+            xattrs=xattrs,
+            size_bytes=size_bytes,
+            content=content,
+        )
+        return self._put(path, inode)
+
+    def put_directory(
+        self,
+        path: bytes,
+        *,
+        mode: int,
+        uid: int = 0,
+        gid: int = 0,
+        mtime_ns: int = 0,
+    ) -> Inode:
+        """Put a directory; one that is there keeps its children and takes these attributes.
+
+        Raises UnsafeNameError or UnsafeLinkError.
+        """
+        existing = self.lookup(path)
+        if existing is None or existing.children is None:
+            return self._put(
+                path, Inode(Kind.DIRECTORY, mode=mode, uid=uid, gid=gid, mtime_ns=mtime_ns)
+            )
+        existing.mode, existing.uid, existing.gid = mode, uid, gid
+        existing.mtime_ns = mtime_ns
+        return existing
+
+    def put_symlink(
+        self,
+        path: bytes,
+        target: bytes,
+        *,
+        uid: int = 0,
+        gid: int = 0,
+        mtime_ns: int = 0,
+    ) -> Inode:
+        """Put a symbolic link; raise UnsafeNameError or UnsafeLinkError."""
+        inode = Inode(
+            Kind.SYMLINK, mode=LINK_MODE, uid=uid, gid=gid, mtime_ns=mtime_ns, target=target
+        )
+        return self._put(path, inode)
+
+    def rename(self, old: bytes, new: bytes) -> bool:
+        """Give what ``old`` names the name ``new``; say whether there was anything.
+
+        A symbolic link moves itself; one with a relative target may then lead elsewhere. Raises
+        UnsafeLinkError when a directory would end up inside itself.
+        """
+        inode = self.lookup(old)
+        if inode is None or inode is self.root:
+            return False
+        parent, name = self._made_parent(new)
+        above: Inode | None = parent
+        while above is not None:
+            if above is inode:
+                raise UnsafeLinkError("a directory can't move into itself", entry=old)
+            above = above.parent
+        self.remove(old)
+        parent.put_child(name, inode)
+        return True
+
+    def remove(self, path: bytes) -> bool:
+        """Remove what ``path`` names with all below it; say whether there was anything."""
+        found = self._parent(path)
+        if found is None:
+            return False
+        parent, name = found
+        return (parent.children or {}).pop(name, None) is not None
+
+    def _put(self, path: bytes, inode: Inode) -> Inode:
+        parent, name = self._made_parent(path)
+        parent.put_child(name, inode)
+        return inode
+
+    def _made_parent(self, path: bytes) -> tuple[Inode, bytes]:
+        directory, _, name = clean(path, self.limits).rpartition(b"/")
+        if not name:
+            raise UnsafeLinkError("the root directory can't be replaced", entry=path)
+        parent = find_directory(
+            self.root, directory, links=self.limits.links, missing=_make_directory
+        )
+        assert parent is not None  # noqa: S101 - a maker was given
+        return parent, name
+
+    def _parent(self, path: bytes) -> tuple[Inode, bytes] | None:
+        directory, _, name = clean(path, self.limits).rpartition(b"/")
+        try:
+            parent = find_directory(self.root, directory, links=self.limits.links)
+        except UnsafeLinkError:
+            return None
+        return None if parent is None else (parent, name)
+
+
+def path_of(directory: Inode) -> bytes:
+    """Return the path of a directory from its root, ``b""`` for the root itself."""
+    parts = []
+    while directory.parent is not None:
+        parts.append(directory.name)
+        directory = directory.parent
+    parts.reverse()
+    return b"/".join(parts)

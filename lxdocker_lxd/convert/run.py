@@ -70,7 +70,8 @@ class RunReport:
     @property
     def exit_code(self) -> int:
         """0 when nothing failed; the common code when everything failed for one kind of reason;
-        otherwise 1."""
+        otherwise 1.
+        """
         codes = {outcome.error.exit_code for outcome in self.outcomes if outcome.error}
         if not codes:
             return 0

@@ -1,0 +1,188 @@
+"""A split image's files: the metadata tarball and the packed root filesystem, with their sums.
+
+Everything is written under temporary names in the catalogue's own file system and synced; whoever
+publishes gives the names. What wasn't published is removed when the block ends.
+"""
+
+import contextlib
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from lxdocker_lxd.atomic import TEMPORARY_PREFIX, storage_error
+from lxdocker_lxd.catalogue import FileRole, PublishedFile
+from lxdocker_lxd.convert.fingerprint import RootfsSums
+from lxdocker_lxd.convert.pack_settings import PackSettings
+from lxdocker_lxd.convert.squashfs import Feed, Mksquashfs
+from lxdocker_lxd.convert.squashfs_root import RootAttributes
+from lxdocker_lxd.convert.tarball import open_sink
+
+_READ_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackedFile:
+    """A finished file under its temporary name, and how it will be published."""
+
+    temporary: Path
+    file: PublishedFile
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackedImage:
+    """All files of one image; ``fingerprint`` is sha256 of metadata followed by rootfs."""
+
+    fingerprint: str
+    files: tuple[PackedFile, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackJob:
+    """What is packed, and how.
+
+    ``feed`` writes the root filesystem as a tar file and may be called twice. ``created_seconds``
+    is the image's own time, since 1970. ``lxc`` adds the root filesystem as ``.tar.xz``, the one
+    form lxc-create's download template reads. ``packer`` is None unless squashfs is wanted.
+    """
+
+    feed: Feed
+    metadata: bytes
+    metadata_suffix: str
+    root: RootAttributes
+    created_seconds: int
+    settings: PackSettings
+    lxc: bool
+    packer: Mksquashfs | None
+    memory_bytes: int
+
+
+@contextlib.contextmanager
+def packed(job: PackJob, directory: Path) -> Iterator[PackedImage]:
+    """Pack into ``directory`` and yield the finished image.
+
+    Raises ToolError, StorageError, and whatever the feed raises.
+    """
+    with contextlib.ExitStack() as stack:
+        metadata = stack.enter_context(_temporary(directory))
+        rootfs = stack.enter_context(_temporary(directory))
+        digest = _written(metadata, job.metadata)
+        with RootfsSums(job.metadata) as sums:
+            if job.packer is None:
+                _tarball(job.feed, rootfs, job.settings, sums.update)
+            else:
+                _squashfs(job, job.packer, rootfs, sums)
+            own, fingerprint = sums.finish()
+        files = [
+            _packed_file("metadata", metadata, digest, len(job.metadata), job.metadata_suffix),
+            _packed_file("rootfs", rootfs, own, sums.size_bytes, job.settings.suffix),
+        ]
+        if job.lxc:
+            files.append(_lxc_rootfs(job.feed, stack.enter_context(_temporary(directory))))
+        yield PackedImage(fingerprint=fingerprint, files=tuple(files))
+
+
+def _squashfs(job: PackJob, packer: Mksquashfs, path: Path, sums: RootfsSums) -> None:
+    packer.pack(
+        job.feed,
+        path,
+        job.settings,
+        root=job.root,
+        created_seconds=job.created_seconds,
+        memory_bytes=job.memory_bytes,
+    )
+    try:
+        with path.open("rb") as file:
+            while block := file.read(_READ_BYTES):
+                sums.update(block)
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise storage_error("read back", path, error) from error
+
+
+def _tarball(
+    feed: Feed, path: Path, settings: PackSettings, update: Callable[[bytes], None]
+) -> None:
+    """Write the tar file through its compressor, summing what reaches the disk."""
+    with _Output(path) as output, contextlib.ExitStack() as stack:
+
+        def take(block: bytes) -> None:
+            update(block)
+            output.write(block)
+
+        sink = open_sink(settings.algorithm, settings.level, take, stack)
+        feed(sink)
+        sink.close()
+
+
+class _Output:
+    """A file being written whose errors are ours, told apart from the feed's."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> Self:
+        try:
+            self._file = self._path.open("wb", buffering=0)
+        except OSError as error:
+            raise storage_error("write", self._path, error) from error
+        return self
+
+    def write(self, block: bytes) -> None:
+        view = memoryview(block)
+        while view:
+            try:
+                view = view[self._file.write(view) :]
+            except OSError as error:
+                raise storage_error("write", self._path, error) from error
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        try:
+            if kind is None:
+                os.fsync(self._file.fileno())
+        except OSError as failure:
+            raise storage_error("write", self._path, failure) from failure
+        finally:
+            self._file.close()
+
+
+def _lxc_rootfs(feed: Feed, path: Path) -> PackedFile:
+    digest = hashlib.sha256()
+    settings = PackSettings(image_format="tar", algorithm="xz", level=1)
+    _tarball(feed, path, settings, digest.update)
+    size_bytes = path.stat().st_size
+    return _packed_file("lxc-rootfs", path, digest.hexdigest(), size_bytes, settings.suffix)
+
+
+def _written(path: Path, content: bytes) -> str:
+    with _Output(path) as output:
+        output.write(content)
+    return hashlib.sha256(content).hexdigest()
+
+
+def _packed_file(
+    role: FileRole, path: Path, digest: str, size_bytes: int, suffix: str
+) -> PackedFile:
+    file = PublishedFile(
+        role=role, path=f"images/{digest}{suffix}", sha256=digest, size_bytes=size_bytes
+    )
+    return PackedFile(temporary=path, file=file)
+
+
+@contextlib.contextmanager
+def _temporary(directory: Path) -> Iterator[Path]:
+    """Yield the path of a new empty file, which is removed unless it was renamed meanwhile."""
+    try:
+        descriptor, name = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, dir=directory)
+        os.fchmod(descriptor, 0o644)
+        os.close(descriptor)
+    except OSError as error:
+        raise storage_error("write", directory, error) from error
+    path = Path(name)
+    try:
+        yield path
+    finally:
+        path.unlink(missing_ok=True)

@@ -32,6 +32,8 @@ DEFAULT_REGISTRY = "docker.io"
 DEFAULT_TAG = "latest"
 OFFICIAL_NAMESPACE = "library/"
 PATH_LENGTH_LIMIT = 255
+# No host name (253), path, tag and digest are longer together.
+LENGTH_LIMIT = 1024
 
 _LEGACY_REGISTRY = "index.docker.io"
 _HOST_COMPONENT = r"[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?"
@@ -102,9 +104,14 @@ class Reference:
     @property
     def familiar(self) -> str:
         """The short form Docker shows: ``nginx:latest``, ``grafana/grafana:10.4``."""
-        name = self.name.removeprefix(DEFAULT_REGISTRY + "/")
-        official = self.registry == DEFAULT_REGISTRY and name.count("/") == 1
-        return (name.removeprefix(OFFICIAL_NAMESPACE) if official else name) + self._suffix
+        if self.registry != DEFAULT_REGISTRY:
+            return str(self)
+        # On docker.io a namespace may look like a host; then only the long form says what is meant.
+        if _split_registry(self.repository)[0] != DEFAULT_REGISTRY:
+            return str(self)
+        namespace, _, rest = self.repository.partition("/")
+        official = namespace + "/" == OFFICIAL_NAMESPACE and "/" not in rest
+        return (rest if official else self.repository) + self._suffix
 
     @property
     def selector(self) -> str:
@@ -181,6 +188,10 @@ def _with_tag(path: str, tag: str | None) -> str:
 def _check_characters(text: str) -> None:
     if not text:
         raise InvalidReferenceError(text, "it is empty")
+    if len(text) > LENGTH_LIMIT:
+        raise InvalidReferenceError(
+            text, f"it has {len(text)} characters, more than {LENGTH_LIMIT}"
+        )
     if scheme := _SCHEME.match(text):
         raise InvalidReferenceError(
             text,

@@ -6,6 +6,7 @@ not fetched again. Layers are fetched side by side; the first failure stops the 
 stay for the next run.
 """
 
+import functools
 import threading
 from collections.abc import Callable
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
@@ -302,10 +303,15 @@ class _Pull:
         return self._put(layer, report)
 
     def _put(self, descriptor: Descriptor, report: Callable[[int], None]) -> Path:
+        open_at = functools.partial(self._source.blob, descriptor)
         try:
-            return self._store.put(
-                descriptor, lambda offset: self._source.blob(descriptor, offset), on_bytes=report
-            )
+            try:
+                return self._store.put(descriptor, open_at, on_bytes=report)
+            except DigestMismatchError as error:
+                # A proxy or mirror may have spoilt it: sources turn to another place if they can.
+                text = f"{error.message}; fetching it once more"
+                self._progress.emit(Notice(image=self._image, text=text))
+                return self._store.put(descriptor, open_at, on_bytes=report)
         except NotFoundError as error:
             if not descriptor.is_foreign:
                 raise

@@ -1,0 +1,1 @@
+#!/busybox-lxd sh

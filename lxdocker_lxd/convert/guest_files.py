@@ -1,0 +1,197 @@
+"""What every converted image gets: busybox, init, DHCP scripts, and the image's settings as data.
+
+Names at the root of the image::
+
+    /busybox-lxd                         static busybox, the guest's only program
+    /sbin/init                           the guest's PID 1 (convert/guest/init.sh)
+    /lxd-realinit                        the image's own /sbin/init, bound back over ours at start
+    /lxd-prelaunch                       rendered from user.lxdocker_init_script
+    /lxd-udhcpc-default.script[.real]    what the DHCP client runs
+    /lxd-image.json                      the image's OCI configuration
+    /.lxdocker/image/*                   what to run, as NUL-separated data
+    /.lxdocker/in/*                      rendered by LXD from instance configuration
+    /.lxdocker/run                       runs a program as the entrypoint runs
+    /.lxdocker/{launch,words,logger,network}.sh  the guest's scripts
+    /.lxdocker/{live,log,log.1,state}    made at run time
+
+Nothing from the image or its configuration becomes part of a script. Parents are resolved inside
+the image; the last part of a name replaces what the image has there and is never followed.
+"""
+
+from dataclasses import dataclass
+
+from lxdocker_lxd.convert.guest_scripts import GuestScripts
+from lxdocker_lxd.convert.image_config import ImageConfig
+from lxdocker_lxd.convert.inode import HostFile
+from lxdocker_lxd.convert.layer_headers import Kind
+from lxdocker_lxd.convert.stop_signal import stop_signal_number
+from lxdocker_lxd.convert.supervisor import SupervisorChoice, supervisor_choice
+from lxdocker_lxd.convert.tree import Tree
+
+DEFAULT_STOP_TIMEOUT_SECONDS = 10
+_DEFAULT_TMPFS = (b"tmp", b"run")
+_OWN = (b".lxdocker", b"busybox-lxd", b"lxd-image.json", b"lxd-prelaunch", b"lxd-realinit")
+_PROGRAM, _PLAIN, _PRIVATE = 0o755, 0o644, 0o600
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuestImage:
+    """What the guest must know of an image, the specification's changes applied.
+
+    ``disable_supervisor`` None chooses by the image's init. ``tmpfs`` None mounts /tmp and /run where
+    the image ships nothing there. ``image_json`` becomes /lxd-image.json. ``mtime_ns`` dates every
+    file, so that equal images stay equal.
+    """
+
+    config: ImageConfig
+    scripts: GuestScripts
+    busybox: HostFile | bytes
+    image_json: bytes
+    mtime_ns: int
+    disable_supervisor: bool | None = None
+    restart: str = "no"
+    tmpfs: tuple[str, ...] | None = None
+    stop_timeout_seconds: int = DEFAULT_STOP_TIMEOUT_SECONDS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuestReport:
+    """What was decided while looking at the image.
+
+    ``etc_templates``: /etc/hostname and /etc/hosts are plain files of a plain directory, so LXD may
+    render there. ``tmpfs`` are the mounts made at start. ``real_init``: the image had a /sbin/init.
+    """
+
+    supervisor: SupervisorChoice
+    etc_templates: bool
+    tmpfs: tuple[str, ...]
+    real_init: bool
+
+
+class _Writer:
+    """Puts files of one date, owned by root."""
+
+    def __init__(self, tree: Tree, mtime_ns: int) -> None:
+        self._tree = tree
+        self._mtime_ns = mtime_ns
+
+    def file(self, path: bytes, content: bytes | HostFile, mode: int) -> None:
+        self._tree.put_file(path, content, mode=mode, mtime_ns=self._mtime_ns)
+
+    def directory(self, path: bytes, mode: int = _PROGRAM) -> None:
+        self._tree.put_directory(path, mode=mode, mtime_ns=self._mtime_ns)
+
+    def link(self, path: bytes, target: bytes) -> None:
+        self._tree.put_symlink(path, target, mtime_ns=self._mtime_ns)
+
+    def items(self, path: bytes, items: tuple[str, ...]) -> None:
+        """A file of items, each ended by NUL; bytes that are no UTF-8 come back as they were."""
+        texts = [item.encode("utf-8", "surrogateescape") + b"\0" for item in items]
+        self.file(path, b"".join(texts), _PLAIN)
+
+
+def add_guest(tree: Tree, guest: GuestImage) -> GuestReport:
+    """Add the guest to an image's tree and tell what was decided.
+
+    Same tree and record, same result. Raises StopSignalError for a stop signal that is none, and the
+    tree's UnsafeLinkError where a parent is a circle of links.
+    """
+    stop_signal = stop_signal_number(guest.config.stop_signal)
+    choice = supervisor_choice(
+        tree, guest.config, guest.disable_supervisor, stop_signal=stop_signal
+    )
+    tmpfs = _tmpfs(tree) if guest.tmpfs is None else guest.tmpfs
+    for name in _OWN:
+        tree.remove(name)
+    writer = _Writer(tree, guest.mtime_ns)
+    _put_programs(writer, guest)
+    real_init = _move_init(tree, writer)
+    writer.file(b"sbin/init", guest.scripts.init, _PROGRAM)
+    _put_settings(writer, guest, choice, stop_signal, tmpfs)
+    etc_templates = _prepare_etc(tree, writer)
+    return GuestReport(
+        supervisor=choice, etc_templates=etc_templates, tmpfs=tmpfs, real_init=real_init
+    )
+
+
+def _put_programs(writer: _Writer, guest: GuestImage) -> None:
+    scripts = guest.scripts
+    writer.directory(b".lxdocker")
+    writer.file(b"busybox-lxd", guest.busybox, _PROGRAM)
+    writer.file(b"lxd-udhcpc-default.script", scripts.udhcpc_default, _PROGRAM)
+    writer.file(b"lxd-udhcpc-default.script.real", scripts.udhcpc, _PROGRAM)
+    writer.file(b".lxdocker/run", scripts.run, _PROGRAM)
+    for name in ("launch", "words", "logger", "network"):
+        writer.file(b".lxdocker/" + name.encode() + b".sh", getattr(scripts, name), _PLAIN)
+    writer.file(b"lxd-image.json", guest.image_json, _PLAIN)
+    # Placeholders: a rendered template keeps the mode of the file it replaces.
+    writer.file(b"lxd-prelaunch", b"", 0o700)
+    writer.directory(b".lxdocker/in", 0o700)
+    writer.file(b".lxdocker/in/settings", b"", _PRIVATE)
+    writer.directory(b".lxdocker/live")
+
+
+def _put_settings(
+    writer: _Writer,
+    guest: GuestImage,
+    choice: SupervisorChoice,
+    stop_signal: int,
+    tmpfs: tuple[str, ...],
+) -> None:
+    config = guest.config
+    writer.directory(b".lxdocker/image")
+    writer.items(b".lxdocker/image/env", config.env)
+    writer.items(b".lxdocker/image/entrypoint", config.entrypoint)
+    writer.items(b".lxdocker/image/cmd", config.cmd)
+    writer.items(b".lxdocker/image/tmpfs", tmpfs)
+    writer.items(b".lxdocker/image/health", config.healthcheck_command)
+    timeout = (config.healthcheck.timeout_seconds if config.healthcheck else None) or 30
+    settings = {
+        "user": config.user,
+        "working_dir": config.working_dir,
+        "stop_signal": str(stop_signal),
+        "stop_timeout": str(guest.stop_timeout_seconds),
+        "restart": guest.restart,
+        "mode": choice.mode,
+        "init": choice.init,
+        "halt_signal": "" if choice.halt_signal is None else str(choice.halt_signal),
+        "health_timeout": f"{max(timeout, 1):.0f}",
+    }
+    writer.items(
+        b".lxdocker/image/settings", tuple(f"{name}={value}" for name, value in settings.items())
+    )
+
+
+def _tmpfs(tree: Tree) -> tuple[str, ...]:
+    """Return where a tmpfs hides nothing: /tmp and /run, if absent or an empty directory."""
+    free = []
+    for name in _DEFAULT_TMPFS:
+        inode = tree.lookup(name)
+        if inode is None or (inode.kind is Kind.DIRECTORY and not inode.children):
+            free.append("/" + name.decode())
+    return tuple(free)
+
+
+def _move_init(tree: Tree, writer: _Writer) -> bool:
+    """Move the image's /sbin/init aside; a link keeps leading where it led."""
+    inode = tree.lookup(b"sbin/init")
+    if inode is None:
+        return False
+    if inode.kind is not Kind.SYMLINK:
+        return tree.rename(b"sbin/init", b"lxd-realinit")
+    target = inode.target if inode.target.startswith(b"/") else b"/sbin/" + inode.target
+    tree.remove(b"sbin/init")
+    writer.link(b"lxd-realinit", target)
+    return True
+
+
+def _prepare_etc(tree: Tree, writer: _Writer) -> bool:
+    """Make the files in /etc that Docker gives every container; say if LXD may render there."""
+    names = (b"etc/hostname", b"etc/hosts", b"etc/resolv.conf")
+    for name in names:
+        if tree.lookup(name) is None:
+            writer.file(name, b"", _PLAIN)
+    etc = tree.lookup(b"etc")
+    files = [tree.lookup(name) for name in names[:2]]
+    plain = all(inode is not None and inode.kind is Kind.FILE for inode in files)
+    return plain and etc is not None and etc.kind is Kind.DIRECTORY

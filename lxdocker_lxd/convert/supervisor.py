@@ -1,0 +1,139 @@
+"""Who is PID 1: the guest, which supervises the command, or the image's own init.
+
+An image that starts an init of its own (s6, tini, systemd, …) expects to be PID 1. Then the guest
+prepares network, files and environment and becomes that program. What ``lxc stop`` then does is up to the
+init: LXD sends SIGPWR to PID 1, or signal 37 (SIGRTMIN+3) to one that blocks that signal, as
+systemd, tini and dumb-init do. The table says what each makes of it.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from lxdocker_lxd.convert.image_config import ImageConfig
+from lxdocker_lxd.convert.inode import Inode
+from lxdocker_lxd.convert.layer_headers import Kind
+from lxdocker_lxd.convert.tree import Tree
+
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+"""Docker's, for an image whose environment has no PATH."""
+
+Mode = Literal["supervise", "exec"]
+
+_MOST_LINKS = 40
+_SYSTEM_INITS = {b"/sbin/init", b"/usr/sbin/init", b"/bin/init"}
+_S6_FILES = (
+    b"command/s6-overlay-suexec",
+    b"package/admin/s6-overlay",
+    b"etc/s6-overlay",
+    b"etc/s6",
+    b"command/s6-svscan",
+    b"bin/s6-svscan",
+    b"usr/bin/s6-svscan",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Init:
+    """A known init; ``halt_signal`` is the number to set where plain ``lxc stop`` isn't clean."""
+
+    title: str
+    halt_signal: int | None
+
+
+_INITS: dict[bytes, _Init] = {
+    b"systemd": _Init(title="systemd", halt_signal=None),
+    b"s6-svscan": _Init(title="s6", halt_signal=15),
+    b"s6-linux-init": _Init(title="s6-linux-init", halt_signal=None),
+    b"tini": _Init(title="tini", halt_signal=15),
+    b"tini-static": _Init(title="tini", halt_signal=15),
+    b"docker-init": _Init(title="tini", halt_signal=15),
+    b"dumb-init": _Init(title="dumb-init", halt_signal=15),
+    b"catatonit": _Init(title="catatonit", halt_signal=15),
+    b"runit": _Init(title="runit", halt_signal=None),
+    b"runit-init": _Init(title="runit", halt_signal=None),
+    b"openrc-init": _Init(title="openrc", halt_signal=15),
+    b"my_init": _Init(title="my_init", halt_signal=15),
+}
+_S6_OVERLAY = _Init(title="s6-overlay", halt_signal=None)
+_SYSTEM_INIT = _Init(title="init", halt_signal=None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SupervisorChoice:
+    """``mode`` with its reason in words.
+
+    ``halt_signal`` is set when plain ``lxc stop`` doesn't end the image cleanly by itself: the
+    number to put into the instance's ``raw.lxc``. ``init`` names the image's init, if it has one.
+    """
+
+    mode: Mode
+    reason: str
+    init: str
+    halt_signal: int | None
+
+    @property
+    def halt_hint(self) -> str:
+        """The instance setting that makes ``lxc stop`` clean, or an empty text."""
+        return "" if self.halt_signal is None else f"raw.lxc: lxc.signal.halt={self.halt_signal}"
+
+
+def supervisor_choice(
+    tree: Tree, config: ImageConfig, disable: bool | None, *, stop_signal: int
+) -> SupervisorChoice:
+    """Return who is PID 1; ``disable`` is the spec's ``disable_supervisor``, None = by itself.
+
+    ``stop_signal`` is what a command that is no known init expects on a stop.
+    """
+    found = _init_of(tree, config)
+    init = found.title if found else ""
+    if disable is False or (disable is None and found is None):
+        reason = (
+            f"the spec keeps the supervisor in front of {init}"
+            if found
+            else "the supervisor runs the command"
+        )
+        return SupervisorChoice(mode="supervise", reason=reason, init=init, halt_signal=None)
+    reason = "the spec says disable_supervisor" if disable else f"{init} expects to be PID 1"
+    halt_signal = found.halt_signal if found else stop_signal
+    return SupervisorChoice(mode="exec", reason=reason, init=init, halt_signal=halt_signal)
+
+
+def _init_of(tree: Tree, config: ImageConfig) -> _Init | None:
+    command = (*config.entrypoint, *config.cmd)
+    if not command:
+        return None
+    names = _names(tree, command[0].encode("utf-8", "surrogateescape"), _path(config))
+    for name in names:
+        if known := _INITS.get(name.rpartition(b"/")[2]):
+            return known
+    if names[0] == b"/init" and any(tree.resolve(file) for file in _S6_FILES):
+        return _S6_OVERLAY
+    return _SYSTEM_INIT if names[0] in _SYSTEM_INITS else None
+
+
+def _path(config: ImageConfig) -> bytes:
+    paths = [entry.partition("=")[2] for entry in config.env if entry.startswith("PATH=")]
+    return (paths[-1] if paths else DEFAULT_PATH).encode("utf-8", "surrogateescape")
+
+
+def _names(tree: Tree, program: bytes, path: bytes) -> list[bytes]:
+    """Return the absolute names a program has on the way along its symbolic links."""
+    if b"/" in program:
+        name = program if program.startswith(b"/") else b"/" + program
+    else:
+        candidates = [directory + b"/" + program for directory in path.split(b":") if directory]
+        name = next((candidate for candidate in candidates if _is_file(tree, candidate)), program)
+    names = [name]
+    for _ in range(_MOST_LINKS):
+        inode = tree.lookup(names[-1])
+        if inode is None or inode.kind is not Kind.SYMLINK:
+            break
+        target = inode.target
+        directory = names[-1].rpartition(b"/")[0]
+        names.append(target if target.startswith(b"/") else directory + b"/" + target)
+    return names
+
+
+def _is_file(tree: Tree, path: bytes) -> bool:
+    inode: Inode | None = tree.resolve(path)
+    return inode is not None and inode.kind is Kind.FILE

@@ -1,0 +1,143 @@
+"""The instance configuration that a converted image reads: one table for guest, docs and updater.
+
+LXD hands ``user.*`` keys to a guest through templates, rendered before each start; so a change takes
+effect with the next start. ``docs/instance-keys.md`` holds the same table; a test compares both.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+PREFIX = "user.lxdocker."
+INIT_SCRIPT_KEY = "user.lxdocker_init_script"
+
+ReadBy = Literal["guest", "updater"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceKey:
+    """One key. ``values`` is its value's syntax, ``default`` what holds without it.
+
+    ``read_by`` tells who acts on it: the guest at each start, or the updater on the host.
+    """
+
+    name: str
+    values: str
+    meaning: str
+    default: str
+    read_by: ReadBy = "guest"
+    since: str = "0.1"
+
+    @property
+    def short(self) -> str:
+        """The name without the common prefix, as the guest knows it."""
+        return self.name.removeprefix(PREFIX)
+
+
+INSTANCE_KEYS: tuple[InstanceKey, ...] = (
+    InstanceKey(
+        name="user.lxdocker.entrypoint",
+        values="words",
+        meaning="runs instead of the image's entrypoint; the image's cmd is then left out too",
+        default="the image's",
+    ),
+    InstanceKey(
+        name="user.lxdocker.cmd",
+        values="words",
+        meaning="takes the place of the image's cmd: arguments of the entrypoint, or the command",
+        default="the image's",
+    ),
+    InstanceKey(
+        name="user.lxdocker.user",
+        values="`USER[:GROUP]`, names or numbers",
+        meaning="who runs the command; names are looked up in the instance's own files",
+        default="the image's, else root",
+    ),
+    InstanceKey(
+        name="user.lxdocker.working_dir",
+        values="absolute path",
+        meaning="where the command starts; made if it is missing",
+        default="the image's, else `/`",
+    ),
+    InstanceKey(
+        name="user.lxdocker.restart",
+        values="`no`, `on-failure`, `on-failure:N`, `always` or `unless-stopped`",
+        meaning="whether the command starts again after it ended; `always` and `unless-stopped` are"
+        " the same, for a stop by an operator always ends the instance",
+        default="the spec's, else `no`",
+    ),
+    InstanceKey(
+        name="user.lxdocker.stop_signal",
+        values="name or number, as in `SIGQUIT` or `3`",
+        meaning="what the command gets on `lxc stop`",
+        default="the image's, else `SIGTERM`",
+    ),
+    InstanceKey(
+        name="user.lxdocker.stop_timeout",
+        values="seconds",
+        meaning="time between the stop signal and SIGKILL",
+        default="`10`",
+    ),
+    InstanceKey(
+        name="user.lxdocker.supervisor",
+        values="`true` or `false`",
+        meaning="whether the guest stays as PID 1 and supervises the command, or the command itself"
+        " becomes PID 1",
+        default="as the image was converted",
+    ),
+    InstanceKey(
+        name="user.lxdocker.health",
+        values="words, or `none`",
+        meaning="command of the health check instead of the image's; `none` switches it off",
+        default="the image's",
+    ),
+    InstanceKey(
+        name="user.lxdocker.network_wait",
+        values="seconds",
+        meaning="longest wait for addresses by DHCP before the command starts; `0` waits never",
+        default="`10`",
+    ),
+    InstanceKey(
+        name="user.lxdocker.log_size",
+        values="bytes, `512K` or `10M`",
+        meaning="size at which the log file is rotated, one older file is kept; `0` writes no file",
+        default="`10M`",
+    ),
+    InstanceKey(
+        name=INIT_SCRIPT_KEY,
+        values="a script",
+        meaning="runs as `/lxd-prelaunch` before the command, as root; by `sh` of the guest's"
+        " busybox unless its first line names an interpreter",
+        default="none",
+    ),
+    InstanceKey(
+        name="user.lxdocker.update",
+        values="reserved",
+        meaning="how the instance is kept up to date; not read yet",
+        default="-",
+        read_by="updater",
+    ),
+    InstanceKey(
+        name="user.lxdocker.depends",
+        values="reserved",
+        meaning="instances to start before this one; not read yet",
+        default="-",
+        read_by="updater",
+    ),
+)
+
+
+def guest_keys() -> tuple[InstanceKey, ...]:
+    """Return the keys the guest reads at start, without the script, which has a file of its own."""
+    return tuple(
+        key for key in INSTANCE_KEYS if key.read_by == "guest" and key.name != INIT_SCRIPT_KEY
+    )
+
+
+def markdown_table() -> str:
+    """Return the table as docs/instance-keys.md holds it, without a final newline."""
+    rows = ["| key | value | meaning | default | since |", "|---|---|---|---|---|"]
+    rows += [
+        f"| `{key.name}` | {key.values} | {key.meaning} | {key.default} | {key.since} |"
+        for key in INSTANCE_KEYS
+    ]
+    return "\n".join(rows)

@@ -1,0 +1,68 @@
+"""What every test shares: which tests run, how many examples, and the private LXD.
+
+Plain ``pytest`` runs what needs no program from Debian and no root. ``pytest --real`` (what
+tests/run.sh does) runs everything; a missing program is then a failure and nothing may skip.
+"""
+
+import os
+from collections.abc import Generator, Iterator
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from tests.harness.lxd import PrivateLxd
+
+REAL_MARKERS = ("lxd", "registry", "oracle", "tools", "root")
+
+settings.register_profile(
+    "dev",
+    max_examples=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+settings.register_profile(
+    "full",
+    parent=settings.get_profile("dev"),
+    max_examples=300,
+    print_blob=True,
+)
+settings.load_profile("full" if os.environ.get("LXDOCKER_TEST_FULL") == "1" else "dev")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--real",
+        action="store_true",
+        default=False,
+        help="also run the tests that need LXD, docker-registry, umoci, squashfs-tools or root",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what needs real parts, unless they were asked for."""
+    if config.getoption("--real"):
+        return
+    real = [item for item in items if any(item.get_closest_marker(name) for name in REAL_MARKERS)]
+    if real:
+        config.hook.pytest_deselected(items=real)
+        items[:] = [item for item in items if item not in set(real)]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+    call: pytest.CallInfo[None],
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """With ``--real`` a skipped test is a failed one: a run that says "passed" ran everything."""
+    report = yield
+    if item.config.getoption("--real") and report.skipped and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid} was skipped although --real was given: {report.longrepr}"
+    return report
+
+
+@pytest.fixture(scope="session")
+def private_lxd() -> Iterator[PrivateLxd]:
+    """One LXD daemon of our own for the whole run, with a bridge and a ``dir`` pool."""
+    with PrivateLxd() as lxd:
+        yield lxd

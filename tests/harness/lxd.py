@@ -66,6 +66,7 @@ class PrivateLxd:
         (self.home / "bridges").touch()
         self.subnet = free_subnet()
         self.network = ""
+        self._consoles: dict[str, str] = {}
         self._daemon: subprocess.Popen[bytes] | None = None
 
     # ---- the daemon
@@ -225,7 +226,17 @@ class PrivateLxd:
     def start(self, name: str) -> None:
         """Start an instance; the console log is shown when that fails."""
         started = self.lxc("start", name, check=False)
-        assert started.returncode == 0, f"{started.stderr}\n{self.console_log(name)}"
+        if started.returncode != 0:
+            self._drop_links_of(name)
+            raise AssertionError(f"{started.stderr}\n{self.console_log(name)}")
+
+    def _drop_links_of(self, name: str) -> None:
+        """Delete the veth pairs LXD 5.0.2 forgets on the host when a start fails early."""
+        config = self.query("GET", f"/1.0/instances/{name}")["config"]
+        addresses = {value for key, value in config.items() if key.endswith(".hwaddr")}
+        for link in json.loads(run("ip", "-j", "link", "show", "type", "veth").stdout or "[]"):
+            if link["address"] in addresses:
+                run("ip", "link", "delete", link["ifname"], check=False)
 
     def stop(self, name: str, *, timeout_seconds: int = 20, force: bool = False) -> None:
         """Stop an instance as ``lxc stop`` does; a guest that ignores it fails the test."""
@@ -303,17 +314,30 @@ class PrivateLxd:
         return self.exec(name, "/busybox-lxd", "sh", "-c", script, check=check).stdout
 
     def console_log(self, name: str) -> str:
-        """What ``lxc console --show-log`` shows; empty when nothing was ever written."""
+        """All that reached the console since the instance was made; empty when nothing did.
+
+        Reading empties the ring buffer of a running instance (seen with LXD 5.0.2), so what was
+        read before is kept here. A stopped one leaves the rest in a file.
+        """
+        running = self.status(name) == "Running"
         shown = self.lxc("console", name, "--show-log", check=False)
-        return shown.stdout.replace("\r\n", "\n") if shown.returncode == 0 else ""
+        text = shown.stdout if shown.returncode == 0 else ""
+        text = text.removeprefix("\nConsole log:\n\n").removesuffix("\n").replace("\r\n", "\n")
+        before = self._consoles.get(name, "")
+        if running:
+            self._consoles[name] = before + text
+        return before + text
 
     def wait_console(self, name: str, text: str, *, timeout_seconds: float = 20) -> str:
         """Wait until ``text`` is in the console log, and return the log."""
-        eventually(
-            lambda: text in self.console_log(name) or self.console_log(name).endswith(text),
-            timeout_seconds=timeout_seconds,
-            what=f"{text!r} on {name}'s console, which shows {self.console_log(name)!r}",
-        )
+        try:
+            eventually(
+                lambda: text in self.console_log(name),
+                timeout_seconds=timeout_seconds,
+                what=f"{text!r} on {name}'s console",
+            )
+        except AssertionError as error:
+            raise AssertionError(f"{error}\nconsole:\n{self.console_log(name)}") from None
         return self.console_log(name)
 
     def file_pull(self, name: str, path: str) -> bytes | None:

@@ -1,8 +1,8 @@
 """A download that may break off and go on later, in this run or the next.
 
 The bytes that came are in one file per digest, locked while someone adds to it. They are data, not
-truth: going on hashes them again, and when the sum is wrong in the end (a crash may leave zeros) the
-download starts over once.
+truth: going on hashes them again, and when the sum is wrong in the end (a crash may leave zeros, a
+mirror may lie) the download starts over once.
 """
 
 import contextlib
@@ -61,13 +61,16 @@ def complete(
         if held_bytes > descriptor.size_bytes:
             os.ftruncate(file.fileno(), 0)
             held_bytes = 0
-        try:
-            _copy(file, path, descriptor, open_at, on_bytes)
-        except DigestMismatchError:
-            if not held_bytes:
-                raise
-            os.ftruncate(file.fileno(), 0)
-            _copy(file, path, descriptor, open_at, on_bytes)
+        # Once more for a wrong sum: a source with mirrors then asks another one. Held bytes that
+        # were wrong don't count against it.
+        for again in reversed(range(3 if held_bytes else 2)):
+            try:
+                _copy(file, path, descriptor, open_at, on_bytes)
+                break
+            except DigestMismatchError:
+                if not again:
+                    raise
+                os.ftruncate(file.fileno(), 0)
         try:
             os.fsync(file.fileno())
         except OSError as error:

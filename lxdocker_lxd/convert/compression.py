@@ -118,17 +118,27 @@ class _Inflater(io.RawIOBase):
         return data
 
     def _more_members(self) -> bool:
-        """Skip zero bytes between members; say whether anything else follows."""
+        """Skip padding between members; say whether another one follows.
+
+        Decides before a decoder sees the bytes: zlib would complain, isal wait for more.
+        """
         while True:
             self._input = self._padding_removed(self._input)
-            if self._input:
-                return True
-            self._input = self._file.read(_INPUT_BYTES)
-            if not self._input:
-                return False
+            if len(self._input) >= _MAGIC_BYTES:
+                break
+            more = self._file.read(_INPUT_BYTES)
+            if not more:
+                break
+            self._input += more
+        if self._input and not self._starts_member(self._input):
+            raise CorruptStreamError(f"broken {self.format_name} data: other bytes follow its end")
+        return bool(self._input)
 
     def _padding_removed(self, data: bytes) -> bytes:
         return data
+
+    def _starts_member(self, data: bytes) -> bool:
+        raise NotImplementedError
 
     def _wants_input(self, member: Any) -> bool:  # noqa: ANN401 - differs by decoder
         raise NotImplementedError
@@ -144,6 +154,9 @@ class _GzipInflater(_Inflater):
     def _padding_removed(self, data: bytes) -> bytes:
         return data.lstrip(b"\0")
 
+    def _starts_member(self, data: bytes) -> bool:
+        return data.startswith(_GZIP_MAGIC)
+
     def _wants_input(self, member: Any) -> bool:  # noqa: ANN401 - zlib's or isal's object
         del member
         return True
@@ -156,6 +169,9 @@ class _GzipInflater(_Inflater):
 class _ZstdInflater(_Inflater):
     format_name = "zstd"
     errors = (zstd.ZstdError,)
+
+    def _starts_member(self, data: bytes) -> bool:
+        return _is_zstd(data)
 
     def _wants_input(self, member: Any) -> bool:  # noqa: ANN401 - types differ by Python version
         wants: bool = member.needs_input
@@ -196,6 +212,13 @@ class _Stored(io.RawIOBase):
         return data
 
 
+def _is_zstd(data: bytes) -> bool:
+    if data.startswith(_ZSTD_MAGIC):
+        return True
+    # Skippable frames have sixteen magic numbers.
+    return data[1:4] == _SKIPPABLE_MAGIC_TAIL and data[0] & 0xF0 == _SKIPPABLE_MAGIC_HEAD
+
+
 def inflate(file: ByteStream) -> io.RawIOBase:
     """Return the inflated content of ``file``, read from its current position to its end.
 
@@ -212,7 +235,6 @@ def inflate(file: ByteStream) -> io.RawIOBase:
     rest = _Stored(file, start)
     if start.startswith(_GZIP_MAGIC):
         return _GzipInflater(rest, lambda: _fast_zlib.decompressobj(_WITH_GZIP_HEADER))
-    skippable = len(start) >= len(_ZSTD_MAGIC) and start[1:4] == _SKIPPABLE_MAGIC_TAIL
-    if start.startswith(_ZSTD_MAGIC) or (skippable and start[0] & 0xF0 == _SKIPPABLE_MAGIC_HEAD):
+    if _is_zstd(start):
         return _ZstdInflater(rest, zstd.ZstdDecompressor)
     return rest

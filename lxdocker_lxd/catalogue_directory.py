@@ -8,6 +8,7 @@ writer at a time holds the lock; a killed one leaves the last catalogue, unliste
 
 import contextlib
 import hashlib
+import os
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -41,6 +42,7 @@ class CatalogueDirectory:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self._changes = threading.Lock()
+        self._known: tuple[tuple[int, int, int, int], Catalogue] | None = None
 
     @property
     def images(self) -> Path:
@@ -55,15 +57,23 @@ class CatalogueDirectory:
     def read(self) -> Catalogue:
         """Return what is published now; an empty catalogue where there is none yet.
 
-        Raises CatalogueError for a broken file and StorageError.
+        The text is parsed once for each catalogue published, however often this is called. Raises CatalogueError for a broken file and StorageError.
         """
         try:
-            content = self.document.read_bytes()
+            with self.document.open("rb") as file:
+                status = os.fstat(file.fileno())
+                identity = (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size)
+                known = self._known
+                if known is not None and known[0] == identity:
+                    return known[1]
+                content = file.read()
         except FileNotFoundError:
             return Catalogue()
         except OSError as error:
             raise atomic.storage_error("read", self.document, error) from error
-        return parse(content, file=str(self.document))
+        catalogue = parse(content, file=str(self.document))
+        self._known = (identity, catalogue)
+        return catalogue
 
     @contextlib.contextmanager
     def writing(self, on_wait: Callable[[], None] | None = None) -> Iterator[None]:

@@ -8,11 +8,11 @@ import os
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 
 from lxdocker_lxd.atomic import storage_error
 from lxdocker_lxd.convert.inode import HostFile
+from lxdocker_lxd.digest import Digest
 from lxdocker_lxd.errors import ToolError
 
 HOST_PATHS = (Path("/bin/busybox"), Path("/usr/bin/busybox"))
@@ -48,7 +48,7 @@ class Busybox:
     """One checked busybox."""
 
     file: HostFile
-    digest: str
+    digest: Digest
 
 
 def find_busybox(
@@ -81,9 +81,7 @@ def find_busybox(
     problem = _problem(content, architecture)
     if problem:
         raise BusyboxError(f"{os.fspath(path)} {problem}", architecture, foreign=foreign)
-    return Busybox(
-        file=HostFile(path=path, size_bytes=len(content)), digest=sha256(content).hexdigest()
-    )
+    return Busybox(file=HostFile(path=path, size_bytes=len(content)), digest=Digest.of(content))
 
 
 def _problem(content: bytes, architecture: str) -> str:

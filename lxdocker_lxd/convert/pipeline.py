@@ -1,14 +1,297 @@
-"""The use case ``convert``: every specification's image pulled, built where needed, and published."""
+"""The use case ``convert``: every specification's image pulled, built where needed, published.
 
-from collections.abc import Callable
+Order of a run: read the specifications; ask all their sources at once whether anything changed;
+build what has to be built, several images at a time, each published as soon as it is whole; then,
+if everything went well, drop products without a specification, old versions and unused files. One
+image's failure leaves its last good version published and stops nothing else.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from functools import partial
 
-from lxdocker_lxd.convert.run import ConvertOptions, RunReport
-from lxdocker_lxd.progress import Progress
+from lxdocker_lxd.catalogue import Catalogue, Product
+from lxdocker_lxd.catalogue_directory import CatalogueDirectory
+from lxdocker_lxd.convert.inspection import resolve
+from lxdocker_lxd.convert.production import Interrupted, Production, current_version
+from lxdocker_lxd.convert.rebuild import reason
+from lxdocker_lxd.convert.run import ConvertOptions, ImageOutcome, Outcome, RunReport
+from lxdocker_lxd.convert.source import Source
+from lxdocker_lxd.convert.sources import Sources
+from lxdocker_lxd.convert.spec_directory import LoadedSpec, SpecEntry, read_specs, select
+from lxdocker_lxd.convert.store import Store
+from lxdocker_lxd.convert.target import Target, Toolbox
+from lxdocker_lxd.digest import Digest
+from lxdocker_lxd.errors import LxdockerError
+from lxdocker_lxd.progress import Event, ImageFinished, Notice, Progress, StageStarted
+from lxdocker_lxd.reference import Reference
+
+_PROBES = 16
+"""How many sources are asked at once: answers are small and mostly waited for."""
+
+Probe = tuple[Source, Digest] | LxdockerError
 
 
 def convert(
     options: ConvertOptions, progress: Progress, *, now: Callable[[], datetime]
 ) -> RunReport:
-    """Run once over the specifications; ``now`` returns the time in UTC."""
-    raise NotImplementedError
+    """Run once over the specifications and return what came of each product.
+
+    ``now`` returns the time, in UTC. Waits while another run writes to the same directory. A dry
+    run changes nothing and takes no lock. Failures of single images are in the report; raises
+    NotFoundError for the directory or a name, StorageError for the directories written to,
+    CatalogueError.
+    """
+    entries = select(read_specs(options.specs), options.names)
+    if not entries:
+        text = f"no specification in {options.specs}: nothing to do, and nothing is removed"
+        progress.emit(Notice(image="", text=text))
+    with Sources(options.registries) as sources:
+        run = _Run(options, progress, now, sources)
+        return run.preview(entries) if options.dry_run else run.perform(entries)
+
+
+class _Run:
+    """One run; holds what its steps share."""
+
+    def __init__(
+        self,
+        options: ConvertOptions,
+        progress: Progress,
+        now: Callable[[], datetime],
+        sources: Sources,
+    ) -> None:
+        self._options = options
+        self._progress = progress
+        self._now = partial(_second, now)
+        self._sources = sources
+        self._directory = CatalogueDirectory(options.lxdimages)
+
+    def preview(self, entries: Sequence[SpecEntry]) -> RunReport:
+        """Say what ``perform`` would do now, from requests for documents alone."""
+        targets, outcomes = self._targets(entries)
+        catalogue = self._directory.read()
+        probes = self._probes(targets)
+        for target in targets:
+            outcomes.append(
+                self._guarded(target, partial(self._foresee, target, catalogue, probes))
+            )
+        outcomes += self._orphans(catalogue, entries, outcomes, "would-remove")
+        return _report(outcomes)
+
+    def perform(self, entries: Sequence[SpecEntry]) -> RunReport:
+        """Do everything; see the module's text."""
+        store = Store(self._options.cache)
+        waiting = Notice(image="", text="another run is at work here; waiting for it to end")
+        with self._directory.writing(lambda: self._progress.emit(waiting)), store.using():
+            targets, outcomes = self._targets(entries)
+            probes = self._probes(targets)
+            outcomes += self._produced(targets, probes, store)
+            return self._settled(entries, outcomes, probes, store)
+
+    def _targets(self, entries: Sequence[SpecEntry]) -> tuple[list[Target], list[ImageOutcome]]:
+        """Return the products wanted, and an outcome for each that can't even be tried."""
+        toolbox = Toolbox(self._options)
+        targets: list[Target] = []
+        failures: list[ImageOutcome] = []
+        for entry in entries:
+            if entry.loaded is None:
+                assert entry.error is not None  # noqa: S101 - one of the two is always there
+                failures.append(self._failed(entry.name, "", entry.error, 0.0))
+                continue
+            for found in toolbox.targets(entry.loaded):
+                if isinstance(found, Target):
+                    targets.append(found)
+                else:
+                    failures.append(self._failed(entry.name, *found, 0.0))
+        return targets, failures
+
+    def _probes(self, targets: Sequence[Target]) -> dict[str, Probe]:
+        """Ask every source what its name stands for now; several at a time."""
+        loaded = list({target.loaded.spec.name: target.loaded for target in targets}.values())
+        with ThreadPoolExecutor(_PROBES, thread_name_prefix="probe") as threads:
+            found = list(threads.map(self._probe, loaded))
+        return {one.spec.name: probe for one, probe in zip(loaded, found, strict=True)}
+
+    def _probe(self, loaded: LoadedSpec) -> Probe:
+        name = loaded.spec.name
+
+        def notice(text: str) -> None:
+            self._progress.emit(Notice(image=name, text=text))
+
+        try:
+            self._progress.emit(StageStarted(image=name, stage="resolve"))
+            source = self._sources.open(loaded.source, notice=notice)
+            pinned = loaded.source.digest if isinstance(loaded.source, Reference) else None
+            return source, pinned or source.head()
+        except LxdockerError as error:
+            return error
+
+    def _foresee(
+        self, target: Target, catalogue: Catalogue, probes: dict[str, Probe]
+    ) -> ImageOutcome:
+        source, head = _answer(probes, target)
+        product = catalogue.product(*target.key)
+        version = current_version(self._directory, product)
+        same = version is not None and version.source.top_digest == str(head)
+        if version is not None and same:
+            manifest_digest = version.source.manifest_digest
+        else:
+            resolved = resolve(source, target.platform, image=target.label)
+            manifest_digest = str(resolved.manifest_digest)
+        why = reason(version.inputs if version else None, target.inputs(manifest_digest))
+        return _outcome(target.key, "would-build" if why else "unchanged", why, product)
+
+    def _produced(
+        self, targets: Sequence[Target], probes: dict[str, Probe], store: Store
+    ) -> list[ImageOutcome]:
+        """Bring every target up to date, ``jobs`` at a time."""
+        stop = threading.Event()
+        production = Production(
+            self._options,
+            self._directory,
+            store,
+            _Stoppable(self._progress, stop),
+            self._now,
+        )
+
+        def produce(target: Target) -> ImageOutcome:
+            return self._guarded(
+                target, lambda: production.produce(target, *_answer(probes, target))
+            )
+
+        jobs = max(1, self._options.jobs)
+        executor = ThreadPoolExecutor(jobs, thread_name_prefix="image")
+        try:
+            running = [executor.submit(produce, target) for target in targets]
+            return [future.result() for future in running]
+        finally:
+            # After Ctrl-C or a bug the threads end at their next progress event.
+            stop.set()
+            executor.shutdown(wait=True, cancel_futures=True)
+
+    def _guarded(self, target: Target, work: Callable[[], ImageOutcome]) -> ImageOutcome:
+        """Do one product's work; a foreseen failure becomes its outcome."""
+        started = time.monotonic()
+        try:
+            outcome = work()
+        except LxdockerError as error:
+            return self._failed(*target.key, error, time.monotonic() - started)
+        text = outcome.outcome
+        self._progress.emit(ImageFinished(image=target.label, outcome=text, detail=outcome.reason))
+        return outcome
+
+    def _failed(
+        self, name: str, architecture: str, error: LxdockerError, seconds: float
+    ) -> ImageOutcome:
+        label = name
+        self._progress.emit(ImageFinished(image=label, outcome="failed", detail=error.message))
+        product = None if not architecture else self._directory.read().product(name, architecture)
+        return _outcome(
+            (name, architecture), "failed", error.message, product, seconds=seconds, error=error
+        )
+
+    def _orphans(
+        self,
+        catalogue: Catalogue,
+        entries: Sequence[SpecEntry],
+        outcomes: Iterable[ImageOutcome],
+        outcome: Outcome,
+    ) -> list[ImageOutcome]:
+        """Return an outcome for each product that no specification asks for any more.
+
+        There are none unless the run saw all specifications and all went well.
+        """
+        found = list(outcomes)
+        if self._options.names or not entries or any(one.error for one in found):
+            return []
+        wanted = {(one.name, one.architecture) for one in found}
+        return [
+            _outcome(product.key, outcome, "no specification asks for it", product)
+            for product in catalogue.products
+            if product.key not in wanted
+        ]
+
+    def _settled(
+        self,
+        entries: Sequence[SpecEntry],
+        outcomes: list[ImageOutcome],
+        probes: dict[str, Probe],
+        store: Store,
+    ) -> RunReport:
+        """Drop what isn't needed any more, from the catalogue, its directory and the cache."""
+        at = self._now()
+        gone = self._orphans(self._directory.read(), entries, outcomes, "removed")
+        keys = {(one.name, one.architecture) for one in gone}
+        catalogue = self._directory.change(
+            lambda before: before.without(keys, at=at).retained(keep=self._options.versions, at=at)
+        )
+        freed_bytes = self._directory.collect(at)
+        if not self._options.names and entries:
+            store.prune(_used(catalogue, probes))
+        return _report([*outcomes, *gone], freed_bytes=freed_bytes)
+
+
+class _Stoppable:
+    """Passes events on until told to stop; then whoever reports next is ended by an exception."""
+
+    def __init__(self, progress: Progress, stop: threading.Event) -> None:
+        self._progress = progress
+        self._stop = stop
+
+    def emit(self, event: Event, /) -> None:
+        if self._stop.is_set():
+            raise Interrupted
+        self._progress.emit(event)
+
+
+def _second(now: Callable[[], datetime]) -> datetime:
+    return now().replace(microsecond=0)
+
+
+def _answer(probes: dict[str, Probe], target: Target) -> tuple[Source, Digest]:
+    probe = probes[target.loaded.spec.name]
+    if isinstance(probe, LxdockerError):
+        raise probe
+    return probe
+
+
+def _used(catalogue: Catalogue, probes: dict[str, Probe]) -> set[Digest]:
+    """Return the manifests whose content the next run may need: published or just asked for."""
+    used = {
+        Digest.parse(digest)
+        for product in catalogue.products
+        for digest in (product.newest.source.top_digest, product.newest.source.manifest_digest)
+    }
+    return used | {probe[1] for probe in probes.values() if not isinstance(probe, LxdockerError)}
+
+
+def _outcome(
+    key: tuple[str, str],
+    outcome: Outcome,
+    why: str,
+    product: Product | None,
+    *,
+    seconds: float = 0.0,
+    error: LxdockerError | None = None,
+) -> ImageOutcome:
+    version = product.newest if product else None
+    return ImageOutcome(
+        name=key[0],
+        architecture=key[1],
+        outcome=outcome,
+        reason=why,
+        serial=version.serial if version else None,
+        fingerprint=version.fingerprint if version else None,
+        size_bytes=version.size_bytes if version else None,
+        seconds=seconds,
+        error=error,
+    )
+
+
+def _report(outcomes: Iterable[ImageOutcome], freed_bytes: int = 0) -> RunReport:
+    ordered = sorted(outcomes, key=lambda one: (one.name, one.architecture))
+    return RunReport(outcomes=tuple(ordered), freed_bytes=freed_bytes)

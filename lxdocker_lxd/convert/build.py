@@ -1,0 +1,203 @@
+"""One product's image from a pulled image: merge, change, add the guest, pack.
+
+Nothing is unpacked on this machine. Every layer is read twice: once for its headers and its digest
+(not at all when its header index is in the cache), once for the data that survived the merge.
+"""
+
+import contextlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from lxdocker_lxd.catalogue import Json
+from lxdocker_lxd.convert.guest_files import GuestImage, add_guest
+from lxdocker_lxd.convert.guest_scripts import load_guest_scripts
+from lxdocker_lxd.convert.image_config import ImageConfig
+from lxdocker_lxd.convert.layer_limits import LayerLimits
+from lxdocker_lxd.convert.layer_scan import load_or_scan
+from lxdocker_lxd.convert.layers import merge
+from lxdocker_lxd.convert.metadata import ImageMetadata, metadata_tarball
+from lxdocker_lxd.convert.overrides import change_files, config_fields, overridden
+from lxdocker_lxd.convert.pack import PackedImage, PackJob, packed
+from lxdocker_lxd.convert.pull import PulledImage
+from lxdocker_lxd.convert.rootfs_stream import ARCHIVE_FORM, SQUASHFS_FORM, write_tar
+from lxdocker_lxd.convert.squashfs_root import RootAttributes
+from lxdocker_lxd.convert.store import Store
+from lxdocker_lxd.convert.tarball import TarSink
+from lxdocker_lxd.convert.target import Target
+from lxdocker_lxd.convert.tree import Tree
+from lxdocker_lxd.progress import BytesDone, Progress, StageStarted
+
+_FALLBACK_CREATED_SECONDS = 315_532_800
+"""1980: for images that don't say when they were made; LXD refuses a creation date of 0."""
+
+_LATEST_SECONDS = (1 << 32) - 1
+_NANOSECONDS = 1_000_000_000
+_HEADERS_SUFFIX = "entries"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuiltImage:
+    """A packed image and what the catalogue says about it."""
+
+    packed: PackedImage
+    config: dict[str, Json]
+    description: str
+    rootfs_bytes: int
+    rootfs_entries: int
+    supervisor: bool
+
+
+@contextlib.contextmanager
+def built(
+    target: Target,
+    pulled: PulledImage,
+    store: Store,
+    directory: Path,
+    *,
+    progress: Progress,
+    memory_bytes: int,
+) -> Iterator[BuiltImage]:
+    """Build one product into temporary files in ``directory``; they go with the block.
+
+    Raises VerificationError for unsafe or broken images, UsageError for a specification that
+    doesn't fit the image, StorageError, ToolError.
+    """
+    progress.emit(StageStarted(image=target.label, stage="merge"))
+    spec = target.loaded.spec
+    created = created_seconds(pulled.config.created)
+    config = overridden(pulled.config, spec)
+    tree = _merged(target, pulled, store)
+    change_files(tree, spec.files, target.loaded.files, mtime_ns=created * _NANOSECONDS)
+    report = add_guest(
+        tree,
+        GuestImage(
+            config=config,
+            disable_supervisor=spec.disable_supervisor,
+            restart=spec.restart or "no",
+            tmpfs=spec.tmpfs,
+            busybox=target.busybox.file,
+            scripts=load_guest_scripts(),
+            image_json=image_json(target, pulled, config),
+            mtime_ns=created * _NANOSECONDS,
+        ),
+    )
+    description = spec.description or f"{spec.name} ({spec.image_text})"
+    metadata = ImageMetadata(
+        product=spec.name,
+        architecture=target.architecture,
+        created_seconds=created,
+        description=description,
+        properties=dict(spec.properties),
+        etc_templates=report.etc_templates,
+    )
+    feed = _Feed(tree, pulled, target, progress)
+    job = PackJob(
+        feed=feed,
+        metadata=metadata_tarball(metadata),
+        metadata_suffix=".meta.tar",
+        root=_root_attributes(tree),
+        created_seconds=created,
+        settings=target.settings,
+        lxc=target.lxc,
+        packer=target.packer,
+        memory_bytes=memory_bytes,
+    )
+    progress.emit(StageStarted(image=target.label, stage="pack"))
+    with packed(job, directory) as image:
+        yield BuiltImage(
+            packed=image,
+            config=config_fields(config),
+            description=description,
+            rootfs_bytes=feed.total_bytes,
+            rootfs_entries=tree.inode_count,
+            supervisor=report.supervisor.mode == "supervise",
+        )
+
+
+def _merged(target: Target, pulled: PulledImage, store: Store) -> Tree:
+    """Return the tree of all layers; header indexes live in the cache beside the blobs."""
+    limits = LayerLimits()
+    layers = [
+        load_or_scan(
+            layer.path,
+            store.derived(layer.descriptor.digest, _HEADERS_SUFFIX),
+            diff_id=layer.diff_id,
+            layer=f"{target.label}: {number} of {len(pulled.layers)} ({layer.descriptor.digest})",
+            limits=limits,
+        )
+        for number, layer in enumerate(pulled.layers, 1)
+    ]
+    return merge(layers, limits)
+
+
+class _Feed:
+    """Writes the tree into a packer, and tells how far it is."""
+
+    def __init__(self, tree: Tree, pulled: PulledImage, target: Target, progress: Progress) -> None:
+        self._tree = tree
+        self._layers = [layer.path for layer in pulled.layers]
+        self._form = SQUASHFS_FORM if target.packer is not None else ARCHIVE_FORM
+        self._label = target.label
+        self._progress = progress
+        self._done_bytes = 0
+        self.total_bytes = tree.total_bytes
+
+    def __call__(self, sink: TarSink) -> None:
+        self._done_bytes = 0
+        write_tar(self._tree, self._layers, sink.write, on_bytes=self._advance, form=self._form)
+
+    def _advance(self, count_bytes: int) -> None:
+        self._done_bytes += count_bytes
+        self._progress.emit(
+            BytesDone(
+                image=self._label,
+                stage="pack",
+                digest=None,
+                done_bytes=min(self._done_bytes, self.total_bytes),
+                total_bytes=self.total_bytes,
+            )
+        )
+
+
+def _root_attributes(tree: Tree) -> RootAttributes:
+    root = tree.root_metadata
+    return RootAttributes(
+        mode=root.mode, uid=root.uid, gid=root.gid, mtime_seconds=root.mtime_seconds
+    )
+
+
+def created_seconds(created: str | None) -> int:
+    """Return the image's own time as LXD's creation date; a fixed one where there is none.
+
+    Today's date must not get into an image: the same image has the same bytes tomorrow.
+    """
+    try:
+        seconds = int(datetime.fromisoformat(created or "").timestamp())
+    except (ValueError, OverflowError):
+        return _FALLBACK_CREATED_SECONDS
+    return seconds if 0 < seconds <= _LATEST_SECONDS else _FALLBACK_CREATED_SECONDS
+
+
+def image_json(target: Target, pulled: PulledImage, config: ImageConfig) -> bytes:
+    """Return ``/lxd-image.json``: where the image came from and what it runs.
+
+    ``config`` is what holds after the specification; ``oci`` is the image's own configuration,
+    unchanged.
+    """
+    spec = target.loaded.spec
+    document = {
+        "format": 1,
+        "name": spec.name,
+        "architecture": target.architecture,
+        "image": spec.image_text,
+        "manifest_digest": str(pulled.manifest_digest),
+        "config": config_fields(config),
+        "healthcheck": config_fields(config).get("Healthcheck"),
+        "volumes": list(config.volumes),
+        "ports": list(config.exposed_ports),
+        "oci": json.loads(pulled.config_raw),
+    }
+    return json.dumps(document, sort_keys=True, indent=1).encode() + b"\n"

@@ -303,15 +303,10 @@ class _Pull:
         return self._put(layer, report)
 
     def _put(self, descriptor: Descriptor, report: Callable[[int], None]) -> Path:
-        open_at = functools.partial(self._source.blob, descriptor)
         try:
-            try:
-                return self._store.put(descriptor, open_at, on_bytes=report)
-            except DigestMismatchError as error:
-                # A proxy or mirror may have spoilt it: sources turn to another place if they can.
-                text = f"{error.message}; fetching it once more"
-                self._progress.emit(Notice(image=self._image, text=text))
-                return self._store.put(descriptor, open_at, on_bytes=report)
+            return self._store.put(
+                descriptor, functools.partial(self._source.blob, descriptor), on_bytes=report
+            )
         except NotFoundError as error:
             if not descriptor.is_foreign:
                 raise

@@ -1,0 +1,142 @@
+"""What goes wrong between a registry and its client, as faults for ``FakeRegistry.fail``."""
+
+import socket
+import struct
+import time
+from dataclasses import replace
+
+from tests.harness.fake_registry import Exchange, Fault, Reply
+
+
+def status(code: int, body: bytes = b"", **headers: str) -> Fault:
+    """Answer a status; header names are written with underscores: ``retry_after="3"``."""
+    sent = {name.replace("_", "-"): value for name, value in headers.items()}
+
+    def fault(exchange: Exchange, reply: Reply) -> None:
+        exchange.send(Reply(status=code, headers=sent, body=body))
+
+    return fault
+
+
+def cut(after_bytes: int, *, reset: bool = False) -> Fault:
+    """Send the headers and so many bytes of the body, then close or reset the connection."""
+
+    def fault(exchange: Exchange, reply: Reply) -> None:
+        exchange.send(reply, body_bytes=after_bytes)
+        if reset:
+            # Give the client time to take what was sent; a reset discards what is still on its way.
+            time.sleep(0.1)
+            linger = struct.pack("ii", 1, 0)
+            exchange.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        exchange.close_connection = True
+        exchange.connection.shutdown(socket.SHUT_RD if reset else socket.SHUT_RDWR)
+        if reset:
+            exchange.connection.close()
+
+    return fault
+
+
+def hang_up() -> Fault:
+    """Close the connection without an answer."""
+
+    def fault(exchange: Exchange, reply: Reply) -> None:
+        exchange.close_connection = True
+        exchange.connection.shutdown(socket.SHUT_RDWR)
+
+    return fault
+
+
+def stall(after_bytes: int, seconds: float) -> Fault:
+    """Send so many bytes, then nothing for a while, then the connection's end."""
+
+    def fault(exchange: Exchange, reply: Reply) -> None:
+        exchange.send(reply, body_bytes=after_bytes)
+        time.sleep(seconds)
+        exchange.close_connection = True
+
+    return fault
+
+
+def spoil(at_byte: int = 0) -> Fault:
+    """Change one byte of the body."""
+
+    def fault(exchange: Exchange, reply: Reply) -> None:
+        body = bytearray(reply.body)
+        body[at_byte] ^= 0xFF
+        exchange.send(replace(reply, body=bytes(body)))
+
+    return fault
+
+
+def whole_instead_of_range(content: bytes) -> Fault:
+    """Ignore the Range header: 200 and everything."""
+
+    def fault(exchange: Exchange, reply: Reply) -> None:
+        headers = {k: v for k, v in reply.headers.items() if k != "Content-Range"}
+        exchange.send(Reply(status=200, headers=headers, body=content))
+
+    return fault
+
+
+def content_range(text: str) -> Fault:
+    """Say something else in Content-Range."""
+
+    def fault(exchange: Exchange, reply: Reply) -> None:
+        exchange.send(replace(reply, headers=reply.headers | {"Content-Range": text}))
+
+    return fault
+
+
+def announce(size_bytes: int) -> Fault:
+    """Announce another Content-Length, then close."""
+
+    def fault(exchange: Exchange, reply: Reply) -> None:
+        exchange.send(replace(reply, headers=reply.headers | {"Content-Length": str(size_bytes)}))
+        exchange.close_connection = True
+
+    return fault
+
+
+def unannounced(body: bytes | None = None) -> Fault:
+    """Send the body (or another one) in chunks, without announcing its size."""
+
+    def fault(exchange: Exchange, reply: Reply) -> None:
+        exchange.send_response(reply.status)
+        for name, value in reply.headers.items():
+            exchange.send_header(name, value)
+        exchange.send_header("Transfer-Encoding", "chunked")
+        exchange.end_headers()
+        sent = reply.body if body is None else body
+        exchange.wfile.write(b"%x\r\n%s\r\n0\r\n\r\n" % (len(sent), sent))
+
+    return fault
+
+
+def redirect(url: str, code: int = 307) -> Fault:
+    """Send the client elsewhere; ``{path}`` in the URL stands for the path it asked for."""
+
+    def fault(exchange: Exchange, reply: Reply) -> None:
+        location = url.replace("{path}", exchange.path)
+        exchange.send(Reply(status=code, headers={"Location": location}))
+
+    return fault
+
+
+def without_headers(*names: str) -> Fault:
+    """Leave out some headers."""
+
+    def fault(exchange: Exchange, reply: Reply) -> None:
+        headers = {name: value for name, value in reply.headers.items() if name not in names}
+        exchange.send(replace(reply, headers=headers))
+
+    return fault
+
+
+def with_headers(**headers: str) -> Fault:
+    """Add some headers; names are written with underscores."""
+
+    def fault(exchange: Exchange, reply: Reply) -> None:
+        added = {name.replace("_", "-"): value for name, value in headers.items()}
+        exchange.send(replace(reply, headers=reply.headers | added))
+
+    return fault

@@ -21,6 +21,7 @@ __all__ = ["FileChange", "HealthOverride", "ImageSpec", "SpecError", "parse_spec
 
 _FILE_KINDS = ("content", "source", "symlink", "directory", "remove")
 _RESERVED = ("/busybox-lxd", "/lxd-", "/.lxdocker")
+_IMAGE_HINT = "add a line such as: image: library/nginx:latest"
 _T = TypeVar("_T")
 
 
@@ -111,13 +112,11 @@ def parse_spec(text: str, *, name: str, file: str) -> ImageSpec:
         spec_values.image_name(name)
     except ValueError as error:
         raise SpecError(f"{file}: {error}", hint="rename the file: its stem is the name") from error
-    document = compose(text, file=file)
+    document = compose(text, file=file, empty_hint=_IMAGE_HINT)
     values = document.mapping(_READERS.keys() | {"image"})
     image = values.get("image")
     if image is None:
-        raise document.error(
-            "the key 'image' is missing", hint="add a line such as: image: library/nginx:latest"
-        )
+        raise document.error("the key 'image' is missing", hint=_IMAGE_HINT)
     fields = {key: read(values[key]) for key, read in _READERS.items() if key in values}
     return ImageSpec(
         name=name,

@@ -143,8 +143,11 @@ class Value:
         return "a list" if self.is_list else "key: value lines"
 
 
-def compose(text: str, *, file: str) -> Value:
-    """Return the one document in ``text``; ``file`` is its name in messages. Raises SpecError."""
+def compose(text: str, *, file: str, empty_hint: str = "") -> Value:
+    """Return the one document in ``text``; ``file`` is its name in messages. Raises SpecError.
+
+    ``empty_hint`` is the next step for someone whose file is empty.
+    """
     if len(text) > MAX_TEXT_BYTES or len(text.encode("utf-8", "replace")) > MAX_TEXT_BYTES:
         raise SpecError(f"{file}: larger than 1 MiB, which no such file needs")
     loader: _Loader | None = None
@@ -161,7 +164,7 @@ def compose(text: str, *, file: str) -> Value:
         if loader is not None:
             loader.dispose()
     if node is None:
-        raise SpecError(f"{file}:1:1: the file is empty")
+        raise SpecError(f"{file}:1:1: the file is empty", hint=empty_hint)
     return Value(node=node, file=file, key="")
 
 

@@ -142,10 +142,11 @@ def end_processes_of(directory: Path, *, patience_seconds: float = 5) -> None:
 
 def mounts_under(directory: Path) -> list[str]:
     """Mount points at or below ``directory`` in our mount namespace, deepest last mounted first."""
+    below = str(directory).rstrip("/") + "/"
     points = []
     for line in Path("/proc/self/mountinfo").read_text("utf-8", "replace").splitlines():
         point = line.split()[4].encode().decode("unicode_escape")
-        if point == str(directory) or point.startswith(f"{directory}/"):
+        if point == str(directory) or point.startswith(below):
             points.append(point)
     return points[::-1]
 

@@ -88,9 +88,13 @@ class Value:
         """Return a scalar's text as written: ``8080``, ``no`` and ``0644`` stay words."""
         if not self.is_scalar:
             raise self.error(f"expected a text, got {self._kind()}")
-        text = str(self.node.value)
-        if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
-            raise self.error("the text holds a NUL or half a surrogate pair; remove it")
+        try:
+            # JSON writes characters beyond 16 bits as pairs, which PyYAML leaves apart.
+            text = str(self.node.value).encode("utf-16", "surrogatepass").decode("utf-16")
+        except UnicodeDecodeError as error:
+            raise self.error("the text holds half a surrogate pair; remove it") from error
+        if "\0" in text:
+            raise self.error("the text holds a NUL character; remove it")
         return text
 
     def boolean(self) -> bool:

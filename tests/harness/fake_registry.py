@@ -74,6 +74,7 @@ class Exchange(BaseHTTPRequestHandler):
     """One request being answered; faults write to it as they like."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     registry: "FakeRegistry"
 
     def do_GET(self) -> None:

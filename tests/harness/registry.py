@@ -189,6 +189,7 @@ def content_network() -> Iterator[ContentNetwork]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
 
         def do_GET(self) -> None:
             state.paths.append(self.path)

@@ -31,10 +31,14 @@ AMD64 = Platform(os="linux", architecture="amd64")
 
 @dataclass
 class RegistryClient:
-    """Sources of one run; ``slept`` are the waits in seconds, ``notices`` what it told the user."""
+    """Sources of one run; ``slept`` are the waits in seconds, ``notices`` what it told the user.
+
+    ``now`` is the time it believes in.
+    """
 
     sources: Sources
-    slept: list[float] = field(default_factory=list)
+    now: datetime
+    slept: list[float]
     notices: list[str] = field(default_factory=list)
 
     def open(self, reference: str) -> Source:
@@ -53,18 +57,21 @@ class RegistryClient:
 def registry_client(
     *hosts: RegistrySettings,
     credential_files: tuple[CredentialFile, ...] = (),
-    now: datetime = NOW,
     read_timeout_seconds: float = 5.0,
 ) -> Iterator[RegistryClient]:
     """Yield a client whose waits take no time and whose dice always show 0."""
-    slept: list[float] = []
     settings = RegistriesSettings(
         by_host={host.host: host for host in hosts}, credential_files=credential_files
     )
-    patience = Patience(sleep=slept.append, chance=lambda: 0.0, now=lambda: now)
+    slept: list[float] = []
+    clients: list[RegistryClient] = []
+    patience = Patience(
+        sleep=slept.append, chance=lambda: 0.0, now=lambda: clients[0].now if clients else NOW
+    )
     transport = Transport(connect_timeout_seconds=2, read_timeout_seconds=read_timeout_seconds)
     with Sources(settings, transport=transport, patience=patience) as sources:
-        yield RegistryClient(sources, slept)
+        clients.append(RegistryClient(sources, NOW, slept))
+        yield clients[0]
 
 
 def credential_file(path: Path, entries: Mapping[str, object]) -> tuple[CredentialFile, ...]:

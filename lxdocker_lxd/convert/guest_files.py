@@ -11,7 +11,7 @@ Names at the root of the image::
     /.lxdocker/image/*                   what to run, as NUL-separated data
     /.lxdocker/in/*                      rendered by LXD from instance configuration
     /.lxdocker/run                       runs a program as the entrypoint runs
-    /.lxdocker/{launch,words,logger,network}.sh  the guest's scripts
+    /.lxdocker/*.sh                      the guest's scripts
     /.lxdocker/{live,log,log.1,state}    made at run time
 
 Nothing from the image or its configuration becomes part of a script. Parents are resolved inside
@@ -108,6 +108,11 @@ def add_guest(tree: Tree, guest: GuestImage) -> GuestReport:
     real_init = _move_init(tree, writer)
     writer.file(b"sbin/init", guest.scripts.init, _PROGRAM)
     _put_settings(writer, guest, choice, stop_signal, tmpfs)
+    for volume in guest.config.volumes:
+        path = volume.encode("utf-8", "surrogateescape")
+        # Docker makes the directory of a volume that the image lacks.
+        if path.strip(b"/") and tree.resolve(path) is None and tree.lookup(path) is None:
+            writer.directory(path)
     etc_templates = _prepare_etc(tree, writer)
     return GuestReport(
         supervisor=choice, etc_templates=etc_templates, tmpfs=tmpfs, real_init=real_init
@@ -121,7 +126,7 @@ def _put_programs(writer: _Writer, guest: GuestImage) -> None:
     writer.file(b"lxd-udhcpc-default.script", scripts.udhcpc_default, _PROGRAM)
     writer.file(b"lxd-udhcpc-default.script.real", scripts.udhcpc, _PROGRAM)
     writer.file(b".lxdocker/run", scripts.run, _PROGRAM)
-    for name in ("launch", "words", "logger", "network"):
+    for name in ("launch", "words", "prepare", "logger", "network"):
         writer.file(b".lxdocker/" + name.encode() + b".sh", getattr(scripts, name), _PLAIN)
     writer.file(b"lxd-image.json", guest.image_json, _PLAIN)
     # Placeholders: a rendered template keeps the mode of the file it replaces.

@@ -10,6 +10,7 @@ _FILES = (
     "init.sh",
     "launch.sh",
     "words.sh",
+    "prepare.sh",
     "logger.sh",
     "network.sh",
     "run.sh",
@@ -33,6 +34,7 @@ class GuestScripts:
     init: bytes
     launch: bytes
     words: bytes
+    prepare: bytes
     logger: bytes
     network: bytes
     run: bytes

@@ -1,1 +1,50 @@
 #!/busybox-lxd sh
+# Runs a program as the entrypoint runs: same environment, user, groups and directory.
+#
+#   /.lxdocker/run PROGRAM [ARGUMENT...]
+#   /.lxdocker/run --health     the image's health check: 0 healthy or none, 1 unhealthy
+#
+# Read by hand (`lxc exec NAME -- /.lxdocker/run sh`) or by whoever watches the instance.
+
+. /.lxdocker/launch.sh
+
+if [ $# = 0 ]; then
+	printf 'usage: /.lxdocker/run PROGRAM [ARGUMENT...] | --health\n' >&2
+	exit 2
+fi
+if [ ! -r "$live/launch" ]; then
+	printf '/.lxdocker/run: only root may, and only after the command was started\n' >&2
+	exit 126
+fi
+{
+	read -r -d '' uid
+	read -r -d '' gid
+	read -r -d '' groups
+	IFS= read -r -d '' working_dir
+	read -r -d '' seconds
+} <"$live/launch"
+
+if [ "$1" = --health ]; then
+	IFS= read -r -d '' argv0 <"$live/health" || exit 0
+	[ "$argv0" != none ] || exit 0
+	argv_file=$live/health
+	# The limit has to be kept in here: from outside, a started check can't be called off.
+	if [ "$2" != now ]; then
+		timeout -s KILL "$seconds" "$box" sh /.lxdocker/run --health now || exit 1
+		exit 0
+	fi
+else
+	argv0=$1 argv_file=$live/run.$$
+	printf '%s\0' "$@" >"$argv_file"
+fi
+
+variable PATH "$live/env"
+enter_directory "$working_dir" || exit 126
+find_program "$argv0" "$working_dir" "$value" || {
+	code=$?
+	printf '/.lxdocker/run: %s\n' "$problem" >&2
+	exit "$code"
+}
+set --
+[ ! -t 0 ] || set -- "TERM=${TERM:-xterm}"
+launch "$program" "$argv0" "$@"

@@ -243,17 +243,8 @@ class _Pull:
             raise VerificationError(
                 f"{what}: {descriptor.size_bytes} bytes, more than {oci.CONFIG_LIMIT_BYTES}"
             )
-        limit_bytes = descriptor.size_bytes
-        for _ in range(2):
-            self._put(descriptor, _ignore)
-            try:
-                return self._store.read(descriptor.digest, limit_bytes=limit_bytes, what=what)
-            except VerificationError:
-                self._store.discard(descriptor.digest)
-        raise VerificationError(
-            f"{what}: damaged in the cache right after it was written",
-            hint="check the disk the cache is on",
-        )
+        self._put(descriptor, _ignore)
+        return self._store.read(descriptor.digest, limit_bytes=descriptor.size_bytes, what=what)
 
     def _check_platform(self, config: ImageConfig, chosen: Platform | None) -> None:
         """Refuse an image for another machine.

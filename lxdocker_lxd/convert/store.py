@@ -6,8 +6,8 @@ with it) and two lock files. A run holds ``lock`` shared; removal needs it exclu
 ``index.lock`` guards the short updates of ``index.json``.
 
 A blob appears at its digest's name only after digest and size were verified and the bytes are on
-disk, so a name is a promise. Bit rot after that is for the reader to notice: layers are checked
-against their diff_id, documents by ``read``; ``discard`` makes room for a fresh download.
+disk, so a name is a promise. A disk may break it: a blob of an earlier run is hashed again before
+the first use in this one and fetched anew when it is damaged.
 """
 
 import contextlib
@@ -49,6 +49,8 @@ class Store:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._held: int | None = None
+        # Digests this object has seen to be right; a run uses one object.
+        self._proved: set[Digest] = set()
 
     @contextlib.contextmanager
     def using(self) -> Iterator[None]:
@@ -106,7 +108,7 @@ class Store:
         *,
         on_bytes: Callable[[int], None],
     ) -> Path:
-        """Guarantee that the blob is stored, perhaps by someone else; return where.
+        """Guarantee that the blob is stored and right, perhaps by someone else; return where.
 
         ``open_at`` gives the bytes from an offset on; it isn't called when all is here. ``on_bytes``
         gets the count so far. When the stream breaks, what came is kept and the next ``put``
@@ -114,15 +116,16 @@ class Store:
         DigestMismatchError, StorageError, and whatever the stream raises.
         """
         digest, path = descriptor.digest, self.path(descriptor.digest)
-        if descriptor.data is not None and not self.has(descriptor):
+        if descriptor.data is not None and not self._is_right(descriptor):
             atomic.write(path, descriptor.data)
-        if not self.has(descriptor):
+        if not self._is_right(descriptor):
             partial = self._directory / "partial" / f"{digest.algorithm}-{digest.encoded}"
             with locked_partial(partial) as file:
-                if not self.has(descriptor):
+                if not self._is_right(descriptor):
                     complete(file, partial, descriptor, open_at, on_bytes)
                     _publish(partial, path)
                 partial.unlink(missing_ok=True)
+        self._proved.add(digest)
         on_bytes(descriptor.size_bytes)
         return path
 
@@ -144,10 +147,28 @@ class Store:
     def discard(self, digest: Digest) -> None:
         """Remove one blob found damaged, so that the next ``put`` fetches it again."""
         path = self.path(digest)
+        self._proved.discard(digest)
         try:
             path.unlink(missing_ok=True)
         except OSError as error:
             raise atomic.storage_error("remove", path, error) from error
+
+    def _is_right(self, descriptor: Descriptor) -> bool:
+        """Tell whether the blob is here with all its bytes as they were; hash it at most once."""
+        if not self.has(descriptor):
+            return False
+        if descriptor.digest not in self._proved:
+            path = self.path(descriptor.digest)
+            try:
+                with path.open("rb") as file:
+                    got = hashlib.file_digest(file, descriptor.digest.algorithm).hexdigest()
+            except OSError as error:
+                raise atomic.storage_error("read", path, error) from error
+            if got != descriptor.digest.encoded:
+                _log.debug("%s is damaged: fetching it again", path)
+                return False
+            self._proved.add(descriptor.digest)
+        return True
 
     def tags(self) -> dict[str, Descriptor]:
         """Return what ``index.json`` names."""

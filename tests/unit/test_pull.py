@@ -302,14 +302,19 @@ def test_a_missing_foreign_layer_says_what_it_is(store: Store) -> None:
 # --- damage, breaks, threads -------------------------------------------------------------------
 
 
-def test_a_damaged_cached_document_is_fetched_again(store: Store) -> None:
+def test_what_the_disk_damaged_is_fetched_again(store: Store, tmp_path: Path) -> None:
     app = tiny_index({"linux/amd64": image()})
     source = FakeSource(app)
     pulled = bring(source, store)
-    for digest in (pulled.top_digest, pulled.manifest_digest, pulled.manifest.config.digest):
+    layer = pulled.layers[0].descriptor.digest
+    config = pulled.manifest.config.digest
+    for digest in (pulled.top_digest, pulled.manifest_digest, config, layer):
         path = store.path(digest)
         path.write_bytes(b"?" * path.stat().st_size)
-    assert bring(source, store, known=pulled.top_digest) == pulled
+    later = Store(tmp_path / "cache")
+    with later.using():
+        assert bring(source, later, known=pulled.top_digest) == pulled
+    assert Digest.of(store.path(layer).read_bytes()) == layer
 
 
 def test_the_first_failure_ends_the_others_and_is_the_one_reported(store: Store) -> None:

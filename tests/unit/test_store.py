@@ -176,6 +176,17 @@ def test_a_blob_of_the_wrong_size_is_replaced(store: Store) -> None:
     assert store.path(descriptor.digest).read_bytes() == CONTENT
 
 
+def test_a_blob_damaged_since_an_earlier_run_is_fetched_again(store: Store, tmp_path: Path) -> None:
+    """Of the right size, it was once taken for good, and packed when its header index was cached."""
+    descriptor = put(store, CONTENT)
+    store.path(descriptor.digest).write_bytes(b"?" + CONTENT[1:])
+    later = Store(tmp_path / "cache")
+    streams = Streams(CONTENT)
+    with later.using():
+        assert later.put(descriptor, streams, on_bytes=ignore).read_bytes() == CONTENT
+    assert streams.offsets == [0]
+
+
 def test_a_link_in_a_blobs_place_is_no_blob(store: Store, tmp_path: Path) -> None:
     descriptor = describe(CONTENT)
     (tmp_path / "host").write_bytes(CONTENT)
@@ -355,6 +366,24 @@ def test_prune_removes_nothing_when_it_cannot_know(
     victim.write_bytes(b"x" * victim.stat().st_size)
     assert store.prune([]) == 0
     assert store.has(describe(b"layer"))
+
+
+def test_kept_digests_may_be_anything(store: Store) -> None:
+    manifest = image(store, b"layer")
+    raw = store.read(manifest.digest, limit_bytes=10_000, what="manifest")
+    config = oci.parse_manifest(raw, media_type=None, what="manifest")
+    assert isinstance(config, oci.Manifest)
+    absent = Digest.of(b"absent")
+    assert store.prune([config.config.digest, describe(b"layer").digest, absent]) == 1
+    assert store.has(config.config)
+    assert store.has(describe(b"layer"))
+
+
+def test_a_layer_two_images_share_is_followed_once(store: Store) -> None:
+    one, two = image(store, b"shared", b"1"), image(store, b"shared", b"2")
+    store.tag("one", one)
+    store.tag("two", two)
+    assert store.prune([one.digest]) == 0
 
 
 def test_a_named_image_whose_manifest_is_missing_holds_nothing(store: Store) -> None:

@@ -1,0 +1,434 @@
+"""Runs of the converter, from specifications to a catalogue."""
+
+import json
+import os
+import tarfile
+import threading
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+
+import pytest
+import yaml
+
+from lxdocker_lxd.errors import NotFoundError, StorageError, UsageError
+from lxdocker_lxd.progress import BytesDone, ImageFinished, Notice, StageStarted
+from tests.convert.workshop import Workshop, outcome, outcomes, static_program
+from tests.harness.tiny_image import tiny_image, tiny_index
+
+
+def test_a_first_run_builds_everything_and_a_second_one_nothing(workshop: Workshop) -> None:
+    workshop.both("web", b"one")
+    workshop.both("db", b"two")
+    first = workshop.run()
+    assert outcomes(first) == {"db": "built", "web": "built"}
+    assert [one.reason for one in first.outcomes] == ["new", "new"]
+    before = workshop.directory.document.read_bytes()
+    second = workshop.run(hours_later=5)
+    assert outcomes(second) == {"db": "unchanged", "web": "unchanged"}
+    assert workshop.directory.document.read_bytes() == before
+    assert workshop.directory.verify() == ()
+    assert first.exit_code == second.exit_code == 0
+
+
+def test_an_image_carries_its_files_the_guest_and_its_own_story(workshop: Workshop) -> None:
+    made = workshop.image("web", {"etc/content": b"one"}, config={"Env": ["A=1"], "Cmd": ["x"]})
+    workshop.spec("web", "env: {B: 2}\nvolumes: [/data]\nports: [80]\n")
+    workshop.run()
+    with tarfile.open(workshop.file("web")) as archive:
+        names = archive.getnames()
+        assert {"etc/content", "sbin/init", "busybox-lxd", "lxd-image.json"} <= set(names)
+        member = archive.extractfile("lxd-image.json")
+        assert member is not None
+        story = json.load(member)
+    assert story["manifest_digest"] == made.digest
+    assert story["image"] == "oci:web.layout"
+    assert story["config"]["Env"] == ["A=1", "B=2"]
+    assert story["oci"]["config"] == {"Env": ["A=1"], "Cmd": ["x"]}
+    assert (story["volumes"], story["ports"]) == (["/data"], ["80/tcp"])
+
+
+def test_the_catalogue_tells_source_layers_sizes_and_configuration(workshop: Workshop) -> None:
+    made = workshop.image("web", {"etc/content": b"one"}, config={"Cmd": ["x"], "User": "web"})
+    workshop.spec("web", "description: The web\nproperties: {team: a}\naliases: [www]\n")
+    workshop.run()
+    product = workshop.product("web")
+    version = product.newest
+    assert (product.description, dict(product.properties)) == ("The web", {"team": "a"})
+    assert product.aliases == ("www",)
+    assert version.source.reference == "oci:web.layout"
+    assert version.source.top_digest == version.source.manifest_digest == made.digest
+    assert [layer.digest for layer in version.layers] == list(made.layer_digests)
+    assert dict(version.config) == {"Cmd": ["x"], "User": "web", "WorkingDir": "/"}
+    assert version.supervisor
+    assert version.rootfs_entries > 10
+    assert version.size_bytes == sum(
+        workshop.directory.path(file).stat().st_size for file in version.files
+    )
+
+
+def test_metadata_names_the_product_so_that_twins_differ(workshop: Workshop) -> None:
+    workshop.image("web", {"etc/content": b"one"})
+    workshop.spec("one", "image: oci:web.layout\n")
+    workshop.spec("two", "image: oci:web.layout\n")
+    workshop.run()
+    assert workshop.product("one").newest.fingerprint != workshop.product("two").newest.fingerprint
+    with tarfile.open(workshop.file("one", "metadata")) as archive:
+        member = archive.extractfile("metadata.yaml")
+        assert member is not None
+        document = yaml.safe_load(member)
+    assert document["architecture"] == "amd64"
+    assert document["creation_date"] == 1714979289
+    assert "one" in document["properties"].values()
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ("image", "the image changed from sha256:"),
+        ("spec", "the specification changed"),
+        ("source file", "the specification changed"),
+        ("source mode", "the specification changed"),
+        ("busybox", "the guest files changed"),
+        ("format", "packed as gzip gzip:6 by zlib"),
+        ("compression", "the specification changed"),
+        ("lost file", "its files are missing"),
+    ],
+)
+def test_what_makes_an_image_be_built_again(workshop: Workshop, change: str, reason: str) -> None:
+    extra = workshop.specs / "app.conf"
+    extra.write_text("one")
+    text = "files: [{path: /etc/app.conf, source: app.conf}]\n"
+    workshop.both("web", b"one", text)
+    workshop.run()
+    if change == "image":
+        workshop.image("web", {"etc/content": b"two"})
+    elif change == "spec":
+        workshop.spec("web", text + "env: {A: 1}\n")
+    elif change == "source file":
+        extra.write_text("two")
+    elif change == "source mode":
+        extra.chmod(0o600)
+    elif change == "busybox":
+        workshop.options.busybox["amd64"].write_bytes(static_program() + b"x")
+    elif change == "compression":
+        workshop.spec("web", text + "compression: zstd:1\n")
+    elif change == "lost file":
+        workshop.file("web").unlink()
+    report = workshop.run(image_format="gzip" if change == "format" else None, hours_later=1)
+    assert outcomes(report) == {"web": "built"}
+    assert outcome(report, "web").reason.startswith(reason)
+    assert workshop.directory.verify() == ()
+    assert outcomes(workshop.run(image_format="gzip" if change == "format" else None)) == {
+        "web": "unchanged"
+    }
+
+
+def test_a_comment_an_alias_or_another_platform_builds_nothing(workshop: Workshop) -> None:
+    amd64 = tiny_image({"bin/app": b"one"})
+    arm64 = tiny_image({"bin/app": b"two"}, architecture="arm64")
+    layout = workshop.specs / "web.layout"
+    tiny_index({"linux/amd64": amd64, "linux/arm64": arm64}).write_layout(layout)
+    workshop.spec("web")
+    workshop.run()
+    fingerprint = workshop.product("web").newest.fingerprint
+    newer = tiny_image({"bin/app": b"three"}, architecture="arm64")
+    index = tiny_index({"linux/amd64": amd64, "linux/arm64": newer})
+    index.write_layout(layout)
+    workshop.spec("web", "# a comment\naliases: [www]\n")
+    assert outcomes(workshop.run()) == {"web": "unchanged"}
+    product = workshop.product("web")
+    assert product.aliases == ("www",)
+    assert (len(product.versions), product.newest.fingerprint) == (1, fingerprint)
+    assert product.newest.source.top_digest == index.digest
+
+
+def test_a_source_that_goes_back_gets_its_old_image_again_without_a_build(
+    workshop: Workshop,
+) -> None:
+    workshop.both("web", b"one")
+    workshop.run()
+    workshop.both("web", b"two")
+    workshop.run(hours_later=1)
+    workshop.both("web", b"one")
+    workshop.events.all.clear()
+    report = workshop.run(hours_later=1)
+    assert outcomes(report) == {"web": "built"}
+    stages = {event.stage for event in workshop.events.all if isinstance(event, StageStarted)}
+    assert "pack" not in stages
+    serials = [version.serial for version in workshop.product("web").versions]
+    assert serials == ["20260301_130000", "20260301_140000"]
+    assert workshop.directory.verify() == ()
+
+
+def test_one_failing_specification_stops_nothing_and_keeps_its_last_good_image(
+    workshop: Workshop,
+) -> None:
+    for name in ("a", "b", "c", "d"):
+        workshop.both(name, name.encode())
+    workshop.run()
+    last_good = workshop.product("b").newest
+    workshop.spec("b", "image: oci:gone.layout\n")
+    workshop.spec("c", "nonsense: 1\n")
+    workshop.both("d", b"new")
+    report = workshop.run(hours_later=1)
+    assert outcomes(report) == {"a": "unchanged", "b": "failed", "c": "failed", "d": "built"}
+    assert report.exit_code == 1
+    assert outcome(report, "b").serial == last_good.serial
+    assert isinstance(outcome(report, "c").error, UsageError)
+    assert outcome(report, "c").reason.startswith(str(workshop.specs / "c.yaml:2:1"))
+    assert workshop.product("b").newest == last_good
+    assert {product.name for product in workshop.catalogue.products} == {"a", "b", "c", "d"}
+
+
+def test_the_exit_code_says_why_when_everything_fails_for_one_reason(workshop: Workshop) -> None:
+    workshop.spec("a", "nonsense: 1\n")
+    assert workshop.run().exit_code == UsageError.exit_code
+    workshop.spec("b", "image: oci:gone.layout\n")
+    assert workshop.run().exit_code == 1
+
+
+def test_an_image_without_a_specification_goes_after_a_complete_run(workshop: Workshop) -> None:
+    for name in ("a", "b"):
+        workshop.both(name, name.encode())
+    workshop.run()
+    (workshop.specs / "b.yaml").unlink()
+    files = [workshop.file("b"), workshop.file("b", "metadata")]
+    report = workshop.run(hours_later=1)
+    assert outcomes(report) == {"a": "unchanged", "b": "removed"}
+    assert workshop.catalogue.product("b", "amd64") is None
+    assert all(file.exists() for file in files), "clients may still ask for them"
+    assert workshop.run(hours_later=23).freed_bytes == 0
+    assert workshop.run(hours_later=1.1).freed_bytes > 0
+    assert not any(file.exists() for file in files)
+
+
+@pytest.mark.parametrize("case", ["named", "failed", "broken", "empty", "missing"])
+def test_nothing_is_removed_unless_the_run_was_complete(workshop: Workshop, case: str) -> None:
+    for name in ("a", "b"):
+        workshop.both(name, name.encode())
+    workshop.run()
+    (workshop.specs / "b.yaml").unlink()
+    if case == "named":
+        workshop.run("a")
+    elif case == "failed":
+        workshop.spec("c", "image: oci:gone.layout\n")
+        workshop.run()
+    elif case == "broken":
+        workshop.spec("c", "nonsense: 1\n")
+        workshop.run()
+    elif case == "empty":
+        (workshop.specs / "a.yaml").unlink()
+        assert workshop.run().outcomes == ()
+        assert any(isinstance(event, Notice) for event in workshop.events.all)
+    else:
+        workshop.specs.rename(workshop.root / "elsewhere")
+        with pytest.raises(NotFoundError):
+            workshop.run()
+    assert {product.name for product in workshop.catalogue.products} == {"a", "b"}
+    assert workshop.directory.verify() == ()
+
+
+def test_a_dry_run_tells_everything_and_changes_nothing(workshop: Workshop) -> None:
+    for name in ("changed", "gone", "same"):
+        workshop.both(name, name.encode())
+    workshop.run()
+    workshop.both("new", b"new")
+    workshop.both("changed", b"two")
+    (workshop.specs / "gone.yaml").unlink()
+    before = {path: path.stat().st_mtime_ns for path in workshop.root.rglob("*")}
+    report = workshop.run(dry_run=True)
+    assert outcomes(report) == {
+        "changed": "would-build",
+        "gone": "would-remove",
+        "new": "would-build",
+        "same": "unchanged",
+    }
+    assert outcome(report, "changed").reason.startswith("the image changed from")
+    assert {path: path.stat().st_mtime_ns for path in workshop.root.rglob("*")} == before
+
+
+def test_a_dry_run_needs_no_directories(workshop: Workshop) -> None:
+    workshop.both("web", b"one")
+    assert outcomes(workshop.run(dry_run=True)) == {"web": "would-build"}
+    assert not workshop.options.lxdimages.exists()
+    assert not workshop.options.cache.exists()
+
+
+def test_only_named_images_are_converted(workshop: Workshop) -> None:
+    for name in ("a", "b", "c"):
+        workshop.both(name, name.encode())
+    assert outcomes(workshop.run("a", "c")) == {"a": "built", "c": "built"}
+    with pytest.raises(NotFoundError, match="no specification named 'bb'") as caught:
+        workshop.run("bb")
+    assert caught.value.hint == "did you mean 'b'?"
+
+
+def test_each_architecture_is_a_product_and_fails_alone(workshop: Workshop) -> None:
+    images = {
+        f"linux/{name}": tiny_image({"bin/app": name.encode()}, architecture=name)
+        for name in ("amd64", "arm64", "riscv64")
+    }
+    tiny_index(images).write_layout(workshop.specs / "web.layout")
+    workshop.spec("web", "architectures: [amd64, arm64, riscv64]\n")
+    foreign = workshop.root / "busybox-arm64"
+    foreign.write_bytes(static_program("arm64"))
+    busybox = {**workshop.options.busybox, "arm64": foreign}
+    workshop.options = replace(workshop.options, busybox=MappingProxyType(busybox))
+    report = workshop.run()
+    assert outcomes(report) == {
+        "web/amd64": "built",
+        "web/arm64": "built",
+        "web/riscv64": "failed",
+    }
+    (failed,) = [one for one in report.outcomes if one.error]
+    assert failed.error is not None
+    assert failed.error.message == "busybox for riscv64: none is given"
+    assert "busybox-static:riscv64" in failed.error.hint
+    assert "--busybox riscv64=PATH" in failed.error.hint
+    prints = {product.newest.fingerprint for product in workshop.catalogue.products}
+    assert len(prints) == 2
+
+
+def test_an_image_not_offered_for_the_platform_says_for_which_it_is(workshop: Workshop) -> None:
+    image = tiny_image({"bin/app": b"x"}, architecture="s390x")
+    tiny_index({"linux/s390x": image}).write_layout(workshop.specs / "web.layout")
+    workshop.spec("web")
+    for dry_run in (True, False):
+        error = outcome(workshop.run(dry_run=dry_run), "web").error
+        assert isinstance(error, NotFoundError)
+        assert "linux/s390x" in error.message
+
+
+def test_aliases_that_mean_two_images_are_refused(workshop: Workshop) -> None:
+    workshop.both("a", b"a", "aliases: [www]\n")
+    workshop.both("b", b"b", "aliases: [www]\n")
+    workshop.both("c", b"c", "aliases: [a]\n")
+    report = workshop.run()
+    assert outcomes(report) == {"a": "built", "b": "failed", "c": "failed"}
+    assert "belongs to a already" in outcome(report, "b").reason
+    assert "is the name of a specification" in outcome(report, "c").reason
+
+
+def test_two_files_of_one_name_are_refused(workshop: Workshop) -> None:
+    workshop.both("a", b"a")
+    (workshop.specs / "a.yml").write_text("image: oci:a.layout\n")
+    error = outcome(workshop.run(), "a").error
+    assert error is not None
+    assert "a.yaml and a.yml both describe a" in error.message
+
+
+def test_files_that_are_no_specifications_are_left_alone(workshop: Workshop) -> None:
+    workshop.both("a", b"a")
+    for name in (".hidden.yaml", "b.yaml~", "README.md"):
+        (workshop.specs / name).write_text("nonsense: [")
+    assert outcomes(workshop.run()) == {"a": "built"}
+
+
+def test_file_changes_end_up_in_the_image(workshop: Workshop) -> None:
+    workshop.image("web", {"etc/old": b"old", "etc/content": b"one"})
+    (workshop.specs / "app.conf").write_bytes(b"from a file")
+    (workshop.specs / "app.conf").chmod(0o640)
+    workshop.spec(
+        "web",
+        """\
+files:
+  - {path: /etc/old, remove: true}
+  - {path: /etc/motd, content: hi, mode: 0600, owner: 3:4}
+  - {path: /opt/app/app.conf, source: app.conf}
+  - {path: /etc/link, symlink: motd}
+  - {path: /var/empty, directory: true, mode: 0700}
+""",
+    )
+    workshop.run()
+    with tarfile.open(workshop.file("web")) as archive:
+        names = archive.getnames()
+        assert "etc/old" not in names
+        motd = archive.getmember("etc/motd")
+        assert (motd.mode, motd.uid, motd.gid, motd.size) == (0o600, 3, 4, 2)
+        assert archive.getmember("opt/app/app.conf").mode == 0o640
+        assert archive.getmember("etc/link").linkname == "motd"
+        assert archive.getmember("var/empty").mode == 0o700
+
+
+@pytest.mark.parametrize("kind", ["missing", "directory"])
+def test_a_source_file_that_is_none_is_told(workshop: Workshop, kind: str) -> None:
+    if kind == "directory":
+        (workshop.specs / "app.conf").mkdir()
+    workshop.both("web", b"one", "files: [{path: /etc/app.conf, source: app.conf}]\n")
+    error = outcome(workshop.run(), "web").error
+    assert error is not None
+    assert "source: " in error.message
+
+
+def test_progress_tells_stages_bytes_and_ends(workshop: Workshop) -> None:
+    workshop.both("web", os.urandom(200_000))
+    workshop.run()
+    stages = [event.stage for event in workshop.events.all if isinstance(event, StageStarted)]
+    assert stages[0] == "resolve"
+    assert stages[-4:] == ["download", "merge", "pack", "publish"]
+    packed = [event for event in workshop.events.all if isinstance(event, BytesDone)]
+    assert {event.stage for event in packed} == {"download", "pack"}
+    assert all(event.done_bytes <= event.total_bytes for event in packed)
+    last = workshop.events.all[-1]
+    assert last == ImageFinished(image="web", outcome="built", detail="new")
+
+
+def test_two_runs_at_once_wait_for_each_other(workshop: Workshop) -> None:
+    for number in range(4):
+        workshop.both(f"image{number}", bytes([number]))
+    reports = []
+    threads = [threading.Thread(target=lambda: reports.append(workshop.run())) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    found = sorted(one.outcome for report in reports for one in report.outcomes)
+    assert found == ["built"] * 4 + ["unchanged"] * 8
+    assert workshop.directory.verify() == ()
+
+
+def test_old_versions_leave_the_disk_when_nobody_can_ask_for_them(workshop: Workshop) -> None:
+    for number in range(6):
+        workshop.both("web", str(number).encode())
+        workshop.run(hours_later=30)
+    assert len(workshop.product("web").versions) == 3
+    workshop.run(hours_later=30)
+    workshop.run(hours_later=30)
+    kept = {workshop.directory.path(file) for file in workshop.catalogue.files()}
+    assert set(workshop.directory.images.iterdir()) == kept
+
+
+def test_layers_no_specification_needs_leave_the_cache(workshop: Workshop) -> None:
+    workshop.both("a", os.urandom(1000))
+    workshop.both("b", os.urandom(1000))
+    workshop.run()
+    blobs = workshop.options.cache / "blobs" / "sha256"
+    before = len(list(blobs.iterdir()))
+    (workshop.specs / "b.yaml").unlink()
+    workshop.run()
+    assert len(list(blobs.iterdir())) == before - 3
+
+
+def test_a_cached_layer_that_the_disk_spoilt_is_fetched_again(workshop: Workshop) -> None:
+    made = workshop.image("web", {"etc/content": b"one"})
+    workshop.spec("web")
+    workshop.run()
+    blob = workshop.options.cache / "blobs" / made.layer_digests[0].replace(":", "/")
+    content = bytearray(blob.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    blob.write_bytes(content)
+    for path in (workshop.options.cache / "headers").rglob("*"):
+        if path.is_file():
+            path.unlink()
+    workshop.spec("web", "env: {A: 1}\n")
+    assert outcomes(workshop.run()) == {"web": "built"}
+    notices = [event.text for event in workshop.events.all if isinstance(event, Notice)]
+    assert any("fetching the layers again" in text for text in notices)
+
+
+def test_a_directory_nobody_may_write_to_is_one_clear_error(workshop: Workshop) -> None:
+    workshop.both("web", b"one")
+    workshop.options = replace(workshop.options, lxdimages=Path("/proc/lxdimages"))
+    with pytest.raises(StorageError, match="create directory /proc/lxdimages"):
+        workshop.run()

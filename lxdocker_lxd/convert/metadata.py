@@ -86,7 +86,8 @@ def _document(metadata: ImageMetadata) -> str:
     naming = "/etc" if metadata.etc_templates else IN_DIRECTORY
     document = {
         "architecture": metadata.architecture,
-        "creation_date": metadata.created_seconds,
+        # LXD takes 0, the date of many reproducible images, for "Missing creation date".
+        "creation_date": max(1, metadata.created_seconds),
         "expiry_date": 0,
         "properties": properties | {"lxdocker.product": metadata.product},
         "templates": {

@@ -2,10 +2,11 @@
 
 Everything else works with :class:`Answer`; no other module knows which library speaks HTTP.
 Deliberate choices: redirects are never followed here; ``.netrc``, cookies and compressed
-transfer are off, because each of them would change credentials or bytes behind our back;
-each thread has its own session.
+transfer are off, because each of them would change credentials or bytes behind our back; a
+session serves one request at a time and goes back to the idle ones with its answer.
 """
 
+import functools
 import http.client
 import http.cookiejar
 import socket
@@ -58,8 +59,11 @@ class AnswerTooLongError(VerificationError):
 class Answer:
     """Status, headers and an unread body; close it, or use it as a context manager."""
 
-    def __init__(self, response: requests.Response, url: str, origin: Origin) -> None:
+    def __init__(
+        self, response: requests.Response, url: str, origin: Origin, release: Callable[[], None]
+    ) -> None:
         self._response = response
+        self._release: Callable[[], None] | None = release
         self._pending: AnswerInterruptedError | None = None
         self.url = url
         self.origin = origin
@@ -137,6 +141,8 @@ class Answer:
 
     def close(self) -> None:
         """Give the connection back; a short rest of the body is read so that it can be reused."""
+        if self._release is None:
+            return
         try:
             length = self.content_length
             if length is not None and length <= _DRAIN_BYTES and self._pending is None:
@@ -144,6 +150,8 @@ class Answer:
         except _BROKEN:
             pass
         self._response.close()
+        self._release()
+        self._release = None
 
     def __enter__(self) -> Self:
         return self
@@ -169,9 +177,9 @@ class Transport:
     ) -> None:
         self._timeouts = (connect_timeout_seconds, read_timeout_seconds)
         self._environment_proxies = proxy_of or _environment_proxies
-        self._local = threading.local()
         self._lock = threading.Lock()
-        self._sessions: list[requests.Session] = []
+        self._idle: list[requests.Session] = []
+        self._closed = False
         self._checked_authorities: set[str] = set()
 
     def send(
@@ -191,8 +199,9 @@ class Transport:
         """
         origin = Origin.of(url, what=what)
         verify = self._authorities(settings)
+        session = self._borrow()
         try:
-            response = self._session().request(
+            response = session.request(
                 method,
                 url,
                 headers=dict(headers or {}),
@@ -204,35 +213,41 @@ class Transport:
                 proxies=dict(self._proxies(url, settings)),
             )
         except requests.exceptions.SSLError as error:
+            self._give_back(session)
             raise _tls_error(error, origin, settings, what) from error
         except (requests.exceptions.RequestException, *_BROKEN) as error:
+            self._give_back(session)
             raise UnreachableError(
                 f"{what}: {origin.host} can't be reached: {_reason(error)}",
                 hint=_unreachable_hint(error, origin, settings),
             ) from error
-        return Answer(response, url, origin)
+        return Answer(response, url, origin, functools.partial(self._give_back, session))
 
     def close(self) -> None:
-        """Close every connection of every thread."""
+        """Close every connection; those in use when their answer is closed."""
         with self._lock:
-            for session in self._sessions:
-                session.close()
-            self._sessions.clear()
-            self._local = threading.local()
+            self._closed = True
+            while self._idle:
+                self._idle.pop().close()
 
-    def _session(self) -> requests.Session:
-        session: requests.Session | None = getattr(self._local, "session", None)
-        if session is None:
-            session = requests.Session()
-            session.trust_env = False
-            session.cookies.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=()))
-            session.headers.update(
-                {"Accept-Encoding": "identity", "User-Agent": f"lxdocker-lxd/{__version__}"}
-            )
-            with self._lock:
-                self._sessions.append(session)
-            self._local.session = session
+    def _borrow(self) -> requests.Session:
+        with self._lock:
+            if self._idle:
+                return self._idle.pop()
+        session = requests.Session()
+        session.trust_env = False
+        session.cookies.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=()))
+        session.headers.update(
+            {"Accept-Encoding": "identity", "User-Agent": f"lxdocker-lxd/{__version__}"}
+        )
         return session
+
+    def _give_back(self, session: requests.Session) -> None:
+        with self._lock:
+            if not self._closed:
+                self._idle.append(session)
+                return
+        session.close()
 
     def _authorities(self, settings: RegistrySettings) -> str | bool:
         """Return what requests calls ``verify``: a file of authorities, or its own (True)."""

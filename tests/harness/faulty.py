@@ -1,8 +1,11 @@
 """What goes wrong between a registry and its client, as faults for ``FakeRegistry.fail``."""
 
+import contextlib
 import socket
 import struct
+import threading
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 
 from tests.harness.fake_registry import Exchange, Fault, Reply
@@ -140,3 +143,58 @@ def with_headers(**headers: str) -> Fault:
         exchange.send(replace(reply, headers=reply.headers | added))
 
     return fault
+
+
+@contextlib.contextmanager
+def breaking_proxy(host: str, limits_bytes: list[int]) -> Iterator[str]:
+    """Yield the address of a TCP proxy before ``host`` that resets connections.
+
+    The first connection that carries more than ``limits_bytes[0]`` bytes to the client is reset
+    there, then the list moves on; once it is empty everything passes.
+    """
+    listener = socket.create_server(("127.0.0.1", 0))
+    name, _, port = host.partition(":")
+    lock = threading.Lock()
+
+    def carry(source: socket.socket, target: socket.socket, *, limited: bool) -> None:
+        carried = 0
+        with contextlib.suppress(OSError):
+            while data := source.recv(16_384):
+                carried += len(data)
+                with lock:
+                    over = limited and limits_bytes and carried > limits_bytes[0]
+                    excess = carried - limits_bytes.pop(0) if over else 0
+                target.sendall(data[: len(data) - excess])
+                if over:
+                    time.sleep(0.1)
+                    linger = struct.pack("ii", 1, 0)
+                    target.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+                    break
+        for end in (source, target):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RD if limited else socket.SHUT_WR)
+        if limited:
+            source.close()
+            target.close()
+
+    def accept() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = listener.accept()
+                server = socket.create_connection((name, int(port)))
+                for source, target, limited in ((client, server, False), (server, client, True)):
+                    threading.Thread(
+                        target=carry,
+                        args=(source, target),
+                        kwargs={"limited": limited},
+                        daemon=True,
+                    ).start()
+
+    thread = threading.Thread(target=accept, daemon=True)
+    thread.start()
+    try:
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        thread.join(timeout=5)

@@ -57,6 +57,10 @@ class RealRegistry:
         )
         return digest_file.read_text().strip()
 
+    def log(self) -> list[str]:
+        """Return the lines the registry has logged so far, one per request among them."""
+        return (self.directory / "log").read_text("utf-8", "replace").splitlines()
+
     def storage_of(self, digest: str) -> Path:
         """Return the file in which the registry keeps a blob, for tests that damage it."""
         algorithm, _, encoded = digest.partition(":")

@@ -3,6 +3,7 @@
 import os
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -17,7 +18,8 @@ from lxdocker_lxd.convert.transport import AnswerTooLongError, UnreachableError
 from lxdocker_lxd.digest import DigestMismatchError
 from lxdocker_lxd.errors import NotFoundError
 from tests.harness import faulty
-from tests.harness.fake_registry import FakeRegistry, Reply, Seen, fake_registry
+from tests.harness.fake_registry import Exchange, FakeRegistry, Reply, Seen, fake_registry
+from tests.harness.registry import real_registry
 from tests.harness.registry_client import (
     NOW,
     RegistryClient,
@@ -420,3 +422,90 @@ def test_a_missing_blob_is_not_found(
     registry.forget_blob(image.layer_digests[0])
     with pytest.raises(NotFoundError, match="BLOB_UNKNOWN"):
         client.pull(f"{registry.host}/web:1", Store(tmp_path / "cache"))
+
+
+def test_a_break_while_the_held_part_is_passed_over_is_mended(
+    registry: FakeRegistry, client: RegistryClient, image: TinyImage
+) -> None:
+    (layer,) = image.layers
+    for broken in (faulty.cut(700), faulty.cut(0), faulty.cut(700, reset=True)):
+        # The range is refused, and the whole blob breaks before the byte that is missing.
+        registry.fail(BLOB, faulty.status(416))
+        registry.fail(BLOB, broken)
+        source = client.open(f"{registry.host}/web:1")
+        assert read_blob(source, describe(layer), 1000) == layer[1000:]
+
+
+def test_a_break_after_the_last_byte_is_none(
+    registry: FakeRegistry, client: RegistryClient, image: TinyImage
+) -> None:
+    (layer,) = image.layers
+
+    def chunks_without_end(exchange: Exchange, reply: Reply) -> None:
+        exchange.send_response(200)
+        exchange.send_header("Transfer-Encoding", "chunked")
+        exchange.end_headers()
+        exchange.wfile.write(b"%x\r\n%s\r\n" % (len(reply.body), reply.body))
+        exchange.close_connection = True
+
+    registry.fail(BLOB, chunks_without_end)
+    source = client.open(f"{registry.host}/web:1")
+    assert read_blob(source, describe(layer)) == layer
+    assert client.slept == []
+
+
+def test_chunks_that_end_too_early_are_a_break(
+    registry: FakeRegistry, client: RegistryClient, image: TinyImage
+) -> None:
+    (layer,) = image.layers
+    registry.fail(BLOB, faulty.unannounced(layer[:5000]))
+    source = client.open(f"{registry.host}/web:1")
+    assert read_blob(source, describe(layer)) == layer
+    assert layer_requests(registry, image) == ["", "bytes=5000-"]
+
+
+def test_a_part_nobody_asked_for_is_refused(
+    registry: FakeRegistry, client: RegistryClient, image: TinyImage
+) -> None:
+    registry.fail(BLOB, faulty.status(206, b"x"))
+    source = client.open(f"{registry.host}/web:1")
+    with pytest.raises(UnexpectedAnswerError, match="answers 206"):
+        read_blob(source, describe(image.layers[0]))
+
+
+def test_a_layer_of_no_bytes_needs_no_request(
+    registry: FakeRegistry, client: RegistryClient
+) -> None:
+    assert read_blob(client.open(f"{registry.host}/web:1"), describe(b"")) == b""
+    assert registry.requests == []
+
+
+def test_many_threads_share_few_connections(
+    registry: FakeRegistry, client: RegistryClient, image: TinyImage
+) -> None:
+    source = client.open(f"{registry.host}/web:1")
+    layer = describe(image.layers[0])
+    with ThreadPoolExecutor(8) as executor:
+        contents = list(executor.map(lambda _n: read_blob(source, layer), range(24)))
+    assert set(contents) == set(image.layers)
+
+
+@pytest.mark.registry
+def test_a_real_registry_behind_a_proxy_that_resets_connections(tmp_path: Path) -> None:
+    image = tiny_image({"a": os.urandom(3 << 20)}, {"b": b"y" * 100})
+    layout = image.write_layout(tmp_path / "layout")
+    limits_bytes = [1_000_000, 700_000, 5_000]
+    with (
+        real_registry(tmp_path / "registry") as real,
+        faulty.breaking_proxy(real.host, limits_bytes) as host,
+        registry_client() as client,
+    ):
+        real.push_layout(layout, "latest", "web")
+        pulled = client.pull(f"{host}/web", Store(tmp_path / "cache"), jobs=1)
+        asked = [
+            line for line in real.log() if f'"GET /v2/web/blobs/{image.layer_digests[0]}' in line
+        ]
+    assert tuple(layer.path.read_bytes() for layer in pulled.layers) == image.layers
+    assert limits_bytes == []
+    assert len(asked) == 4
+    assert [notice for notice in client.notices if "broke off at byte 9" in notice]

@@ -69,7 +69,7 @@ class RegistrySource:
     ) -> None:
         """``endpoints`` are the mirrors in their order, then the registry itself."""
         self._reference = reference
-        self._endpoints = tuple(endpoints)
+        self.places = tuple(endpoints)
         self._foreign = foreign
         self._patience = patience
         self._notice = notice
@@ -127,7 +127,7 @@ class RegistrySource:
         avoid: Collection[str] = (),
     ) -> Found:
         """Return what the first place that can answers; ``avoid`` passes over mirrors."""
-        *mirrors, origin = self._endpoints
+        *mirrors, origin = self.places
         for mirror in mirrors:
             if mirror.name in avoid:
                 continue

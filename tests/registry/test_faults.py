@@ -30,6 +30,7 @@ from tests.harness.registry_client import (
 from tests.harness.tiny_image import TinyImage, tiny_image, tiny_index
 
 CONTENT = os.urandom(900_000)
+IMAGE = tiny_image({"a": CONTENT})
 BLOB = "GET .*/blobs/"
 MANIFEST = "GET .*/manifests/"
 
@@ -48,9 +49,8 @@ def client() -> Iterator[RegistryClient]:
 
 @pytest.fixture
 def image(registry: FakeRegistry) -> TinyImage:
-    image = tiny_image({"a": CONTENT})
-    registry.push("web", "1", image)
-    return image
+    registry.push("web", "1", IMAGE)
+    return IMAGE
 
 
 def layer_requests(registry: FakeRegistry, image: TinyImage) -> list[str]:

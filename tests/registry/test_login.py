@@ -328,6 +328,14 @@ def test_a_content_network_with_its_own_challenge_gets_an_anonymous_token_of_its
         assert [one.authorization for one in asked] == [""]
         # The registry's own login is as it was.
         assert source.manifest(None).raw == image.manifest
+        # Passwords and unknown schemes are not met there.
+        for challenge in ('Basic realm="x"', "Negotiate", ""):
+            network.challenge = challenge
+            network.admits = lambda _seen: False
+            registry.fail("GET .*/blobs/", faulty.redirect(f"http://{network.host}{{path}}"))
+            with pytest.raises(DeniedError):
+                read_blob(source, describe(image.layers[0]))
+        assert {one.authorization for one in network.requests} == {"", "Bearer t0"}
 
 
 def test_redirects_that_lead_astray_or_never_end_are_refused(

@@ -42,8 +42,8 @@ made() {
 # LXD_DIR decides when it is set.
 locate_lxd() {
     local root=$LOOK_IN
-    if [ -n "${LXD_DIR:-}" ] && command -v lxc >/dev/null; then
-        printf '%s %s\n' "$(command -v lxc)" "$LXD_DIR"
+    if [ -n "${LXD_DIR:-}" ] && type -P lxc >/dev/null; then
+        printf '%s %s\n' "$(type -P lxc)" "$LXD_DIR"
     elif [ -x "$root/usr/bin/lxc" ] && [ -x "$root/usr/bin/lxd" ]; then
         printf '%s %s\n' "$root/usr/bin/lxc" "$root/var/lib/lxd"
     elif [ -x "$root/snap/bin/lxc" ]; then
@@ -294,7 +294,7 @@ launch() {
         lxc init "$FINGERPRINT" "$instance" --config user.lxdocker-quickstart=true >/dev/null
         described='{}'
     fi
-    [ "$(ask value status <<<"$described")" = Running ] || lxc start "$instance" ||
+    [ "$(ask value status <<<"$described")" = Running ] || lxc start --quiet "$instance" ||
         fail "$instance does not start" "lxc info --show-log $instance"
     step launched "instance $instance"
     show_result "$instance"
@@ -361,14 +361,15 @@ wait_for_answer() {
 }
 
 say_what_next() {
-    local with=
+    local with='' again=''
     [ -z "${LXD_DIR:-}" ] || with="LXD_DIR=$LXD_DIR "
+    [ -z "${LXDOCKER_QUICKSTART_STATE:-}" ] || again="LXDOCKER_QUICKSTART_STATE=$STATE "
     cat <<END
 
 Look at its output     ${with}lxc console $1 --show-log
 Run a shell in it      ${with}lxc exec $1 -- /busybox-lxd sh
 Stop, start            ${with}lxc stop $1, ${with}lxc start $1
-Take it all away       sudo $HERE/quickstart.sh --clean
+Take it all away       sudo $with$again$HERE/quickstart.sh --clean
 END
 }
 

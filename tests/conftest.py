@@ -5,6 +5,7 @@ tests/run.sh does) runs everything; a missing program is then a failure and noth
 """
 
 import os
+from collections import Counter
 from collections.abc import Generator, Iterator
 
 import pytest
@@ -55,10 +56,39 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """With ``--real`` a skipped test is a failed one: a run that says "passed" ran everything."""
     report = yield
+    report.user_properties += [
+        ("real", name) for name in REAL_MARKERS if item.get_closest_marker(name)
+    ]
     if item.config.getoption("--real") and report.skipped and not hasattr(report, "wasxfail"):
         report.outcome = "failed"
         report.longrepr = f"{item.nodeid} was skipped although --real was given: {report.longrepr}"
     return report
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter,
+    config: pytest.Config,
+) -> None:
+    """List every test that met a real part, so that a log shows what ran."""
+    if not config.getoption("--real"):
+        return
+    counts: Counter[tuple[str, str]] = Counter()
+    lines = []
+    for outcome in ("passed", "failed", "error"):
+        for report in terminalreporter.getreports(outcome):
+            if outcome == "passed" and report.when != "call":
+                continue
+            marks = sorted({value for key, value in report.user_properties if key == "real"})
+            counts.update((mark, outcome) for mark in marks)
+            if "lxd" in marks:
+                lines.append(f"{outcome:7} {report.duration:7.1f} s  {report.nodeid}")
+    terminalreporter.section("tests against a real LXD")
+    for line in lines:
+        terminalreporter.write_line(line)
+    terminalreporter.section("tests against real parts")
+    for mark in REAL_MARKERS:
+        shown = ", ".join(f"{counts[mark, how]} {how}" for how in ("passed", "failed", "error"))
+        terminalreporter.write_line(f"{mark:9} {shown}")
 
 
 @pytest.fixture(scope="session")

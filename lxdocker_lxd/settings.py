@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
-from lxdocker_lxd.convert.registry_settings import (
+from lxdocker_lxd.convert.registry.settings import (
     RegistriesSettings,
     RegistrySettings,
     credential_search,

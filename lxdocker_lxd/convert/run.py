@@ -6,7 +6,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
-from lxdocker_lxd.convert.registry_settings import RegistriesSettings
+from lxdocker_lxd.convert.registry.settings import RegistriesSettings
 from lxdocker_lxd.errors import LxdockerError
 from lxdocker_lxd.platform import Platform
 

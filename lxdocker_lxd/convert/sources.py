@@ -10,17 +10,17 @@ from types import TracebackType
 from typing import Self
 
 from lxdocker_lxd.convert.archive import open_archive
-from lxdocker_lxd.convert.credentials import Keychain
-from lxdocker_lxd.convert.endpoint import Endpoint
 from lxdocker_lxd.convert.layout import open_layout
-from lxdocker_lxd.convert.origin import Origin, UnsafeAddressError
-from lxdocker_lxd.convert.redirect import send_following, settings_of
-from lxdocker_lxd.convert.refusal import NotInRegistryError
-from lxdocker_lxd.convert.registry import RegistrySource
-from lxdocker_lxd.convert.registry_settings import RegistriesSettings, RegistrySettings
-from lxdocker_lxd.convert.retry import Patience
+from lxdocker_lxd.convert.registry.credentials import Keychain
+from lxdocker_lxd.convert.registry.endpoint import Endpoint
+from lxdocker_lxd.convert.registry.origin import Origin, UnsafeAddressError
+from lxdocker_lxd.convert.registry.redirect import send_following, settings_of
+from lxdocker_lxd.convert.registry.refusal import NotInRegistryError
+from lxdocker_lxd.convert.registry.retry import Patience
+from lxdocker_lxd.convert.registry.settings import RegistriesSettings, RegistrySettings
+from lxdocker_lxd.convert.registry.source import RegistrySource
+from lxdocker_lxd.convert.registry.transport import Answer, Transport
 from lxdocker_lxd.convert.source import Source
-from lxdocker_lxd.convert.transport import Answer, Transport
 from lxdocker_lxd.reference import ArchiveSource, ImageSource, LayoutSource, Reference
 
 

@@ -15,7 +15,7 @@ from types import MappingProxyType
 from lxdocker_lxd.catalogue import Catalogue, Product
 from lxdocker_lxd.catalogue_directory import CatalogueDirectory
 from lxdocker_lxd.convert.pipeline import convert
-from lxdocker_lxd.convert.registry_settings import RegistriesSettings
+from lxdocker_lxd.convert.registry.settings import RegistriesSettings
 from lxdocker_lxd.convert.run import ConvertOptions, ImageFormat, ImageOutcome, RunReport
 from lxdocker_lxd.platform import Platform
 from lxdocker_lxd.progress import Event

@@ -10,16 +10,16 @@ from pathlib import Path
 
 from lxdocker_lxd.convert.oci import Descriptor
 from lxdocker_lxd.convert.pull import PulledImage, pull
-from lxdocker_lxd.convert.registry_settings import (
+from lxdocker_lxd.convert.registry.retry import Patience
+from lxdocker_lxd.convert.registry.settings import (
     CredentialFile,
     RegistriesSettings,
     RegistrySettings,
 )
-from lxdocker_lxd.convert.retry import Patience
+from lxdocker_lxd.convert.registry.transport import Transport
 from lxdocker_lxd.convert.source import Source
 from lxdocker_lxd.convert.sources import Sources
 from lxdocker_lxd.convert.store import Store
-from lxdocker_lxd.convert.transport import Transport
 from lxdocker_lxd.digest import Digest
 from lxdocker_lxd.platform import Platform
 from lxdocker_lxd.progress import Silent

@@ -10,11 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from lxdocker_lxd.convert.refusal import BusyError, RateLimitedError, UnexpectedAnswerError
-from lxdocker_lxd.convert.registry_settings import RegistrySettings
+from lxdocker_lxd.convert.registry.refusal import (
+    BusyError,
+    RateLimitedError,
+    UnexpectedAnswerError,
+)
+from lxdocker_lxd.convert.registry.settings import RegistrySettings
+from lxdocker_lxd.convert.registry.transport import AnswerTooLongError, UnreachableError
 from lxdocker_lxd.convert.source import BlobInterruptedError
 from lxdocker_lxd.convert.store import Store
-from lxdocker_lxd.convert.transport import AnswerTooLongError, UnreachableError
 from lxdocker_lxd.digest import DigestMismatchError
 from lxdocker_lxd.errors import NotFoundError
 from tests.harness import faulty

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from lxdocker_lxd.convert.json_document import InvalidDocumentError
-from lxdocker_lxd.convert.origin import UnsafeAddressError
-from lxdocker_lxd.convert.refusal import DeniedError, UnexpectedAnswerError
-from lxdocker_lxd.convert.registry_settings import RegistrySettings
+from lxdocker_lxd.convert.registry.origin import UnsafeAddressError
+from lxdocker_lxd.convert.registry.refusal import DeniedError, UnexpectedAnswerError
+from lxdocker_lxd.convert.registry.settings import RegistrySettings
 from lxdocker_lxd.convert.store import Store
 from lxdocker_lxd.errors import AuthenticationError
 from tests.harness import faulty

@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 import trustme
 
-from lxdocker_lxd.convert.origin import UnsafeAddressError
-from lxdocker_lxd.convert.registry_settings import RegistrySettings
-from lxdocker_lxd.convert.store import Store
-from lxdocker_lxd.convert.transport import (
+from lxdocker_lxd.convert.registry.origin import UnsafeAddressError
+from lxdocker_lxd.convert.registry.settings import RegistrySettings
+from lxdocker_lxd.convert.registry.transport import (
     NotTlsError,
     Transport,
     UnreachableError,
     UntrustedCertificateError,
 )
+from lxdocker_lxd.convert.store import Store
 from lxdocker_lxd.errors import NotFoundError, UsageError
 from tests.harness import faulty
 from tests.harness.fake_registry import FakeRegistry, Reply, Seen, fake_registry

@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from lxdocker_lxd.convert.bearer_token import parse_token
 from lxdocker_lxd.convert.json_document import InvalidDocumentError
+from lxdocker_lxd.convert.registry.bearer_token import parse_token
 
 NOW = datetime(2025, 1, 1, 12, tzinfo=UTC)
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lxdocker_lxd.convert.challenge import choose_challenge, parse_challenges
+from lxdocker_lxd.convert.registry.challenge import choose_challenge, parse_challenges
 
 HUB = (
     'Bearer realm="https://auth.docker.io/token",service="registry.docker.io",'

@@ -6,7 +6,8 @@ import traceback
 
 import pytest
 
-from lxdocker_lxd.convert.credential_file import (
+from lxdocker_lxd.convert.json_document import InvalidDocumentError
+from lxdocker_lxd.convert.registry.credential_file import (
     CredentialEntries,
     IdentityToken,
     Password,
@@ -14,8 +15,7 @@ from lxdocker_lxd.convert.credential_file import (
     parse_credentials,
     server_address,
 )
-from lxdocker_lxd.convert.json_document import InvalidDocumentError
-from lxdocker_lxd.convert.registry_settings import CredentialForm
+from lxdocker_lxd.convert.registry.settings import CredentialForm
 
 
 def auth(text: str) -> dict[str, str]:

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from lxdocker_lxd.convert.credential_file import IdentityToken, Password
-from lxdocker_lxd.convert.credentials import (
+from lxdocker_lxd.convert.json_document import InvalidDocumentError
+from lxdocker_lxd.convert.registry.credential_file import IdentityToken, Password
+from lxdocker_lxd.convert.registry.credentials import (
     CredentialHelperError,
     HelperAnswer,
     Keychain,
     run_helper,
 )
-from lxdocker_lxd.convert.json_document import InvalidDocumentError
-from lxdocker_lxd.convert.registry_settings import CredentialFile
+from lxdocker_lxd.convert.registry.settings import CredentialFile
 from lxdocker_lxd.errors import StorageError
 
 USER = Password(username="u", password="p")

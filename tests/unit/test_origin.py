@@ -2,7 +2,7 @@
 
 import pytest
 
-from lxdocker_lxd.convert.origin import Origin, UnsafeAddressError, check_hop
+from lxdocker_lxd.convert.registry.origin import Origin, UnsafeAddressError, check_hop
 
 
 def origin(url: str) -> Origin:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lxdocker_lxd.convert.refusal import (
+from lxdocker_lxd.convert.registry.refusal import (
     BusyError,
     DeniedError,
     NotInRegistryError,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lxdocker_lxd.convert.registry_settings import (
+from lxdocker_lxd.convert.registry.settings import (
     RegistriesSettings,
     RegistrySettings,
     api_host,

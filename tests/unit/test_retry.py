@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lxdocker_lxd.convert.retry import (
+from lxdocker_lxd.convert.registry.retry import (
     Patience,
     RetryPolicy,
     TemporaryError,

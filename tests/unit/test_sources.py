@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from lxdocker_lxd.convert.registry import RegistrySource
-from lxdocker_lxd.convert.registry_settings import RegistriesSettings, RegistrySettings
+from lxdocker_lxd.convert.registry.settings import RegistriesSettings, RegistrySettings
+from lxdocker_lxd.convert.registry.source import RegistrySource
 from lxdocker_lxd.convert.sources import Sources, open_source
 from lxdocker_lxd.errors import NotFoundError, StorageError
 from lxdocker_lxd.reference import parse_source

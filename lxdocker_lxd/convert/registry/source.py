@@ -19,13 +19,13 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from lxdocker_lxd.convert import oci
-from lxdocker_lxd.convert.endpoint import Endpoint, Request
 from lxdocker_lxd.convert.oci import Descriptor
-from lxdocker_lxd.convert.refusal import NotInRegistryError, UnexpectedAnswerError
-from lxdocker_lxd.convert.retry import Patience
+from lxdocker_lxd.convert.registry.endpoint import Endpoint, Request
+from lxdocker_lxd.convert.registry.refusal import NotInRegistryError, UnexpectedAnswerError
+from lxdocker_lxd.convert.registry.retry import Patience
+from lxdocker_lxd.convert.registry.transfer import BlobStream, OpenedBlob, open_blob
+from lxdocker_lxd.convert.registry.transport import Answer
 from lxdocker_lxd.convert.source import ManifestBytes
-from lxdocker_lxd.convert.transfer import BlobStream, OpenedBlob, open_blob
-from lxdocker_lxd.convert.transport import Answer
 from lxdocker_lxd.digest import ByteStream, Digest, DigestMismatchError
 from lxdocker_lxd.errors import (
     AuthenticationError,

@@ -13,7 +13,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Self
 
-from lxdocker_lxd.convert.registry_settings import is_loopback
+from lxdocker_lxd.convert.registry.settings import is_loopback
 from lxdocker_lxd.errors import VerificationError
 
 _PORTS = {"https": 443, "http": 80}

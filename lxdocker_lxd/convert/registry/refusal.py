@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from lxdocker_lxd.convert.json_document import InvalidDocumentError, JsonObject
-from lxdocker_lxd.convert.registry_settings import DOCKER_HUB
-from lxdocker_lxd.convert.retry import RETRIED_STATUSES, TemporaryError, parse_retry_after
+from lxdocker_lxd.convert.registry.retry import RETRIED_STATUSES, TemporaryError, parse_retry_after
+from lxdocker_lxd.convert.registry.settings import DOCKER_HUB
 from lxdocker_lxd.errors import (
     AuthenticationError,
     LxdockerError,

@@ -21,9 +21,9 @@ import requests
 import urllib3
 
 from lxdocker_lxd import __version__
-from lxdocker_lxd.convert.origin import Origin
-from lxdocker_lxd.convert.registry_settings import RegistrySettings, is_loopback
-from lxdocker_lxd.convert.retry import TemporaryError
+from lxdocker_lxd.convert.registry.origin import Origin
+from lxdocker_lxd.convert.registry.retry import TemporaryError
+from lxdocker_lxd.convert.registry.settings import RegistrySettings, is_loopback
 from lxdocker_lxd.errors import NetworkError, UsageError, VerificationError
 
 CONNECT_TIMEOUT_SECONDS = 15.0

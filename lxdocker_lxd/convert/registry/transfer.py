@@ -18,10 +18,10 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from lxdocker_lxd.convert.refusal import UnexpectedAnswerError
-from lxdocker_lxd.convert.retry import Patience, TemporaryError
+from lxdocker_lxd.convert.registry.refusal import UnexpectedAnswerError
+from lxdocker_lxd.convert.registry.retry import Patience, TemporaryError
+from lxdocker_lxd.convert.registry.transport import Answer, AnswerInterruptedError
 from lxdocker_lxd.convert.source import BlobInterruptedError
-from lxdocker_lxd.convert.transport import Answer, AnswerInterruptedError
 from lxdocker_lxd.digest import DigestMismatchError
 from lxdocker_lxd.errors import NetworkError
 

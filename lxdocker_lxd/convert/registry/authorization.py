@@ -17,16 +17,28 @@ import threading
 import urllib.parse
 from collections.abc import Sequence
 
-from lxdocker_lxd.convert.bearer_token import TOKEN_LIMIT_BYTES, BearerToken, parse_token
-from lxdocker_lxd.convert.challenge import Challenge, choose_challenge
-from lxdocker_lxd.convert.credential_file import IdentityToken, Password, RegistryToken
-from lxdocker_lxd.convert.credentials import Credentials, Keychain
-from lxdocker_lxd.convert.origin import Origin, check_hop
-from lxdocker_lxd.convert.redirect import send_following, settings_of
-from lxdocker_lxd.convert.refusal import BODY_LIMIT_BYTES, UnexpectedAnswerError, refusal
-from lxdocker_lxd.convert.registry_settings import RegistriesSettings, RegistrySettings
-from lxdocker_lxd.convert.retry import Patience
-from lxdocker_lxd.convert.transport import Answer, Transport
+from lxdocker_lxd.convert.registry.bearer_token import (
+    TOKEN_LIMIT_BYTES,
+    BearerToken,
+    parse_token,
+)
+from lxdocker_lxd.convert.registry.challenge import Challenge, choose_challenge
+from lxdocker_lxd.convert.registry.credential_file import (
+    IdentityToken,
+    Password,
+    RegistryToken,
+)
+from lxdocker_lxd.convert.registry.credentials import Credentials, Keychain
+from lxdocker_lxd.convert.registry.origin import Origin, check_hop
+from lxdocker_lxd.convert.registry.redirect import send_following, settings_of
+from lxdocker_lxd.convert.registry.refusal import (
+    BODY_LIMIT_BYTES,
+    UnexpectedAnswerError,
+    refusal,
+)
+from lxdocker_lxd.convert.registry.retry import Patience
+from lxdocker_lxd.convert.registry.settings import RegistriesSettings, RegistrySettings
+from lxdocker_lxd.convert.registry.transport import Answer, Transport
 
 _CLIENT = "lxdocker-lxd"
 _NO_EXCHANGE = frozenset({404, 405})

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from lxdocker_lxd.convert.json_document import JsonObject
-from lxdocker_lxd.convert.registry_settings import DOCKER_HUB, CredentialForm
+from lxdocker_lxd.convert.registry.settings import DOCKER_HUB, CredentialForm
 
 HUB_KEY = "https://index.docker.io/v1/"
 _HUB_HOSTS = (DOCKER_HUB, "index.docker.io", "registry-1.docker.io")

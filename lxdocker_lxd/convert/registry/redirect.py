@@ -9,10 +9,10 @@ import urllib.parse
 from collections.abc import Mapping
 from dataclasses import replace
 
-from lxdocker_lxd.convert.origin import Origin, check_hop
-from lxdocker_lxd.convert.refusal import UnexpectedAnswerError
-from lxdocker_lxd.convert.registry_settings import RegistriesSettings, RegistrySettings
-from lxdocker_lxd.convert.transport import Answer, Transport
+from lxdocker_lxd.convert.registry.origin import Origin, check_hop
+from lxdocker_lxd.convert.registry.refusal import UnexpectedAnswerError
+from lxdocker_lxd.convert.registry.settings import RegistriesSettings, RegistrySettings
+from lxdocker_lxd.convert.registry.transport import Answer, Transport
 
 HOPS_LIMIT = 10
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})

@@ -12,15 +12,15 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
-from lxdocker_lxd.convert.authorization import Authorization
-from lxdocker_lxd.convert.challenge import parse_challenges
-from lxdocker_lxd.convert.credentials import Keychain
-from lxdocker_lxd.convert.origin import Origin
-from lxdocker_lxd.convert.redirect import send_following, settings_of
-from lxdocker_lxd.convert.refusal import BODY_LIMIT_BYTES, refusal
-from lxdocker_lxd.convert.registry_settings import RegistriesSettings, api_host
-from lxdocker_lxd.convert.retry import Patience
-from lxdocker_lxd.convert.transport import (
+from lxdocker_lxd.convert.registry.authorization import Authorization
+from lxdocker_lxd.convert.registry.challenge import parse_challenges
+from lxdocker_lxd.convert.registry.credentials import Keychain
+from lxdocker_lxd.convert.registry.origin import Origin
+from lxdocker_lxd.convert.registry.redirect import send_following, settings_of
+from lxdocker_lxd.convert.registry.refusal import BODY_LIMIT_BYTES, refusal
+from lxdocker_lxd.convert.registry.retry import Patience
+from lxdocker_lxd.convert.registry.settings import RegistriesSettings, api_host
+from lxdocker_lxd.convert.registry.transport import (
     Answer,
     AnswerTooLongError,
     NotTlsError,

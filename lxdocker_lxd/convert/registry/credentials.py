@@ -15,15 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lxdocker_lxd.atomic import storage_error
-from lxdocker_lxd.convert.credential_file import (
+from lxdocker_lxd.convert.json_document import InvalidDocumentError, JsonObject
+from lxdocker_lxd.convert.registry.credential_file import (
     CredentialEntries,
     Secret,
     make_secret,
     parse_credentials,
     server_address,
 )
-from lxdocker_lxd.convert.json_document import InvalidDocumentError, JsonObject
-from lxdocker_lxd.convert.registry_settings import CredentialFile
+from lxdocker_lxd.convert.registry.settings import CredentialFile
 from lxdocker_lxd.errors import ToolError
 
 _FILE_LIMIT_BYTES = 4 << 20

@@ -1,0 +1,1 @@
+"""The registry client: login, redirects, retries, resumed transfers, mirrors."""

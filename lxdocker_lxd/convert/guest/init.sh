@@ -206,12 +206,44 @@ supervise() {
 	done
 }
 
+# s6 ends cleanly on SIGTERM, and runs a program of its directory on SIGPWR: such a program makes the
+# one into the other. The directory may come late: s6-overlay makes its own at start.
+s6_stops() {
+	tries=0
+	while [ "$tries" -lt 120 ]; do
+		for directory in "$scan" /run/service /run/s6/services /var/run/s6/services; do
+			directory=$directory/.s6-svscan
+			if [ ! -d "$directory" ] || [ -e "$directory/SIGPWR" ]; then continue; fi
+			printf '#!%s sh\nkill -TERM 1\n' "$box" >"$live/sigpwr"
+			chmod 0755 "$live/sigpwr"
+			cp -p "$live/sigpwr" "$directory/.SIGPWR" && mv "$directory/.SIGPWR" "$directory/SIGPWR"
+		done
+		usleep 500000
+		tries=$((tries + 1))
+	done
+}
+
 # The command becomes PID 1. What `lxc stop` then does is its own matter.
 become_app() {
 	write_state running
 	if [ -n "$halt_signal" ]; then
 		say "no supervisor: for a clean \`lxc stop\`, set on this instance: raw.lxc=lxc.signal.halt=$halt_signal"
 	fi
+	case $init in
+	s6*)
+		# With s6-svscan itself, its directory is the last argument, else the current one.
+		scan=$working_dir
+		while IFS= read -r -d '' item; do
+			case $item in /*) [ ! -d "$item" ] || scan=$item ;; esac
+		done <"$argv_file"
+		s6_stops 3>&- 9>&- </dev/null >/dev/null 2>&1 &
+		;;
+	dumb-init)
+		mv "$argv_file" "$live/rest"
+		printf '%s\0' "$argv0" --rewrite "30:$stop_signal" >"$argv_file"
+		tail -c +"$((${#argv0} + 2))" "$live/rest" >>"$argv_file"
+		;;
+	esac
 	if [ "$init" != systemd ]; then
 		exec </dev/null >"$live/out" 2>&1
 	fi

@@ -1,0 +1,56 @@
+"""The guest's own scripts in a real busybox shell on this machine, in a directory of their own."""
+
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from lxdocker_lxd.convert.guest_scripts import load_guest_scripts
+
+BUSYBOX = b"/bin/busybox"
+
+
+class GuestShell:
+    """Scripts whose fixed paths (/.lxdocker, /etc, /busybox-lxd) lead into ``directory``."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.live = directory / "live"
+        self.etc = directory / "etc"
+        for made in (self.live, self.etc, directory / "image", directory / "in"):
+            made.mkdir(exist_ok=True)
+        scripts = load_guest_scripts()
+        for name in ("launch", "words", "prepare", "run"):
+            text: bytes = getattr(scripts, name)
+            text = text.replace(b"/.lxdocker", bytes(directory)).replace(b"/busybox-lxd", BUSYBOX)
+            text = text.replace(b"/etc/", bytes(self.etc) + b"/")
+            (directory / f"{name}.sh").write_bytes(text)
+
+    def run(
+        self,
+        script: str,
+        *arguments: bytes,
+        env: Mapping[bytes, bytes] | None = None,
+        given: bytes = b"",
+    ) -> subprocess.CompletedProcess[bytes]:
+        """Run ``script`` after the guest's functions were read; ``$1`` … are the arguments."""
+        read = "".join(f". {self.directory}/{name}.sh\n" for name in ("launch", "words", "prepare"))
+        return subprocess.run(
+            [BUSYBOX, b"sh", b"-c", (read + script).encode(), b"guest", *arguments],
+            check=False,
+            capture_output=True,
+            input=given,
+            env=dict(env or {}),
+            cwd=self.directory,
+            timeout=60,
+        )
+
+
+def items(raw: bytes) -> list[bytes]:
+    """The items of NUL-separated data."""
+    assert not raw or raw.endswith(b"\0"), raw
+    return raw.split(b"\0")[:-1]
+
+
+def joined(texts: Sequence[bytes]) -> bytes:
+    """Items as NUL-separated data."""
+    return b"".join(text + b"\0" for text in texts)

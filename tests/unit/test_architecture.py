@@ -1,0 +1,150 @@
+"""Rules of ARCHITECTURE.md that a tool can hold: one door per outside system, a pure middle.
+
+The direction of imports is import-linter's job (.importlinter).
+"""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "lxdocker_lxd"
+MOST_LINES = 350
+MOST_FUNCTION_LINES = 60
+
+DOORS = {
+    "requests": {"convert/registry/transport.py"},
+    "urllib3": {"convert/registry/transport.py"},
+    "rich": {"terminal_progress.py"},
+    "yaml": {"spec_yaml.py", "convert/metadata.py"},
+    "subprocess": {"convert/registry/credentials.py", "convert/squashfs.py"},
+    "isal": {"convert/compression.py"},
+}
+
+PURE = (
+    "reference.py",
+    "platform.py",
+    "interpretation.py",
+    "spec.py",
+    "spec_values.py",
+    "spec_yaml.py",
+    "settings.py",
+    "catalogue.py",
+    "catalogue_document.py",
+    "instance_keys.py",
+    "convert/oci.py",
+    "convert/image_config.py",
+    "convert/json_document.py",
+    "convert/overrides.py",
+    "convert/rebuild.py",
+    "convert/guest_files.py",
+    "convert/metadata.py",
+    "convert/stop_signal.py",
+    "convert/supervisor.py",
+    "convert/layers.py",
+    "convert/tree.py",
+    "convert/inode.py",
+    "convert/entry_name.py",
+    "convert/tar_header.py",
+    "convert/pax.py",
+    "convert/registry/challenge.py",
+    "convert/registry/credential_file.py",
+    "convert/registry/bearer_token.py",
+    "convert/registry/refusal.py",
+    "convert/registry/settings.py",
+)
+IMPURE_MODULES = {
+    "os",
+    "subprocess",
+    "socket",
+    "shutil",
+    "tempfile",
+    "time",
+    "random",
+    "secrets",
+    "requests",
+    "threading",
+    "fcntl",
+}
+IMPURE_CALLS = {
+    "open",
+    "now",
+    "today",
+    "utcnow",
+    "read_text",
+    "read_bytes",
+    "write_text",
+    "write_bytes",
+}
+
+
+def modules() -> Iterator[Path]:
+    return PACKAGE.rglob("*.py")
+
+
+def imported(path: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {name.name.partition(".")[0] for name in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module.partition(".")[0])
+    return found
+
+
+# A tar archive written to bytes in memory.
+ALLOWED_CALLS = {"convert/metadata.py": {"open"}}
+
+
+@pytest.mark.parametrize("outside", sorted(DOORS))
+def test_each_outside_system_has_its_doors(outside: str) -> None:
+    users = {str(path.relative_to(PACKAGE)) for path in modules() if outside in imported(path)}
+    assert users == DOORS[outside]
+
+
+@pytest.mark.parametrize("name", PURE)
+def test_the_middle_is_pure(name: str) -> None:
+    path = PACKAGE / name
+    assert not imported(path) & IMPURE_MODULES
+    calls = {
+        node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call)
+    }
+    assert not calls & IMPURE_CALLS - ALLOWED_CALLS.get(name, set())
+
+
+def test_modules_and_functions_stay_small() -> None:
+    for path in modules():
+        text = path.read_text()
+        assert text.count("\n") <= MOST_LINES, path
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef):
+                lines = (node.end_lineno or node.lineno) - node.lineno + 1
+                assert lines <= MOST_FUNCTION_LINES, f"{path}: {node.name}"
+
+
+def test_no_module_is_a_drawer() -> None:
+    drawers = {"utils", "util", "helpers", "helper", "common", "misc", "base", "core", "manager"}
+    assert not [path for path in modules() if path.stem in drawers]
+
+
+def test_only_the_console_and_its_displays_print() -> None:
+    printing = {
+        str(path.relative_to(PACKAGE))
+        for path in modules()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "print"
+    }
+    assert printing == set()
+
+
+def test_only_the_command_line_exits() -> None:
+    exiting = {
+        str(path.relative_to(PACKAGE))
+        for path in modules()
+        if "sys.exit" in path.read_text() or "SystemExit" in path.read_text()
+    }
+    assert exiting == {"cli.py"}

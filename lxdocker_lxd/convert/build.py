@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 
 from lxdocker_lxd.catalogue import Json
-from lxdocker_lxd.convert.guest_files import GuestImage, add_guest
+from lxdocker_lxd.convert.guest_files import GuestImage, GuestReport, add_guest
 from lxdocker_lxd.convert.guest_scripts import load_guest_scripts
 from lxdocker_lxd.convert.image_config import ImageConfig
 from lxdocker_lxd.convert.layer_limits import LayerLimits
@@ -84,15 +84,7 @@ def built(
             mtime_ns=created * _NANOSECONDS,
         ),
     )
-    description = spec.description or f"{spec.name} ({spec.image_text})"
-    metadata = ImageMetadata(
-        product=spec.name,
-        architecture=target.architecture,
-        created_seconds=created,
-        description=description,
-        properties=dict(spec.properties),
-        etc_templates=report.etc_templates,
-    )
+    metadata = _metadata(target, report, created)
     feed = _Feed(tree, pulled, target, progress)
     job = PackJob(
         feed=feed,
@@ -110,11 +102,23 @@ def built(
         yield BuiltImage(
             packed=image,
             config=config_fields(config),
-            description=description,
+            description=metadata.description,
             rootfs_bytes=feed.total_bytes,
             rootfs_entries=tree.inode_count,
             supervisor=report.supervisor.mode == "supervise",
         )
+
+
+def _metadata(target: Target, report: GuestReport, created: int) -> ImageMetadata:
+    spec = target.loaded.spec
+    return ImageMetadata(
+        product=spec.name,
+        architecture=target.architecture,
+        created_seconds=created,
+        description=spec.description or f"{spec.name} ({spec.image_text})",
+        properties=dict(spec.properties),
+        etc_templates=report.etc_templates,
+    )
 
 
 def _merged(target: Target, pulled: PulledImage, store: Store) -> Tree:

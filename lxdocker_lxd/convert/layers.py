@@ -124,6 +124,8 @@ class _Merge:
             raise UnsafeLinkError(
                 "a symbolic link on its way leads to no directory inside the image",
             )
+        # The new directory counts as touched, so `_touch` would not look above it.
+        self._touch(parent)
         directory = Inode.implied(self._layer)
         self._place(parent, name, directory, new=True)
         return directory

@@ -58,7 +58,11 @@ class Model:
             self.put(directory, name, member)
 
     def put(self, directory: str, name: str, member: Member) -> None:
-        target = self.link_target(member) if member.typeflag == tarfile.LNKTYPE else None
+        target = None
+        if member.typeflag == tarfile.LNKTYPE:
+            # Looked up before the link's own name makes anything give way.
+            target_path = self.link_target(member)
+            target = self.nodes[target_path]
         path = join(self.make_directory(directory), name)
         old = self.nodes.get(path)
         if target is not None:
@@ -66,6 +70,8 @@ class Model:
                 self.unusual = True
             else:
                 self.remove(path)
+                # A directory that gave way to a link into itself: umoci looks for the target late.
+                self.unusual |= target_path not in self.nodes
                 self.nodes[path] = target
         elif member.typeflag == tarfile.DIRTYPE and old and old[1].kind == "directory":
             self.nodes[path] = (old[0], node_of(member))
@@ -75,8 +81,7 @@ class Model:
             self.nodes[path] = (self.numbers, node_of(member))
         self.touch(path)
 
-    def link_target(self, member: Member) -> tuple[int, Node]:
-        """Looked up before the link's own name makes anything give way."""
+    def link_target(self, member: Member) -> str:
         parts = [part for part in member.target.split("/") if part not in ("", ".")]
         if not parts:
             raise RefusedError
@@ -86,7 +91,7 @@ class Model:
             raise RefusedError
         if self.nodes[target][1].kind == "directory":
             raise RefusedError
-        return self.nodes[target]
+        return target
 
     def touch(self, path: str) -> None:
         while path:
@@ -136,6 +141,8 @@ class Model:
                 continue
             if node is None or node.kind != "directory":
                 if not make:
+                    # The kernel stops here; umoci goes on, and ".." takes it back in.
+                    self.unusual |= ("..", True) in pending
                     return None
                 if linked:
                     raise RefusedError

@@ -8,7 +8,6 @@ writer at a time holds the lock; a killed one leaves the last catalogue, unliste
 
 import contextlib
 import hashlib
-import os
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -42,7 +41,7 @@ class CatalogueDirectory:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self._changes = threading.Lock()
-        self._known: tuple[tuple[int, int, int, int], Catalogue] | None = None
+        self._known: tuple[bytes, Catalogue] | None = None
 
     @property
     def images(self) -> Path:
@@ -60,19 +59,17 @@ class CatalogueDirectory:
         The text is parsed once for each catalogue published, however often this is called. Raises CatalogueError for a broken file and StorageError.
         """
         try:
-            with self.document.open("rb") as file:
-                status = os.fstat(file.fileno())
-                identity = (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size)
-                known = self._known
-                if known is not None and known[0] == identity:
-                    return known[1]
-                content = file.read()
+            content = self.document.read_bytes()
         except FileNotFoundError:
             return Catalogue()
         except OSError as error:
             raise atomic.storage_error("read", self.document, error) from error
+        known = self._known
+        # The bytes decide: a file's number and time may be those of an earlier one.
+        if known is not None and known[0] == content:
+            return known[1]
         catalogue = parse(content, file=str(self.document))
-        self._known = (identity, catalogue)
+        self._known = (content, catalogue)
         return catalogue
 
     @contextlib.contextmanager

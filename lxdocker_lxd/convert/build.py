@@ -6,7 +6,9 @@ Nothing is unpacked on this machine. Every layer is read twice: once for its hea
 
 import contextlib
 import json
+import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -15,13 +17,14 @@ from lxdocker_lxd.catalogue import Json
 from lxdocker_lxd.convert.guest_files import GuestImage, GuestReport, add_guest
 from lxdocker_lxd.convert.guest_scripts import load_guest_scripts
 from lxdocker_lxd.convert.image_config import ImageConfig
+from lxdocker_lxd.convert.layer_headers import LayerHeaders
 from lxdocker_lxd.convert.layer_limits import LayerLimits
 from lxdocker_lxd.convert.layer_scan import load_or_scan
 from lxdocker_lxd.convert.layers import merge
 from lxdocker_lxd.convert.metadata import ImageMetadata, metadata_tarball
 from lxdocker_lxd.convert.overrides import change_files, config_fields, overridden
 from lxdocker_lxd.convert.pack import PackedImage, PackJob, packed
-from lxdocker_lxd.convert.pull import PulledImage
+from lxdocker_lxd.convert.pull import LayerBlob, PulledImage
 from lxdocker_lxd.convert.rootfs_stream import ARCHIVE_FORM, SQUASHFS_FORM, write_tar
 from lxdocker_lxd.convert.squashfs_root import RootAttributes
 from lxdocker_lxd.convert.store import Store
@@ -36,6 +39,9 @@ _FALLBACK_CREATED_SECONDS = 315_532_800
 _LATEST_SECONDS = (1 << 32) - 1
 _NANOSECONDS = 1_000_000_000
 _HEADERS_SUFFIX = "entries"
+_MOST_SCANS = 4
+# What a tar stream holds beside the data: a header, and half a block of padding on average.
+_ENTRY_BYTES = 768
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +110,7 @@ def built(
             config=config_fields(config),
             description=metadata.description,
             rootfs_bytes=feed.total_bytes,
-            rootfs_entries=tree.inode_count,
+            rootfs_entries=feed.entries,
             supervisor=report.supervisor.mode == "supervise",
         )
 
@@ -124,16 +130,21 @@ def _metadata(target: Target, report: GuestReport, created: int) -> ImageMetadat
 def _merged(target: Target, pulled: PulledImage, store: Store) -> Tree:
     """Return the tree of all layers; header indexes live in the cache beside the blobs."""
     limits = LayerLimits()
-    layers = [
-        load_or_scan(
+
+    def scanned(numbered: tuple[int, LayerBlob]) -> LayerHeaders:
+        number, layer = numbered
+        return load_or_scan(
             layer.path,
             store.derived(layer.descriptor.digest, _HEADERS_SUFFIX),
             diff_id=layer.diff_id,
             layer=f"{target.label}: {number} of {len(pulled.layers)} ({layer.descriptor.digest})",
             limits=limits,
         )
-        for number, layer in enumerate(pulled.layers, 1)
-    ]
+
+    # Inflating and hashing leave the interpreter to others, so layers can be read side by side.
+    threads = min(os.cpu_count() or 1, _MOST_SCANS)
+    with ThreadPoolExecutor(threads, thread_name_prefix="scan") as executor:
+        layers = list(executor.map(scanned, enumerate(pulled.layers, 1)))
     return merge(layers, limits)
 
 
@@ -148,20 +159,26 @@ class _Feed:
         self._progress = progress
         self._done_bytes = 0
         self.total_bytes = tree.total_bytes
+        self.entries = tree.inode_count
+        self._expected_bytes = self.total_bytes + self.entries * _ENTRY_BYTES
 
     def __call__(self, sink: TarSink) -> None:
         self._done_bytes = 0
         write_tar(self._tree, self._layers, sink.write, on_bytes=self._advance, form=self._form)
+        self._report(self._expected_bytes)
 
     def _advance(self, count_bytes: int) -> None:
         self._done_bytes += count_bytes
+        self._report(min(self._done_bytes, self._expected_bytes - 1))
+
+    def _report(self, done_bytes: int) -> None:
         self._progress.emit(
             BytesDone(
                 image=self._label,
                 stage="pack",
                 digest=None,
-                done_bytes=min(self._done_bytes, self.total_bytes),
-                total_bytes=self.total_bytes,
+                done_bytes=done_bytes,
+                total_bytes=self._expected_bytes,
             )
         )
 

@@ -18,15 +18,14 @@ from lxdocker_lxd.catalogue import (
 )
 from lxdocker_lxd.catalogue_directory import CatalogueDirectory
 from lxdocker_lxd.convert.build import BuiltImage, built
-from lxdocker_lxd.convert.layer_errors import CorruptStreamError
 from lxdocker_lxd.convert.pull import PulledImage, pull
 from lxdocker_lxd.convert.rebuild import reason, rebuild_key
 from lxdocker_lxd.convert.run import ConvertOptions, ImageOutcome, Outcome
 from lxdocker_lxd.convert.source import Source
 from lxdocker_lxd.convert.store import Store
 from lxdocker_lxd.convert.target import Target
-from lxdocker_lxd.digest import Digest, DigestMismatchError
-from lxdocker_lxd.progress import Notice, Progress, StageStarted
+from lxdocker_lxd.digest import Digest
+from lxdocker_lxd.progress import Progress, StageStarted
 
 _MOST_MEMORY_BYTES = 512 << 20
 _MEMORY_SHARE = 8
@@ -77,7 +76,7 @@ class Production:
         if self._product(target) is not None and version is None:
             why = "its files are missing"
         if not self._republished(target, inputs):
-            self._build(target, source, pulled, inputs)
+            self._build(target, pulled, inputs)
         return self._outcome(target, "built", why, time.monotonic() - started)
 
     def _product(self, target: Target) -> Product | None:
@@ -119,31 +118,19 @@ class Production:
                 return True
         return False
 
-    def _build(
-        self, target: Target, source: Source, pulled: PulledImage, inputs: RebuildInputs
-    ) -> None:
-        with self._packing:
-            try:
-                self._build_once(target, pulled, inputs)
-            except (DigestMismatchError, CorruptStreamError) as error:
-                # The blobs were right when they were stored; a disk may have changed them since.
-                text = f"{error.message}; fetching the layers again"
-                self._progress.emit(Notice(image=target.label, text=text))
-                for layer in pulled.layers:
-                    self._store.discard(layer.descriptor.digest)
-                again = self._pull(target, source, pulled.top_digest)
-                self._build_once(target, again, inputs)
-
-    def _build_once(self, target: Target, pulled: PulledImage, inputs: RebuildInputs) -> None:
+    def _build(self, target: Target, pulled: PulledImage, inputs: RebuildInputs) -> None:
         memory_bytes = self._options.packer_memory_bytes or _packer_memory_bytes() // self._slots
-        with built(
-            target,
-            pulled,
-            self._store,
-            self._directory.images,
-            progress=self._progress,
-            memory_bytes=memory_bytes,
-        ) as image:
+        with (
+            self._packing,
+            built(
+                target,
+                pulled,
+                self._store,
+                self._directory.images,
+                progress=self._progress,
+                memory_bytes=memory_bytes,
+            ) as image,
+        ):
             self._progress.emit(StageStarted(image=target.label, stage="publish"))
             for file in image.packed.files:
                 self._directory.place(file.temporary, file.file)

@@ -168,10 +168,10 @@ end_app() {
 
 # Reaps everything until the command itself has ended; `code` is its exit code.
 wait_app() {
-	while :; do
-		wait -n
-		kill -0 "$app" 2>/dev/null || break
+	# A zombie still counts here; it is gone once a wait, or any command run by name, has reaped it.
+	while kill -0 "$app" 2>/dev/null; do
 		kill -0 "$logger" 2>/dev/null || start_logger
+		wait -n
 	done
 	wait "$app"
 	code=$? last_code=$?

@@ -37,6 +37,7 @@ from tests.harness.tiny_image import tiny_image
 
 PARTS = ("whole", "formats", "idle")
 IDLE_SPECS = 50
+ROUNDS = 2
 _MIB = 1 << 20
 ROOT = RootAttributes(mode=0o755, uid=0, gid=0, mtime_seconds=0)
 FORMATS: tuple[tuple[ImageFormat, str], ...] = (
@@ -90,17 +91,25 @@ def whole(image: BenchImage, registry: RealRegistry, scratch: Path) -> None:
     registry.push_layout(image.layout, "latest", "bench/large:latest")
     name = f"{registry.host}/bench/large:latest"
     level = pack_settings("squashfs", None)
-    print(f"\nwhole conversion, squashfs {level.compression}, 1 MiB blocks")
-    floor_seconds = measured("floor: inflate | mksquashfs + sums", lambda: floor(image, scratch))
-    ours_seconds = measured("ours: registry to published image", lambda: ours(name, scratch))
-    cached_seconds = measured(
-        "ours: layers in the cache, other spec", lambda: ours(name, scratch, again=True)
+    print(
+        f"\nwhole conversion, squashfs {level.compression}, 1 MiB blocks, best of {ROUNDS} rounds"
     )
-    theirs_seconds = measured(
-        "skopeo copy + umoci unpack + mksquashfs", lambda: theirs(name, scratch)
-    )
-    print(f"ours / floor  {ours_seconds / floor_seconds:.2f}  (wanted: at most 1.3)")
-    print(f"ours / theirs {ours_seconds / theirs_seconds:.2f}  (wanted: at most 0.5)")
+    best: dict[str, float] = {}
+    works: dict[str, Callable[[], str]] = {
+        "floor: inflate | mksquashfs + sums": lambda: floor(image, scratch),
+        "ours: registry to published image": lambda: ours(name, scratch),
+        "ours: layers in the cache, other spec": lambda: ours(name, scratch, again=True),
+        "skopeo copy + umoci unpack + mksquashfs": lambda: theirs(name, scratch),
+    }
+    # In turn, so that a busy minute of the machine meets all of them.
+    for _ in range(ROUNDS):
+        for directory in ("cache", "lxdimages"):
+            shutil.rmtree(scratch / directory, ignore_errors=True)
+        for title, work in works.items():
+            best[title] = min(measured(title, work), best.get(title, float("inf")))
+    floor_seconds, ours_seconds, cached_seconds, theirs_seconds = best.values()
+    print(f"ours / floor   {ours_seconds / floor_seconds:.2f}  (wanted: at most 1.3)")
+    print(f"ours / theirs  {ours_seconds / theirs_seconds:.2f}  (wanted: at most 0.5)")
     print(f"cached / floor {cached_seconds / floor_seconds:.2f}")
 
 

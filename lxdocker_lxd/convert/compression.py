@@ -219,6 +219,11 @@ def _is_zstd(data: bytes) -> bool:
     return data[1:4] == _SKIPPABLE_MAGIC_TAIL and data[0] & 0xF0 == _SKIPPABLE_MAGIC_HEAD
 
 
+def gzip_stream(file: ByteStream, decoder: Any) -> io.RawIOBase:  # noqa: ANN401 - a module
+    """Return the inflated content of a gzip ``file``, decoded by ``zlib`` or a module like it."""
+    return _GzipInflater(file, lambda: decoder.decompressobj(_WITH_GZIP_HEADER))
+
+
 def inflate(file: ByteStream) -> io.RawIOBase:
     """Return the inflated content of ``file``, read from its current position to its end.
 
@@ -234,7 +239,7 @@ def inflate(file: ByteStream) -> io.RawIOBase:
             raise UnsupportedCompressionError(f"layers compressed with {name} are not supported")
     rest = _Stored(file, start)
     if start.startswith(_GZIP_MAGIC):
-        return _GzipInflater(rest, lambda: _fast_zlib.decompressobj(_WITH_GZIP_HEADER))
+        return gzip_stream(rest, _fast_zlib)
     if _is_zstd(start):
         return _ZstdInflater(rest, zstd.ZstdDecompressor)
     return rest

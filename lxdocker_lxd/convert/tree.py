@@ -46,11 +46,13 @@ def find_directory(
     *,
     links: int,
     missing: Missing | None = None,
+    or_file: bool = False,
 ) -> Inode | None:
     """Return the directory ``path`` leads to, following links inside ``root``.
 
     Where a part is missing or is no directory, ``missing`` supplies one; without it the answer is
-    None. Raises UnsafeLinkError after more than ``links`` symbolic links.
+    None. With ``or_file`` the last part may be anything. Raises UnsafeLinkError after more than
+    ``links`` symbolic links.
     """
     node = root
     pending = path.split(b"/")
@@ -81,6 +83,8 @@ def find_directory(
             from_links += len(parts)
             continue
         if child is None or child.children is None:
+            if or_file and not pending:
+                return child
             if missing is None:
                 return None
             child = missing(node, part, linked)
@@ -98,7 +102,8 @@ def _make_directory(parent: Inode, name: bytes, linked: bool) -> Inode:
 class Tree:
     """A root filesystem. Paths are bytes, with or without a leading slash.
 
-    Every ``put`` and ``rename`` resolves the parent of a name inside the root, makes missing parents
+    Names are cleaned as text first (``..`` takes back the part before it, and is an error at the
+    root), except by ``resolve``, which reads them as the kernel would. Every ``put`` and ``rename`` resolves the parent of a name inside the root, makes missing parents
     (0755, root:root) and replaces the last part, never following it if it is a link.
     """
 
@@ -153,20 +158,10 @@ class Tree:
 
     def resolve(self, path: bytes) -> Inode | None:
         """Return what ``path`` leads to, links followed; None if it leads nowhere in the root."""
-        remaining = clean(path, self.limits)
-        for _ in range(self.limits.links):
-            found = self._parent(remaining)
-            if found is None:
-                return None
-            parent, name = found
-            inode = self.root if not name else (parent.children or {}).get(name)
-            if inode is None or inode.kind is not Kind.SYMLINK:
-                return inode
-            if inode.target.startswith(b"/"):
-                remaining = inode.target
-            else:
-                remaining = path_of(parent) + b"/" + inode.target
-        return None
+        try:
+            return find_directory(self.root, path, links=self.limits.links, or_file=True)
+        except UnsafeLinkError:
+            return None
 
     def put_file(
         self,
@@ -279,13 +274,3 @@ class Tree:
         except UnsafeLinkError:
             return None
         return None if parent is None else (parent, name)
-
-
-def path_of(directory: Inode) -> bytes:
-    """Return the path of a directory from its root, ``b""`` for the root itself."""
-    parts = []
-    while directory.parent is not None:
-        parts.append(directory.name)
-        directory = directory.parent
-    parts.reverse()
-    return b"/".join(parts)

@@ -86,7 +86,7 @@ def _split(root_tar: Path, work: Path) -> list[Path]:
 def _top_layer(archive: tarfile.TarFile) -> None:
     contents = {
         "srv/app/config.yaml": b"level: 3\n",
-        "usr/share/doc/.wh..wh..opq": b"",
+        "usr/share/doc/bash/.wh..wh..opq": b"",
         "etc/.wh.motd": b"",
         "etc/hostname": b"app\n",
     }

@@ -1,14 +1,16 @@
 """What a layer holds, without its data: one record per entry, and their compact stored form.
 
 The stored form lets a later run skip the walk over a layer seen before. It starts with a line that
-names format and version, then the digest of everything after it, then compressed JSON. Whatever
-does not match exactly (another version, other limits, another layer, one flipped bit) reads as
-"not there", and the layer is walked again.
+names format and version, then the digest of everything after it, then compressed JSON: a line about
+the layer, and lines of some hundred entries each, so that neither side ever holds a second copy of
+all. Whatever does not match exactly (another version, other limits, another layer, one flipped bit)
+reads as "not there", and the layer is walked again.
 """
 
+import gzip
 import hashlib
+import io
 import json
-import zlib
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from enum import Enum
@@ -20,9 +22,10 @@ from lxdocker_lxd.digest import Digest
 
 Attributes = tuple[tuple[bytes, bytes], ...]
 
-_MAGIC = b"lxdocker-lxd layer headers 2\n"
+_MAGIC = b"lxdocker-lxd layer headers 3\n"
 _DIGEST_BYTES = 32
 _FAST = 1
+_ROWS_PER_LINE = 256
 
 
 class Kind(Enum):
@@ -89,14 +92,19 @@ class LayerHeaders:
 
 def encode(headers: LayerHeaders, *, stored_bytes: int, limits: LayerLimits) -> bytes:
     """Return the stored form, bound to the blob's size and the limits it was walked under."""
-    document = {
-        "about": _about(headers.diff_id, stored_bytes, limits),
-        "inflated_bytes": headers.inflated_bytes,
-        "rows": [_row(header) for header in headers.headers],
-    }
-    text = json.dumps(document, separators=(",", ":")).encode("ascii")
-    payload = zlib.compress(text, _FAST)
+    about = _about(headers.diff_id, stored_bytes, limits)
+    packed = io.BytesIO()
+    with gzip.GzipFile(fileobj=packed, mode="wb", compresslevel=_FAST, mtime=0) as lines:
+        lines.write(_line([about, headers.inflated_bytes]))
+        rows = headers.headers
+        for start in range(0, len(rows), _ROWS_PER_LINE):
+            lines.write(_line([_row(header) for header in rows[start : start + _ROWS_PER_LINE]]))
+    payload = packed.getvalue()
     return _MAGIC + hashlib.sha256(payload).digest() + payload
+
+
+def _line(value: list[Any]) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode("ascii") + b"\n"
 
 
 def decode(
@@ -112,14 +120,16 @@ def decode(
     digest, payload = content[start : start + _DIGEST_BYTES], content[start + _DIGEST_BYTES :]
     if not content.startswith(_MAGIC) or hashlib.sha256(payload).digest() != digest:
         return None
-    document = json.loads(zlib.decompress(payload))
-    if document["about"] != _about(diff_id, stored_bytes, limits):
-        return None
+    with gzip.GzipFile(fileobj=io.BytesIO(payload)) as lines:
+        about, inflated_bytes = json.loads(lines.readline())
+        if about != _about(diff_id, stored_bytes, limits):
+            return None
+        headers = tuple(header for line in lines for header in _headers(json.loads(line)))
     return LayerHeaders(
         layer=layer,
         diff_id=diff_id,
-        inflated_bytes=document["inflated_bytes"],
-        headers=tuple(_headers(document["rows"])),
+        inflated_bytes=inflated_bytes,
+        headers=headers,
     )
 
 

@@ -142,6 +142,6 @@ def _load(
             stored_bytes=stored_bytes,
             limits=limits,
         )
-    except (OSError, ValueError, KeyError, TypeError, zlib.error) as error:
+    except (OSError, EOFError, ValueError, KeyError, TypeError, zlib.error) as error:
         _log.debug("header index %s can't be used: %s", cached, error)
         return None

@@ -49,7 +49,7 @@ def pax_0(records: Records) -> SparseMap | None:
     lookup = dict(records)
     if b"GNU.sparse.map" in lookup:
         text = lookup[b"GNU.sparse.map"]
-        return _paired([whole_number(part, "sparse map") for part in text.split(b",")])
+        return _paired([whole_number(part, "sparse map") for part in text.split(b",") if text])
     if b"GNU.sparse.numblocks" not in lookup and b"GNU.sparse.offset" not in lookup:
         return None
     wanted = (b"GNU.sparse.offset", b"GNU.sparse.numbytes")

@@ -151,6 +151,15 @@ def pax_member(records: bytes, *, typeflag: bytes = b"x") -> bytes:
     return raw_header(b"PaxHeaders/x", typeflag=typeflag, size=len(records)) + padded(records)
 
 
+def record(key: str, value: str) -> bytes:
+    """One pax record; its length counts itself."""
+    body = f" {key}={value}\n".encode()
+    length = len(body) + 1
+    while len(str(length)) + len(body) != length:
+        length += 1
+    return str(length).encode() + body
+
+
 def digest_of(content: bytes) -> Digest:
     return Digest("sha256", hashlib.sha256(content).hexdigest())
 

@@ -1,5 +1,6 @@
 """Every tar dialect a layer may be written in: one content, many spellings."""
 
+import io
 import os
 import subprocess
 import tarfile
@@ -8,6 +9,7 @@ from typing import Literal
 
 import pytest
 
+from lxdocker_lxd.convert import tar_member
 from lxdocker_lxd.convert.layer_errors import CorruptArchiveError
 from lxdocker_lxd.convert.layer_headers import Header, Kind
 from lxdocker_lxd.convert.layer_limits import LayerLimits
@@ -26,6 +28,7 @@ from tests.layers.tar_builder import (
     padded,
     pax_member,
     raw_header,
+    record,
     scanned,
     xattr_records,
 )
@@ -175,6 +178,64 @@ def test_blocks_need_no_alignment(tmp_path: Path) -> None:
     for size in (1, 7, 511, 513, 5000):
         pieces = (content[at : at + size] for at in range(0, len(content), size))
         assert tuple(walk(ByteCursor(pieces), layer="L", limits=LayerLimits())) == whole
+
+
+def test_aufs_bookkeeping_is_left_out_with_all_below(tmp_path: Path) -> None:
+    content = archive(d(".wh..wh.plnk/"), f(".wh..wh.plnk/82.1"), f("d/.wh..wh.orph/x"), f("a"))
+    assert [header.path for header in headers(tmp_path, content)] == [b"a"]
+
+
+def test_sparse_records_without_a_map_describe_a_plain_file(tmp_path: Path) -> None:
+    name_only = (
+        pax_member(record("GNU.sparse.name", "name")) + raw_header(b"f", size=1) + padded(b"x")
+    )
+    tree, paths = tree_of(tmp_path, name_only + bytes(1024))
+    assert snapshot(tree, paths)[b"name"].sha256 == sha256(b"x")
+
+
+def test_file_of_nothing_but_holes(tmp_path: Path) -> None:
+    records = record("GNU.sparse.map", "") + record("GNU.sparse.size", "999")
+    tree, paths = tree_of(tmp_path, pax_member(records) + raw_header(b"f") + bytes(1024))
+    assert snapshot(tree, paths)[b"f"].sha256 == sha256(bytes(999))
+
+
+def test_long_sparse_map_of_version_1(tmp_path: Path) -> None:
+    regions = [(at * 1000, 1) for at in range(300)]
+    text = "".join(f"{number}\n" for pair in [(300,), *regions] for number in pair).encode()
+    records = record("GNU.sparse.major", "1") + record("GNU.sparse.realsize", "300000")
+    stored = padded(text) + b"y" * 300
+    content = pax_member(records) + raw_header(b"f", size=len(stored)) + padded(stored)
+    tree, paths = tree_of(tmp_path, content + archive(f("after")))
+    whole = bytearray(300_000)
+    for offset, _ in regions:
+        whole[offset] = ord("y")
+    assert snapshot(tree, paths)[b"f"].sha256 == sha256(bytes(whole))
+    assert snapshot(tree, paths)[b"after"].sha256 == sha256(b"x")
+
+
+@pytest.mark.parametrize(
+    ("records", "says"),
+    [
+        (record("GNU.sparse.map", "0"), "middle of a pair"),
+        (record("GNU.sparse.numblocks", "1") + record("GNU.sparse.numbytes", "1"), "mixes"),
+        (record("GNU.sparse.major", "1"), "middle of a sparse map"),
+    ],
+)
+def test_broken_sparse_maps_are_named(tmp_path: Path, records: bytes, says: str) -> None:
+    broken = pax_member(records + record("GNU.sparse.size", "999")) + raw_header(b"f", size=1)
+    with pytest.raises(CorruptArchiveError, match=says):
+        headers(tmp_path, broken)
+
+
+def test_sizes_over_eight_gibibytes_go_into_a_pax_record() -> None:
+    size = 9 << 30
+    blocks = tar_member.render(
+        b"big", tar_member.FILE, mode=0o644, uid=0, gid=0, mtime_seconds=0, size_bytes=size
+    )
+    with tarfile.open(fileobj=io.BytesIO(blocks)) as reader:
+        first = reader.next()
+        assert first is not None
+        assert first.size == size
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,11 @@ def test_short_and_unknown_content_passes_as_it_is(content: bytes) -> None:
 
 def test_readinto_and_reading_everything_at_once() -> None:
     buffered = io.BufferedReader(inflate(io.BytesIO(gzip.compress(CONTENT))))
-    assert buffered.read() == CONTENT
+    assert buffered.read(10) == CONTENT[:10]
+    assert buffered.read() == CONTENT[10:]
+    stored = io.BufferedReader(inflate(io.BytesIO(CONTENT)))
+    assert stored.read(10) + stored.read() == CONTENT
+    assert inflate(io.BytesIO(gzip.compress(CONTENT))).read(0) == b""
     assert inflate(io.BytesIO(zstd.compress(CONTENT))).read() == CONTENT
 
 

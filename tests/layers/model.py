@@ -7,7 +7,7 @@ removal compares prefixes. What it can't express it says with :class:`RefusedErr
 import tarfile
 from dataclasses import dataclass, field, replace
 
-from tests.harness.oracle import Node, Snapshot
+from tests.harness.snapshots import Node, Snapshot
 from tests.layers.tar_builder import Member
 from tests.layers.trees import sha256
 

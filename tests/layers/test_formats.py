@@ -16,7 +16,7 @@ from lxdocker_lxd.convert.layer_limits import LayerLimits
 from lxdocker_lxd.convert.layers import merge
 from lxdocker_lxd.convert.tar_header import parse_number
 from lxdocker_lxd.convert.tree import Tree
-from tests.harness.oracle import differences, read_directory
+from tests.harness.snapshots import differences, read_directory
 from tests.layers.tar_builder import (
     Part,
     Raw,

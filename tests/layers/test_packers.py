@@ -11,7 +11,8 @@ from lxdocker_lxd.convert.layer_limits import LayerLimits
 from lxdocker_lxd.convert.layers import merge
 from lxdocker_lxd.convert.rootfs_stream import ARCHIVE_FORM, SQUASHFS_FORM
 from lxdocker_lxd.convert.tree import Tree
-from tests.harness.oracle import Unpacker, differences, throw_away, unpack_ours
+from tests.harness.oracle import Unpacker, throw_away, unpack_ours
+from tests.harness.snapshots import differences
 from tests.layers.cases import CAPABILITY
 from tests.layers.model import Stack, acceptable
 from tests.layers.stacks import stacks

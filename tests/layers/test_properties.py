@@ -9,7 +9,7 @@ from lxdocker_lxd.convert.layer_errors import LayerError
 from lxdocker_lxd.convert.layer_limits import LayerLimits
 from lxdocker_lxd.convert.layers import merge
 from lxdocker_lxd.convert.rootfs_stream import SQUASHFS_FORM
-from tests.harness.oracle import differences
+from tests.harness.snapshots import differences
 from tests.layers.model import RefusedError, Stack, acceptable, run_model
 from tests.layers.stacks import stacks
 from tests.layers.tar_builder import archive, scanned, store_layers

@@ -8,7 +8,7 @@ from pathlib import Path
 from lxdocker_lxd.convert.layer_headers import Kind
 from lxdocker_lxd.convert.rootfs_stream import ARCHIVE_FORM, TarForm, write_tar
 from lxdocker_lxd.convert.tree import Tree
-from tests.harness.oracle import Snapshot, read_tar
+from tests.harness.snapshots import Snapshot, read_tar
 
 SHORT = {
     "directory": "d",

@@ -7,15 +7,17 @@ from pathlib import Path
 from lxdocker_lxd import atomic
 from lxdocker_lxd.convert.compression import inflate
 from lxdocker_lxd.convert.layer_errors import CorruptStreamError, LayerError
-from lxdocker_lxd.convert.read_ahead import read_ahead
+from lxdocker_lxd.convert.read_ahead import BackgroundHash, read_ahead
 from lxdocker_lxd.convert.stream_output import StreamOutput
+from lxdocker_lxd.digest import Digest, DigestMismatchError
 
 
 @contextlib.contextmanager
-def opened(layer: Path) -> Iterator[Iterator[bytes]]:
+def opened(layer: Path, diff_id: Digest | None) -> Iterator[Iterator[bytes]]:
     """Yield the inflated blocks of a stored layer, inflated in a thread; errors name the file.
 
-    Raises CorruptStreamError and StorageError.
+    With ``diff_id`` the blocks are hashed as they pass, and the end of the iteration is the check.
+    Raises CorruptStreamError, DigestMismatchError and StorageError.
     """
     try:
         file = layer.open("rb", buffering=0)
@@ -24,9 +26,27 @@ def opened(layer: Path) -> Iterator[Iterator[bytes]]:
     with file:
         try:
             with read_ahead(inflate(file)) as blocks:
-                yield blocks
+                if diff_id is None:
+                    yield blocks
+                else:
+                    with BackgroundHash(diff_id.algorithm) as background:
+                        yield _verified(blocks, background, diff_id, layer)
         except LayerError as error:
             raise error.at(layer=str(layer), entry=None) from error
+
+
+def _verified(
+    blocks: Iterator[bytes],
+    background: BackgroundHash,
+    diff_id: Digest,
+    layer: Path,
+) -> Iterator[bytes]:
+    for block in blocks:
+        background.update(block)
+        yield block
+    got = background.digest()
+    if got != diff_id:
+        raise DigestMismatchError(f"layer {layer}: expected diff_id {diff_id}, got {got}")
 
 
 class LayerCopy:

@@ -20,6 +20,7 @@ from lxdocker_lxd.convert.layer_copy import LayerCopy, opened
 from lxdocker_lxd.convert.layer_headers import Kind
 from lxdocker_lxd.convert.stream_output import Sink, StreamOutput
 from lxdocker_lxd.convert.tree import LATEST_SECONDS, Tree, clamped_seconds
+from lxdocker_lxd.digest import Digest
 from lxdocker_lxd.errors import StorageError
 
 _NANOSECONDS = 1_000_000_000
@@ -159,13 +160,16 @@ def write_tar(
     *,
     on_bytes: Callable[[int], None] | None = None,
     form: TarForm = SQUASHFS_FORM,
+    diff_ids: Sequence[Digest] | None = None,
 ) -> int:
     """Write ``tree`` as a tar stream to ``sink``; return how many bytes that were.
 
     ``layers`` are the stored layers in the order they were merged in. ``sink`` must take all it is
     given before it returns (``write`` of a buffered file does); ``on_bytes`` hears the
-    size of each piece. Layers without surviving data are not opened. Raises CorruptStreamError
-    when a layer is not what was scanned, StorageError when a file can't be read or has changed,
+    size of each piece. Layers without surviving data are not opened. With ``diff_ids`` (of the
+    layers) what is read is hashed again: for layers whose headers came from a stored index, so that
+    damage since then can't pass. Raises CorruptStreamError or DigestMismatchError when a layer
+    is not what was scanned, StorageError when a file can't be read or has changed,
     and whatever ``sink`` raises.
     """
     output = StreamOutput(sink, on_bytes)
@@ -176,7 +180,7 @@ def write_tar(
     for path, inode in plan.directories:
         writer.header(path + b"/", tar_member.DIRECTORY, inode)
     for index, files in sorted(plan.stored.items()):
-        _write_stored(writer, layers[index], files)
+        _write_stored(writer, layers[index], files, diff_ids[index] if diff_ids else None)
     for path, inode in plan.loose:
         writer.loose_file(path, inode)
     for path, inode in plan.special:
@@ -192,10 +196,11 @@ def _write_stored(
     writer: _Writer,
     layer: Path,
     files: list[tuple[int, bytes, Inode]],
+    diff_id: Digest | None,
 ) -> None:
     """Write the surviving files of one layer, in the order their data lies in it."""
     files.sort(key=lambda item: item[0])
-    with opened(layer) as blocks:
+    with opened(layer, diff_id) as blocks:
         copy = LayerCopy(blocks, writer.output)
         for offset_bytes, path, inode in files:
             writer.header(path, tar_member.FILE, inode)

@@ -12,6 +12,7 @@ from lxdocker_lxd.convert.layer_limits import LayerLimits
 from lxdocker_lxd.convert.layers import merge
 from lxdocker_lxd.convert.rootfs_stream import SQUASHFS_FORM, write_tar
 from lxdocker_lxd.convert.tree import Tree
+from lxdocker_lxd.digest import DigestMismatchError
 from lxdocker_lxd.errors import StorageError
 from tests.layers.tar_builder import archive, d, f, fifo, hard, link, scanned, store_layers
 from tests.layers.trees import emitted
@@ -100,6 +101,18 @@ def test_layer_shorter_than_scanned_is_named(tmp_path: Path) -> None:
     paths[0].write_bytes(paths[0].read_bytes()[:2000])
     with pytest.raises(CorruptStreamError, match=r"layer0: the stored layer is shorter"):
         emitted(tree, paths)
+
+
+def test_damage_since_the_scan_is_noticed_when_asked(tmp_path: Path) -> None:
+    paths = store_layers(tmp_path, [archive(f("a", "x" * 5000))])
+    headers = scanned(paths[0])
+    tree = merge([headers], LayerLimits())
+    assert write_tar(tree, paths, len, diff_ids=[headers.diff_id]) > 5000
+    damaged = bytearray(paths[0].read_bytes())
+    damaged[1000] ^= 1
+    paths[0].write_bytes(damaged)
+    with pytest.raises(DigestMismatchError, match="layer0: expected diff_id"):
+        write_tar(tree, paths, len, diff_ids=[headers.diff_id])
 
 
 @pytest.mark.parametrize("size_bytes", [4, 6])

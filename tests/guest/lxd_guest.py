@@ -226,13 +226,24 @@ class Guests:
         return self.log(name)
 
     def process(self, name: str, argument: str) -> int:
-        """The number, inside, of the first process whose arguments contain ``argument``."""
+        """The number, inside, of the first process whose arguments contain ``argument``; waited for.
+
+        The needle travels in the environment, else the search would find itself.
+        """
         script = (
-            "for p in /proc/[0-9]*; do"
-            f" case $(tr '\\0' ' ' <$p/cmdline) in *{argument}*) echo ${{p#/proc/}}; break;; esac; done"
+            "for p in /proc/[0-9]*; do c=$(tr '\\0' ' ' <$p/cmdline 2>/dev/null);"
+            ' case $c in *"$NEEDLE"*) echo "${p#/proc/}"; break;; esac; done'
         )
-        shown = self.lxd.shell(name, f"exec 2>/dev/null; self=$$; {script}")
-        return int(shown.split()[0])
+        shown = eventually(
+            lambda: (
+                self.lxd.exec(
+                    name, "/busybox-lxd", "sh", "-c", script, env={"NEEDLE": argument}
+                ).stdout
+            ),
+            timeout_seconds=20,
+            what=f"a process {argument!r} in {name}",
+        )
+        return int(shown)
 
     def environ(self, name: str, process: int) -> dict[str, str]:
         """The environment of a process inside."""

@@ -5,8 +5,8 @@ import re
 import pytest
 
 from lxdocker_lxd.convert.supervisor import DEFAULT_PATH
-from tests.harness.processes import run
 from tests.guest.lxd_guest import PROBE, Guests, bare_tree, image_config, small_tree
+from tests.harness.processes import run
 
 pytestmark = pytest.mark.lxd
 

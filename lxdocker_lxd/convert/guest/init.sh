@@ -23,6 +23,9 @@ trap : INT QUIT
 trap 'pass_on 1' HUP
 trap 'pass_on 10' USR1
 trap 'pass_on 12' USR2
+# Makes `wait` return when any child ends, so that a dead logger is noticed. (`wait -n` of busybox 1.35
+# may sleep on although a child has ended.)
+trap : CHLD
 
 umask 022
 unset LC_ALL LC_CTYPE LANG CDPATH
@@ -70,7 +73,8 @@ write_state() {
 # The fifo takes what the command and init write. Any user may open it by path (/dev/stdout), which
 # a console or a plain pipe would refuse. PID 1 keeps it open, so no writer sees it closed.
 prepare_log() {
-	mkfifo "$live/out" && chmod 0666 "$live/out" && exec 9<>"$live/out" && exec 3>&9 && start_logger
+	mkfifo "$live/out" && chmod 0666 "$live/out" && exec 9<>"$live/out" && exec 2>&9 3>&9 &&
+		start_logger
 }
 
 start_logger() {
@@ -102,7 +106,7 @@ start_network() {
 	network=$!
 	[ "$network_wait" -gt 0 ] || return 0
 	read_uptime
-	sh "$base/network.sh" wait "$((now + network_wait))" 3>&- 9>&- </dev/null &
+	sh "$base/network.sh" wait "$((now + network_wait))" 2>/dev/null 3>&- 9>&- </dev/null &
 	pause=$!
 	wait_pause
 }
@@ -162,16 +166,16 @@ end_app() {
 		sleep "$stop_timeout" 3>&-
 		say "no end $stop_timeout s after the stop signal: killed"
 		kill -KILL "-$app" 2>/dev/null || kill -KILL "$app"
-	) </dev/null 9>&- &
+	) </dev/null 2>/dev/null 9>&- &
 	guard=$!
 }
 
 # Reaps everything until the command itself has ended; `code` is its exit code.
 wait_app() {
-	# A zombie still counts here; it is gone once a wait, or any command run by name, has reaped it.
+	# A child that waits to be reaped still counts here; a wait, or any command run by name, reaps it.
 	while kill -0 "$app" 2>/dev/null; do
 		kill -0 "$logger" 2>/dev/null || start_logger
-		wait -n
+		wait "$app"
 	done
 	wait "$app"
 	code=$? last_code=$?
@@ -198,7 +202,7 @@ supervise() {
 		restarts=$((restarts + 1))
 		write_state restarting
 		say "ended with code $code; start $((restarts + 1)) in $delay s"
-		sleep "$delay" </dev/null 3>&- 9>&- &
+		sleep "$delay" </dev/null 2>/dev/null 3>&- 9>&- &
 		pause=$!
 		wait_pause
 		delay=$((delay * 2))
@@ -244,9 +248,8 @@ become_app() {
 		tail -c +"$((${#argv0} + 2))" "$live/rest" >>"$argv_file"
 		;;
 	esac
-	if [ "$init" != systemd ]; then
-		exec </dev/null >"$live/out" 2>&1
-	fi
+	[ "$init" = systemd ] || exec </dev/null >"$live/out"
+	exec 2>&1
 	exec 3>&- 9>&-
 	enter_directory "$working_dir" || exit 126
 	launch "$program" "$argv0"
@@ -257,10 +260,10 @@ finish() {
 	last_code=$1
 	write_state exited
 	[ -z "$problem" ] || say "$problem"
-	[ -z "$guard" ] || kill "$guard" 2>/dev/null
-	[ -z "$network" ] || kill -KILL "$network" 2>/dev/null
 	true >"$live/closing"
-	exec 3>&- 9>&-
+	exec 2>/dev/null 3>&- 9>&-
+	[ -z "$guard" ] || kill "$guard"
+	[ -z "$network" ] || kill -KILL "$network"
 	if [ -n "$logger" ]; then
 		# A process that was left behind may hold the fifo open; it is no reason to wait.
 		(sleep 1 && kill "$logger") </dev/null >/dev/null 2>&1 &

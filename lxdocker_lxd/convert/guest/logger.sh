@@ -5,6 +5,12 @@
 limit=$1
 base=/.lxdocker
 
+# What is left when PID 1 has let go of the fifo, until no writer is left either.
+drain() {
+	if [ "$limit" -gt 0 ]; then tee -a "$base/log"; else cat; fi >/dev/console 2>/dev/null
+	exit 0
+}
+
 while :; do
 	# dd hands on each read at once and counts reads, so the size is looked at now and then.
 	if [ "$limit" -gt 0 ]; then
@@ -14,6 +20,5 @@ while :; do
 	else
 		dd bs=16384 count=64 >/dev/console 2>/dev/null
 	fi
-	# Set when PID 1 has let go of the fifo: dd came back because no writer is left.
-	[ ! -e "$base/live/closing" ] || exit 0
+	[ ! -e "$base/live/closing" ] || drain
 done

@@ -25,7 +25,7 @@ from lxdocker_lxd.convert.metadata import ImageMetadata, metadata_tarball
 from lxdocker_lxd.convert.overrides import change_files, config_fields, overridden
 from lxdocker_lxd.convert.pack import PackedImage, PackJob, packed
 from lxdocker_lxd.convert.pull import LayerBlob, PulledImage
-from lxdocker_lxd.convert.rootfs_stream import ARCHIVE_FORM, SQUASHFS_FORM, write_tar
+from lxdocker_lxd.convert.rootfs_stream import ARCHIVE_FORM, SQUASHFS_FORM, TarForm, write_tar
 from lxdocker_lxd.convert.squashfs_root import RootAttributes
 from lxdocker_lxd.convert.store import Store
 from lxdocker_lxd.convert.tarball import TarSink
@@ -93,13 +93,13 @@ def built(
     metadata = _metadata(target, report, created)
     feed = _Feed(tree, pulled, target, progress)
     job = PackJob(
-        feed=feed,
+        feed=feed.rootfs,
         metadata=metadata_tarball(metadata),
         metadata_suffix=".meta.tar",
         root=_root_attributes(tree),
         created_seconds=created,
         settings=target.settings,
-        lxc=target.lxc,
+        lxc_feed=feed.archive if target.lxc else None,
         packer=target.packer,
         memory_bytes=memory_bytes,
     )
@@ -162,9 +162,17 @@ class _Feed:
         self.entries = tree.inode_count
         self._expected_bytes = self.total_bytes + self.entries * _ENTRY_BYTES
 
-    def __call__(self, sink: TarSink) -> None:
+    def rootfs(self, sink: TarSink) -> None:
+        """Write the tree in the form its packer takes."""
+        self._write(sink, self._form)
+
+    def archive(self, sink: TarSink) -> None:
+        """Write the tree as a tar file for others."""
+        self._write(sink, ARCHIVE_FORM)
+
+    def _write(self, sink: TarSink, form: TarForm) -> None:
         self._done_bytes = 0
-        write_tar(self._tree, self._layers, sink.write, on_bytes=self._advance, form=self._form)
+        write_tar(self._tree, self._layers, sink.write, on_bytes=self._advance, form=form)
         self._report(self._expected_bytes)
 
     def _advance(self, count_bytes: int) -> None:

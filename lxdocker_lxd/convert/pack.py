@@ -44,9 +44,9 @@ class PackedImage:
 class PackJob:
     """What is packed, and how.
 
-    ``feed`` writes the root filesystem as a tar file and may be called twice. ``created_seconds``
-    is the image's own time, since 1970. ``lxc`` adds the root filesystem as ``.tar.xz``, the one
-    form lxc-create's download template reads. ``packer`` is None unless squashfs is wanted.
+    ``feed`` writes the root filesystem as a tar file. ``created_seconds`` is the image's own time,
+    since 1970. ``lxc_feed`` adds the root filesystem as ``.tar.xz``, the one form lxc-create's
+    download template reads. ``packer`` is None unless squashfs is wanted.
     """
 
     feed: Feed
@@ -55,7 +55,7 @@ class PackJob:
     root: RootAttributes
     created_seconds: int
     settings: PackSettings
-    lxc: bool
+    lxc_feed: Feed | None
     packer: Mksquashfs | None
     memory_bytes: int
 
@@ -80,8 +80,8 @@ def packed(job: PackJob, directory: Path) -> Iterator[PackedImage]:
             _packed_file("metadata", metadata, digest, len(job.metadata), job.metadata_suffix),
             _packed_file("rootfs", rootfs, own, sums.size_bytes, job.settings.suffix),
         ]
-        if job.lxc:
-            files.append(_lxc_rootfs(job.feed, stack.enter_context(_temporary(directory))))
+        if job.lxc_feed is not None:
+            files.append(_lxc_rootfs(job.lxc_feed, stack.enter_context(_temporary(directory))))
         yield PackedImage(fingerprint=fingerprint, files=tuple(files))
 
 

@@ -100,21 +100,23 @@ class _Run:
         for entry in entries:
             if entry.loaded is None:
                 assert entry.error is not None  # noqa: S101 - one of the two is always there
-                failures.append(self._failed(entry.name, "", entry.error, 0.0))
+                failures.append(self._failed((entry.name, ""), entry.name, entry.error))
                 continue
             for found in toolbox.targets(entry.loaded):
                 if isinstance(found, Target):
                     targets.append(found)
                 else:
-                    failures.append(self._failed(entry.name, *found, 0.0))
+                    architecture, error = found
+                    failures.append(self._failed((entry.name, architecture), entry.name, error))
         return targets, failures
 
     def _probes(self, targets: Sequence[Target]) -> dict[str, Probe]:
         """Ask every source what its name stands for now; several at a time."""
-        loaded = list({target.loaded.spec.name: target.loaded for target in targets}.values())
+        for target in targets:
+            self._progress.emit(StageStarted(image=target.label, stage="resolve"))
+        loaded = {target.loaded.spec.name: target.loaded for target in targets}
         with ThreadPoolExecutor(_PROBES, thread_name_prefix="probe") as threads:
-            found = list(threads.map(self._probe, loaded))
-        return {one.spec.name: probe for one, probe in zip(loaded, found, strict=True)}
+            return dict(zip(loaded, threads.map(self._probe, loaded.values()), strict=True))
 
     def _probe(self, loaded: LoadedSpec) -> Probe:
         name = loaded.spec.name
@@ -123,7 +125,6 @@ class _Run:
             self._progress.emit(Notice(image=name, text=text))
 
         try:
-            self._progress.emit(StageStarted(image=name, stage="resolve"))
             source = self._sources.open(loaded.source, notice=notice)
             pinned = loaded.source.digest if isinstance(loaded.source, Reference) else None
             return source, pinned or source.head()
@@ -179,20 +180,20 @@ class _Run:
         try:
             outcome = work()
         except LxdockerError as error:
-            return self._failed(*target.key, error, time.monotonic() - started)
-        text = outcome.outcome
-        self._progress.emit(ImageFinished(image=target.label, outcome=text, detail=outcome.reason))
+            seconds = time.monotonic() - started
+            return self._failed(target.key, target.label, error, seconds=seconds)
+        self._progress.emit(
+            ImageFinished(image=target.label, outcome=outcome.outcome, detail=outcome.reason)
+        )
         return outcome
 
     def _failed(
-        self, name: str, architecture: str, error: LxdockerError, seconds: float
+        self, key: tuple[str, str], label: str, error: LxdockerError, *, seconds: float = 0.0
     ) -> ImageOutcome:
-        label = name
+        """Return the outcome of a failure, with what stays published; ``key`` may lack its part."""
         self._progress.emit(ImageFinished(image=label, outcome="failed", detail=error.message))
-        product = None if not architecture else self._directory.read().product(name, architecture)
-        return _outcome(
-            (name, architecture), "failed", error.message, product, seconds=seconds, error=error
-        )
+        product = self._directory.read().product(*key)
+        return _outcome(key, "failed", error.message, product, seconds=seconds, error=error)
 
     def _orphans(
         self,

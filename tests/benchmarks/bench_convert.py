@@ -232,7 +232,7 @@ def formats(image: BenchImage, scratch: Path) -> None:
             root=ROOT,
             created_seconds=0,
             settings=settings,
-            lxc=False,
+            lxc_feed=None,
             packer=Mksquashfs.find() if image_format == "squashfs" else None,
             memory_bytes=512 * _MIB,
         )

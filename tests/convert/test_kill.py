@@ -114,6 +114,33 @@ def test_killed_at_any_moment_every_published_image_is_whole_and_a_rerun_finishe
     _assert_nothing_is_left_over(victim)
 
 
+@pytest.mark.tools
+def test_an_interrupt_ends_the_run_at_once_and_leaves_nothing(tmp_path: Path) -> None:
+    victim = Victim(tmp_path)
+    victim.change("one", 0)
+    victim.run()
+    victim.change("one", 1)
+    command = [sys.executable, "-c", _INTERRUPTIBLE, *victim.command[3:]]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        images = CatalogueDirectory(victim.lxdimages).images
+        while process.poll() is None and not list(images.glob(".tmp-*")):
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        _, words = process.communicate(timeout=20)
+    assert process.returncode == 130, words
+    assert CatalogueDirectory(victim.lxdimages).verify() == ()
+    _assert_nothing_is_left_over(victim)
+
+
+# A shell's background job ignores SIGINT and hands that down; a run in a terminal doesn't.
+_INTERRUPTIBLE = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from lxdocker_lxd.cli import entry
+entry()
+"""
+
+
 def _assert_nothing_is_left_over(victim: Victim) -> None:
     directory = CatalogueDirectory(victim.lxdimages)
     expected = {directory.path(file) for file in directory.read().servable().values()}

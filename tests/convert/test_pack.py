@@ -91,7 +91,7 @@ def job(
         root=ROOT,
         created_seconds=1_600_000_000,
         settings=settings,
-        lxc=lxc,
+        lxc_feed=feeding(content) if lxc else None,
         packer=Mksquashfs.find() if image_format == "squashfs" else None,
         memory_bytes=memory_bytes,
     )

@@ -374,6 +374,43 @@ def test_progress_tells_stages_bytes_and_ends(workshop: Workshop) -> None:
     assert last == ImageFinished(image="web", outcome="built", detail="new")
 
 
+def test_a_root_filesystem_for_lxc_is_made_on_request(workshop: Workshop) -> None:
+    workshop.both("web", b"one", "lxc: true\n")
+    workshop.both("db", b"two")
+    workshop.run()
+    with tarfile.open(workshop.file("web", "lxc-rootfs"), "r:xz") as archive:
+        assert {"./", "etc/content", "sbin/init"} <= {
+            name + "/" * (name == ".") for name in archive.getnames()
+        }
+    assert [file.role for file in workshop.product("db").newest.files] == ["metadata", "rootfs"]
+    assert workshop.directory.verify() == ()
+    workshop.options = replace(workshop.options, lxc=True)
+    report = workshop.run()
+    assert outcomes(report) == {"db": "built", "web": "unchanged"}
+    assert "with .tar.xz for LXC" in outcome(report, "db").reason
+
+
+def test_progress_of_each_architecture_begins_and_ends_under_one_label(
+    workshop: Workshop,
+) -> None:
+    image = tiny_image({"bin/app": b"x"})
+    tiny_index({"linux/amd64": image}).write_layout(workshop.specs / "web.layout")
+    foreign = workshop.root / "busybox-arm64"
+    foreign.write_bytes(static_program("arm64"))
+    busybox = {**workshop.options.busybox, "arm64": foreign}
+    workshop.options = replace(workshop.options, busybox=MappingProxyType(busybox))
+    workshop.spec("web", "architectures: [amd64, arm64]\n")
+    workshop.run()
+    begun = {event.image for event in workshop.events.all if isinstance(event, StageStarted)}
+    ended = {
+        event.image: event.outcome
+        for event in workshop.events.all
+        if isinstance(event, ImageFinished)
+    }
+    assert ended == {"web/amd64": "built", "web/arm64": "failed"}
+    assert begun == set(ended)
+
+
 def test_two_runs_at_once_wait_for_each_other(workshop: Workshop) -> None:
     for number in range(4):
         workshop.both(f"image{number}", bytes([number]))

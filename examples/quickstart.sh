@@ -95,7 +95,7 @@ install_packages() {
 
 # The converter: $LXDOCKER_LXD, else this checkout in a virtual environment, else the one in PATH.
 prepare_converter() {
-    local checkout stamp
+    local checkout stamp version
     checkout=$(dirname "$HERE")
     if [ -n "${LXDOCKER_LXD:-}" ]; then
         CONVERTER=$LXDOCKER_LXD
@@ -120,7 +120,8 @@ prepare_converter() {
         CONVERTER=$(command -v lxdocker-lxd) ||
             fail "lxdocker-lxd is not installed" "run this script from a checkout, or install it"
     fi
-    step converter "$("$CONVERTER" --version)"
+    version=$("$CONVERTER" --version) || fail "$CONVERTER does not run" "the line above says why"
+    step converter "$version"
 }
 
 lxc() { LXD_DIR=$DIRECTORY "$CLIENT" "$@"; }
@@ -302,7 +303,8 @@ launch() {
 
 show_log() {
     local log
-    log=$(lxc console "$1" --show-log 2>/dev/null | tail -n 15) || return 0
+    log=$(lxc console "$1" --show-log 2>/dev/null | sed '1,3{/^$/d;/^Console log:$/d}' | tail -n 15) ||
+        return 0
     printf '%s\n' "$log" | sed 's/^/    /' >&2
 }
 

@@ -51,6 +51,9 @@ def free_subnet() -> ipaddress.IPv4Network:
 class PrivateLxd:
     """One daemon. Use as a context manager; leaving it proves that nothing is left.
 
+    Made but not entered, it is only a place: for a program that starts a daemon itself. Then
+    ``close`` cleans up what that left, with the bridges of ``reserve_bridge``.
+
     ``network`` (``eth0`` of the default profile) is a bridge with DHCP; the pool is a ``dir``.
     Every method raises AssertionError with the client's output when LXD refuses.
     """
@@ -168,6 +171,13 @@ class PrivateLxd:
 
     # ---- networks and images
 
+    def reserve_bridge(self) -> str:
+        """A name for a bridge that cleaning up will find, whoever makes it."""
+        name = f"lxt{secrets.token_hex(5)}"
+        with (self.home / "bridges").open("a") as made:
+            made.write(f"{name}\n")
+        return name
+
     def add_network(
         self,
         *,
@@ -176,9 +186,7 @@ class PrivateLxd:
         ipv6: str = "none",
     ) -> str:
         """Make one more bridge and return its name; ``dhcp=False`` gives one without a server."""
-        name = f"lxt{secrets.token_hex(5)}"
-        with (self.home / "bridges").open("a") as made:
-            made.write(f"{name}\n")
+        name = self.reserve_bridge()
         address = "none"
         if dhcp:
             subnet = subnet or free_subnet()

@@ -10,10 +10,10 @@ from typing import Any
 from lxdocker_lxd.convert.guest_files import GuestImage, GuestReport, add_guest
 from lxdocker_lxd.convert.guest_scripts import load_guest_scripts
 from lxdocker_lxd.convert.image_config import Healthcheck, ImageConfig
-from lxdocker_lxd.convert.inode import HostFile
+from lxdocker_lxd.convert.layer.inode import HostFile
+from lxdocker_lxd.convert.layer.rootfs_stream import ARCHIVE_FORM, write_tar
+from lxdocker_lxd.convert.layer.tree import Tree
 from lxdocker_lxd.convert.metadata import ImageMetadata, metadata_tarball
-from lxdocker_lxd.convert.rootfs_stream import ARCHIVE_FORM, write_tar
-from lxdocker_lxd.convert.tree import Tree
 from tests.harness.lxd import PrivateLxd
 from tests.harness.processes import eventually, run
 

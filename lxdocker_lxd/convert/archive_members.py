@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from lxdocker_lxd.convert import pax
-from lxdocker_lxd.convert.layer_errors import LayerError
+from lxdocker_lxd.convert.layer import pax
+from lxdocker_lxd.convert.layer.errors import LayerError
+from lxdocker_lxd.convert.layer.tar_header import BLOCK_BYTES, ZERO_BLOCK, TarHeader, parse_header
 from lxdocker_lxd.convert.local_file import LocalStream, open_regular
-from lxdocker_lxd.convert.tar_header import BLOCK_BYTES, ZERO_BLOCK, TarHeader, parse_header
 from lxdocker_lxd.digest import ByteStream
 from lxdocker_lxd.errors import NotFoundError, VerificationError
 

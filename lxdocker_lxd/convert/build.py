@@ -17,20 +17,20 @@ from lxdocker_lxd.catalogue import Json
 from lxdocker_lxd.convert.guest_files import GuestImage, GuestReport, add_guest
 from lxdocker_lxd.convert.guest_scripts import load_guest_scripts
 from lxdocker_lxd.convert.image_config import ImageConfig
-from lxdocker_lxd.convert.layer_headers import LayerHeaders
-from lxdocker_lxd.convert.layer_limits import LayerLimits
-from lxdocker_lxd.convert.layer_scan import load_or_scan
-from lxdocker_lxd.convert.layers import merge
+from lxdocker_lxd.convert.layer.headers import LayerHeaders
+from lxdocker_lxd.convert.layer.limits import LayerLimits
+from lxdocker_lxd.convert.layer.merge import merge
+from lxdocker_lxd.convert.layer.rootfs_stream import ARCHIVE_FORM, SQUASHFS_FORM, TarForm, write_tar
+from lxdocker_lxd.convert.layer.scan import load_or_scan
+from lxdocker_lxd.convert.layer.tree import Tree
 from lxdocker_lxd.convert.metadata import ImageMetadata, metadata_tarball
 from lxdocker_lxd.convert.overrides import change_files, config_fields, overridden
 from lxdocker_lxd.convert.pack import PackedImage, PackJob, packed
 from lxdocker_lxd.convert.pull import LayerBlob, PulledImage
-from lxdocker_lxd.convert.rootfs_stream import ARCHIVE_FORM, SQUASHFS_FORM, TarForm, write_tar
 from lxdocker_lxd.convert.squashfs_root import RootAttributes
 from lxdocker_lxd.convert.store import Store
 from lxdocker_lxd.convert.tarball import TarSink
 from lxdocker_lxd.convert.target import Target
-from lxdocker_lxd.convert.tree import Tree
 from lxdocker_lxd.progress import BytesDone, Progress, StageStarted
 
 _FALLBACK_CREATED_SECONDS = 315_532_800

@@ -22,11 +22,11 @@ from dataclasses import dataclass
 
 from lxdocker_lxd.convert.guest_scripts import GuestScripts
 from lxdocker_lxd.convert.image_config import ImageConfig
-from lxdocker_lxd.convert.inode import HostFile
-from lxdocker_lxd.convert.layer_headers import Kind
+from lxdocker_lxd.convert.layer.headers import Kind
+from lxdocker_lxd.convert.layer.inode import HostFile
+from lxdocker_lxd.convert.layer.tree import Tree
 from lxdocker_lxd.convert.stop_signal import stop_signal_number
 from lxdocker_lxd.convert.supervisor import SupervisorChoice, supervisor_choice
-from lxdocker_lxd.convert.tree import Tree
 
 DEFAULT_STOP_TIMEOUT_SECONDS = 10
 _DEFAULT_TMPFS = (b"tmp", b"run")

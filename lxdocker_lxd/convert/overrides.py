@@ -10,9 +10,9 @@ from typing import TypeVar
 
 from lxdocker_lxd.catalogue import Json
 from lxdocker_lxd.convert.image_config import Healthcheck, ImageConfig
-from lxdocker_lxd.convert.inode import HostFile
+from lxdocker_lxd.convert.layer.inode import HostFile
+from lxdocker_lxd.convert.layer.tree import Tree
 from lxdocker_lxd.convert.spec_directory import SourceFile
-from lxdocker_lxd.convert.tree import Tree
 from lxdocker_lxd.errors import UsageError
 from lxdocker_lxd.spec import FileChange, HealthOverride, ImageSpec
 

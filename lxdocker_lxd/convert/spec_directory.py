@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lxdocker_lxd.atomic import storage_error
-from lxdocker_lxd.convert.inode import HostFile
+from lxdocker_lxd.convert.layer.inode import HostFile
 from lxdocker_lxd.digest import Digest
 from lxdocker_lxd.errors import LxdockerError, NotFoundError
 from lxdocker_lxd.reference import ArchiveSource, ImageSource, LayoutSource

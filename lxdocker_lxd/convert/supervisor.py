@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lxdocker_lxd.convert.image_config import ImageConfig
-from lxdocker_lxd.convert.inode import Inode
-from lxdocker_lxd.convert.layer_headers import Kind
-from lxdocker_lxd.convert.tree import Tree
+from lxdocker_lxd.convert.layer.headers import Kind
+from lxdocker_lxd.convert.layer.inode import Inode
+from lxdocker_lxd.convert.layer.tree import Tree
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """Docker's, for an image whose environment has no PATH."""

@@ -5,10 +5,10 @@ import argparse
 from lxdocker_lxd.console import Console, document, human_size, table
 from lxdocker_lxd.convert.image_config import Healthcheck, ImageConfig
 from lxdocker_lxd.convert.inspection import Inspection, inspect
+from lxdocker_lxd.convert.layer.tree import Tree
 from lxdocker_lxd.convert.sources import Sources
 from lxdocker_lxd.convert.stop_signal import stop_signal_number
 from lxdocker_lxd.convert.supervisor import SupervisorChoice, supervisor_choice
-from lxdocker_lxd.convert.tree import Tree
 from lxdocker_lxd.platform import Platform
 from lxdocker_lxd.reference import parse_source
 from lxdocker_lxd.verbs.surroundings import load_settings, this_platform

@@ -20,11 +20,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from lxdocker_lxd.convert.layer_limits import LayerLimits
-from lxdocker_lxd.convert.layer_scan import scan
-from lxdocker_lxd.convert.layers import merge
-from lxdocker_lxd.convert.rootfs_stream import ARCHIVE_FORM, SQUASHFS_FORM, write_tar
-from lxdocker_lxd.convert.tree import Tree
+from lxdocker_lxd.convert.layer.limits import LayerLimits
+from lxdocker_lxd.convert.layer.merge import merge
+from lxdocker_lxd.convert.layer.rootfs_stream import ARCHIVE_FORM, SQUASHFS_FORM, write_tar
+from lxdocker_lxd.convert.layer.scan import scan
+from lxdocker_lxd.convert.layer.tree import Tree
 from lxdocker_lxd.digest import Digest
 from tests.harness.processes import run
 from tests.harness.snapshots import Node, Snapshot, differences, read_directory

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from backports import zstd
 
-from lxdocker_lxd.convert.layer_errors import (
+from lxdocker_lxd.convert.layer.errors import (
     CorruptArchiveError,
     CorruptStreamError,
     LayerLimitError,
@@ -15,7 +15,7 @@ from lxdocker_lxd.convert.layer_errors import (
     UnsupportedCompressionError,
     UnsupportedEntryError,
 )
-from lxdocker_lxd.convert.layer_limits import LayerLimits
+from lxdocker_lxd.convert.layer.limits import LayerLimits
 from lxdocker_lxd.errors import LxdockerError
 from tests.layers.tar_builder import (
     Raw,

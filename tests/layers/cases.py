@@ -11,7 +11,7 @@ tree, the case holds what this project chose; the reasons stand beside the surpr
 
 from dataclasses import dataclass, field
 
-from lxdocker_lxd.convert.layer_errors import (
+from lxdocker_lxd.convert.layer.errors import (
     CorruptArchiveError,
     LayerError,
     UnsafeLinkError,

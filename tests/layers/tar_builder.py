@@ -10,9 +10,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from lxdocker_lxd.convert.layer_headers import LayerHeaders
-from lxdocker_lxd.convert.layer_limits import LayerLimits
-from lxdocker_lxd.convert.layer_scan import scan
+from lxdocker_lxd.convert.layer.headers import LayerHeaders
+from lxdocker_lxd.convert.layer.limits import LayerLimits
+from lxdocker_lxd.convert.layer.scan import scan
 from lxdocker_lxd.digest import Digest
 
 BLOCK = 512

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from lxdocker_lxd.convert.layer_limits import LayerLimits
-from lxdocker_lxd.convert.layers import merge
+from lxdocker_lxd.convert.layer.limits import LayerLimits
+from lxdocker_lxd.convert.layer.merge import merge
 from tests.harness.oracle import compare_image, throw_away, write_layout
 from tests.layers.cases import CASES, Case
 from tests.layers.tar_builder import Member, scanned, store_layers

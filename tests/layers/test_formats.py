@@ -9,13 +9,13 @@ from typing import Literal
 
 import pytest
 
-from lxdocker_lxd.convert import tar_member
-from lxdocker_lxd.convert.layer_errors import CorruptArchiveError
-from lxdocker_lxd.convert.layer_headers import Header, Kind
-from lxdocker_lxd.convert.layer_limits import LayerLimits
-from lxdocker_lxd.convert.layers import merge
-from lxdocker_lxd.convert.tar_header import parse_number
-from lxdocker_lxd.convert.tree import Tree
+from lxdocker_lxd.convert.layer import tar_member
+from lxdocker_lxd.convert.layer.errors import CorruptArchiveError
+from lxdocker_lxd.convert.layer.headers import Header, Kind
+from lxdocker_lxd.convert.layer.limits import LayerLimits
+from lxdocker_lxd.convert.layer.merge import merge
+from lxdocker_lxd.convert.layer.tar_header import parse_number
+from lxdocker_lxd.convert.layer.tree import Tree
 from tests.harness.snapshots import differences, read_directory
 from tests.layers.tar_builder import (
     Part,
@@ -170,8 +170,8 @@ def test_last_file_may_lack_its_padding(tmp_path: Path) -> None:
 
 def test_blocks_need_no_alignment(tmp_path: Path) -> None:
     """Headers and data fall across the pieces a decoder gives out."""
-    from lxdocker_lxd.convert.byte_cursor import ByteCursor  # noqa: PLC0415 - used here only
-    from lxdocker_lxd.convert.layer_archive import walk  # noqa: PLC0415 - used here only
+    from lxdocker_lxd.convert.layer.archive import walk  # noqa: PLC0415 - used here only
+    from lxdocker_lxd.convert.layer.byte_cursor import ByteCursor  # noqa: PLC0415 - used here only
 
     content = archive(d("d/"), f("d/f", "x" * 3000), f("n" * 150), link("l", "d"))
     whole = tuple(walk(ByteCursor(iter([content])), layer="L", limits=LayerLimits()))

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 
-from lxdocker_lxd.convert.layer_headers import LayerHeaders, decode, encode
-from lxdocker_lxd.convert.layer_limits import LayerLimits
-from lxdocker_lxd.convert.layer_scan import load_or_scan, scan
+from lxdocker_lxd.convert.layer.headers import LayerHeaders, decode, encode
+from lxdocker_lxd.convert.layer.limits import LayerLimits
+from lxdocker_lxd.convert.layer.scan import load_or_scan, scan
 from lxdocker_lxd.digest import Digest, DigestMismatchError
 from lxdocker_lxd.errors import StorageError
 from tests.layers.model import Stack

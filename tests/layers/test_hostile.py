@@ -15,11 +15,11 @@ from backports import zstd
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lxdocker_lxd.convert.layer_errors import (
+from lxdocker_lxd.convert.layer.errors import (
     LayerError,
 )
-from lxdocker_lxd.convert.layer_scan import scan
-from lxdocker_lxd.convert.layers import merge
+from lxdocker_lxd.convert.layer.merge import merge
+from lxdocker_lxd.convert.layer.scan import scan
 from lxdocker_lxd.digest import Digest, DigestMismatchError
 from lxdocker_lxd.errors import VerificationError
 from tests.harness.snapshots import Snapshot, read_directory, read_tar

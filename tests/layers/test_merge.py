@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from lxdocker_lxd.convert.layer_limits import LayerLimits
-from lxdocker_lxd.convert.layers import merge
-from lxdocker_lxd.convert.tree import Tree
+from lxdocker_lxd.convert.layer.limits import LayerLimits
+from lxdocker_lxd.convert.layer.merge import merge
+from lxdocker_lxd.convert.layer.tree import Tree
 from tests.layers.tar_builder import Member, archive, d, f, hard, link, scanned, store_layers
 from tests.layers.trees import sha256, snapshot
 

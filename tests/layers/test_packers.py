@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 
-from lxdocker_lxd.convert.inode import HostFile
-from lxdocker_lxd.convert.layer_limits import LayerLimits
-from lxdocker_lxd.convert.layers import merge
-from lxdocker_lxd.convert.rootfs_stream import ARCHIVE_FORM, SQUASHFS_FORM
-from lxdocker_lxd.convert.tree import Tree
+from lxdocker_lxd.convert.layer.inode import HostFile
+from lxdocker_lxd.convert.layer.limits import LayerLimits
+from lxdocker_lxd.convert.layer.merge import merge
+from lxdocker_lxd.convert.layer.rootfs_stream import ARCHIVE_FORM, SQUASHFS_FORM
+from lxdocker_lxd.convert.layer.tree import Tree
 from tests.harness.oracle import Unpacker, throw_away, unpack_ours
 from tests.harness.snapshots import differences
 from tests.layers.cases import CAPABILITY

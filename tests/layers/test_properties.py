@@ -5,10 +5,10 @@ from pathlib import Path
 
 from hypothesis import event, given
 
-from lxdocker_lxd.convert.layer_errors import LayerError
-from lxdocker_lxd.convert.layer_limits import LayerLimits
-from lxdocker_lxd.convert.layers import merge
-from lxdocker_lxd.convert.rootfs_stream import SQUASHFS_FORM
+from lxdocker_lxd.convert.layer.errors import LayerError
+from lxdocker_lxd.convert.layer.limits import LayerLimits
+from lxdocker_lxd.convert.layer.merge import merge
+from lxdocker_lxd.convert.layer.rootfs_stream import SQUASHFS_FORM
 from tests.harness.snapshots import differences
 from tests.layers.model import RefusedError, Stack, acceptable, run_model
 from tests.layers.stacks import stacks

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from lxdocker_lxd.convert.inode import HostFile
-from lxdocker_lxd.convert.layer_errors import CorruptStreamError
-from lxdocker_lxd.convert.layer_limits import LayerLimits
-from lxdocker_lxd.convert.layers import merge
-from lxdocker_lxd.convert.rootfs_stream import SQUASHFS_FORM, write_tar
-from lxdocker_lxd.convert.tree import Tree
+from lxdocker_lxd.convert.layer.errors import CorruptStreamError
+from lxdocker_lxd.convert.layer.inode import HostFile
+from lxdocker_lxd.convert.layer.limits import LayerLimits
+from lxdocker_lxd.convert.layer.merge import merge
+from lxdocker_lxd.convert.layer.rootfs_stream import SQUASHFS_FORM, write_tar
+from lxdocker_lxd.convert.layer.tree import Tree
 from lxdocker_lxd.digest import DigestMismatchError
 from lxdocker_lxd.errors import StorageError
 from tests.layers.tar_builder import archive, d, f, fifo, hard, link, scanned, store_layers

@@ -5,9 +5,9 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
-from lxdocker_lxd.convert.layer_headers import Kind
-from lxdocker_lxd.convert.rootfs_stream import ARCHIVE_FORM, TarForm, write_tar
-from lxdocker_lxd.convert.tree import Tree
+from lxdocker_lxd.convert.layer.headers import Kind
+from lxdocker_lxd.convert.layer.rootfs_stream import ARCHIVE_FORM, TarForm, write_tar
+from lxdocker_lxd.convert.layer.tree import Tree
 from tests.harness.snapshots import Snapshot, read_tar
 
 SHORT = {

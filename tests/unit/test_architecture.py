@@ -20,7 +20,7 @@ DOORS = {
     "rich": {"terminal_progress.py"},
     "yaml": {"spec_yaml.py", "convert/metadata.py"},
     "subprocess": {"convert/registry/credentials.py", "convert/squashfs.py"},
-    "isal": {"convert/compression.py"},
+    "isal": {"convert/layer/compression.py"},
 }
 
 PURE = (
@@ -43,12 +43,12 @@ PURE = (
     "convert/metadata.py",
     "convert/stop_signal.py",
     "convert/supervisor.py",
-    "convert/layers.py",
-    "convert/tree.py",
-    "convert/inode.py",
-    "convert/entry_name.py",
-    "convert/tar_header.py",
-    "convert/pax.py",
+    "convert/layer/merge.py",
+    "convert/layer/tree.py",
+    "convert/layer/inode.py",
+    "convert/layer/entry_name.py",
+    "convert/layer/tar_header.py",
+    "convert/layer/pax.py",
     "convert/registry/challenge.py",
     "convert/registry/credential_file.py",
     "convert/registry/bearer_token.py",

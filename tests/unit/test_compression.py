@@ -10,9 +10,9 @@ from backports import zstd
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lxdocker_lxd.convert import compression
-from lxdocker_lxd.convert.compression import inflate
-from lxdocker_lxd.convert.layer_errors import CorruptStreamError, UnsupportedCompressionError
+from lxdocker_lxd.convert.layer import compression
+from lxdocker_lxd.convert.layer.compression import inflate
+from lxdocker_lxd.convert.layer.errors import CorruptStreamError, UnsupportedCompressionError
 
 CONTENT = b"".join(b"line %d\n" % number for number in range(50_000))
 

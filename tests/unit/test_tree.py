@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from lxdocker_lxd.convert.inode import HostFile
-from lxdocker_lxd.convert.layer_errors import UnsafeLinkError, UnsafeNameError
-from lxdocker_lxd.convert.layer_headers import Kind
-from lxdocker_lxd.convert.tree import Tree, clamped_seconds
+from lxdocker_lxd.convert.layer.errors import UnsafeLinkError, UnsafeNameError
+from lxdocker_lxd.convert.layer.headers import Kind
+from lxdocker_lxd.convert.layer.inode import HostFile
+from lxdocker_lxd.convert.layer.tree import Tree, clamped_seconds
 
 
 def names(tree: Tree) -> list[bytes]:

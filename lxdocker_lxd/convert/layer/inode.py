@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from lxdocker_lxd.convert.layer_headers import Attributes, Header, Kind
-from lxdocker_lxd.convert.sparse_map import SparseMap
+from lxdocker_lxd.convert.layer.headers import Attributes, Header, Kind
+from lxdocker_lxd.convert.layer.sparse_map import SparseMap
 
 IMPLIED_MODE = 0o755
 

@@ -16,8 +16,8 @@ from dataclasses import asdict, dataclass
 from enum import Enum
 from typing import Any, NamedTuple
 
-from lxdocker_lxd.convert.layer_limits import LayerLimits
-from lxdocker_lxd.convert.sparse_map import SparseMap
+from lxdocker_lxd.convert.layer.limits import LayerLimits
+from lxdocker_lxd.convert.layer.sparse_map import SparseMap
 from lxdocker_lxd.digest import Digest
 
 Attributes = tuple[tuple[bytes, bytes], ...]

@@ -10,7 +10,7 @@ import re
 import urllib.parse
 from collections.abc import Iterable, Mapping
 
-from lxdocker_lxd.convert.layer_errors import CorruptArchiveError
+from lxdocker_lxd.convert.layer.errors import CorruptArchiveError
 
 Records = tuple[tuple[bytes, bytes], ...]
 

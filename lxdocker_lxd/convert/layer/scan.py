@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lxdocker_lxd import atomic
-from lxdocker_lxd.convert.byte_cursor import ByteCursor
-from lxdocker_lxd.convert.compression import inflate
-from lxdocker_lxd.convert.layer_archive import walk
-from lxdocker_lxd.convert.layer_errors import LayerError, LayerLimitError
-from lxdocker_lxd.convert.layer_headers import LayerHeaders, decode, encode
-from lxdocker_lxd.convert.layer_limits import LayerLimits
-from lxdocker_lxd.convert.read_ahead import BackgroundHash, read_ahead
+from lxdocker_lxd.convert.layer.archive import walk
+from lxdocker_lxd.convert.layer.byte_cursor import ByteCursor
+from lxdocker_lxd.convert.layer.compression import inflate
+from lxdocker_lxd.convert.layer.errors import LayerError, LayerLimitError
+from lxdocker_lxd.convert.layer.headers import LayerHeaders, decode, encode
+from lxdocker_lxd.convert.layer.limits import LayerLimits
+from lxdocker_lxd.convert.layer.read_ahead import BackgroundHash, read_ahead
 from lxdocker_lxd.digest import Digest, DigestMismatchError
 
 _log = logging.getLogger(__name__)

@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lxdocker_lxd import atomic
-from lxdocker_lxd.convert import pax, tar_member
-from lxdocker_lxd.convert.inode import HostFile, Inode, Stored
-from lxdocker_lxd.convert.layer_copy import LayerCopy, opened
-from lxdocker_lxd.convert.layer_headers import Kind
-from lxdocker_lxd.convert.stream_output import Sink, StreamOutput
-from lxdocker_lxd.convert.tree import LATEST_SECONDS, Tree, clamped_seconds
+from lxdocker_lxd.convert.layer import pax, tar_member
+from lxdocker_lxd.convert.layer.data_copy import LayerCopy, opened
+from lxdocker_lxd.convert.layer.headers import Kind
+from lxdocker_lxd.convert.layer.inode import HostFile, Inode, Stored
+from lxdocker_lxd.convert.layer.stream_output import Sink, StreamOutput
+from lxdocker_lxd.convert.layer.tree import LATEST_SECONDS, Tree, clamped_seconds
 from lxdocker_lxd.digest import Digest
 from lxdocker_lxd.errors import StorageError
 

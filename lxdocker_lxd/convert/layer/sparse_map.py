@@ -6,9 +6,9 @@ GNU tar manual, "Storing Sparse Files".
 
 from collections.abc import Callable, Iterable
 
-from lxdocker_lxd.convert.layer_errors import CorruptArchiveError, LayerLimitError
-from lxdocker_lxd.convert.pax import Records, whole_number
-from lxdocker_lxd.convert.tar_header import BLOCK_BYTES, parse_number
+from lxdocker_lxd.convert.layer.errors import CorruptArchiveError, LayerLimitError
+from lxdocker_lxd.convert.layer.pax import Records, whole_number
+from lxdocker_lxd.convert.layer.tar_header import BLOCK_BYTES, parse_number
 
 SparseMap = tuple[tuple[int, int], ...]
 

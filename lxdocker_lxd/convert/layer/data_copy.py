@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lxdocker_lxd import atomic
-from lxdocker_lxd.convert.compression import inflate
-from lxdocker_lxd.convert.layer_errors import CorruptStreamError, LayerError
-from lxdocker_lxd.convert.read_ahead import BackgroundHash, read_ahead
-from lxdocker_lxd.convert.stream_output import StreamOutput
+from lxdocker_lxd.convert.layer.compression import inflate
+from lxdocker_lxd.convert.layer.errors import CorruptStreamError, LayerError
+from lxdocker_lxd.convert.layer.read_ahead import BackgroundHash, read_ahead
+from lxdocker_lxd.convert.layer.stream_output import StreamOutput
 from lxdocker_lxd.digest import Digest, DigestMismatchError
 
 

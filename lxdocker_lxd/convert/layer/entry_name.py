@@ -12,8 +12,8 @@ Rules (image-spec, layer.md, "Whiteouts"; AUFS for ``.wh..wh.*``):
 
 from enum import Enum
 
-from lxdocker_lxd.convert.layer_errors import UnsafeNameError
-from lxdocker_lxd.convert.layer_limits import LayerLimits
+from lxdocker_lxd.convert.layer.errors import UnsafeNameError
+from lxdocker_lxd.convert.layer.limits import LayerLimits
 
 _WHITEOUT = b".wh."
 _BOOKKEEPING = b".wh..wh."

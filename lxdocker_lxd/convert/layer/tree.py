@@ -8,11 +8,11 @@ can reach the machine's own files, whatever links an image holds.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from lxdocker_lxd.convert.entry_name import clean
-from lxdocker_lxd.convert.inode import HostFile, Inode
-from lxdocker_lxd.convert.layer_errors import UnsafeLinkError
-from lxdocker_lxd.convert.layer_headers import Attributes, Kind
-from lxdocker_lxd.convert.layer_limits import LayerLimits
+from lxdocker_lxd.convert.layer.entry_name import clean
+from lxdocker_lxd.convert.layer.errors import UnsafeLinkError
+from lxdocker_lxd.convert.layer.headers import Attributes, Kind
+from lxdocker_lxd.convert.layer.inode import HostFile, Inode
+from lxdocker_lxd.convert.layer.limits import LayerLimits
 
 _NANOSECONDS = 1_000_000_000
 LATEST_SECONDS = (1 << 32) - 1

@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from lxdocker_lxd.convert.layer_errors import CorruptStreamError, UnsupportedCompressionError
+from lxdocker_lxd.convert.layer.errors import CorruptStreamError, UnsupportedCompressionError
 from lxdocker_lxd.digest import ByteStream
 
 if sys.version_info >= (3, 14):

@@ -8,7 +8,7 @@ strict reading is taken, so that no archive looks different here than to the too
 import struct
 from typing import NamedTuple
 
-from lxdocker_lxd.convert.layer_errors import CorruptArchiveError
+from lxdocker_lxd.convert.layer.errors import CorruptArchiveError
 
 BLOCK_BYTES = 512
 ZERO_BLOCK = bytes(BLOCK_BYTES)

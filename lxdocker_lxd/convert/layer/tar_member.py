@@ -4,8 +4,8 @@ The same entry gives the same bytes on every machine. Owners have no names; numb
 in their octal fields, long names and extended attributes go into pax records.
 """
 
-from lxdocker_lxd.convert import pax
-from lxdocker_lxd.convert.tar_header import BLOCK_BYTES
+from lxdocker_lxd.convert.layer import pax
+from lxdocker_lxd.convert.layer.tar_header import BLOCK_BYTES
 
 FILE = b"0"
 HARD_LINK = b"1"

@@ -16,10 +16,10 @@ maps) are joined into the entry they describe. Rules where tools differ:
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from lxdocker_lxd.convert import pax, sparse_map
-from lxdocker_lxd.convert.byte_cursor import ByteCursor
-from lxdocker_lxd.convert.entry_name import NameMeaning, clean, meaning
-from lxdocker_lxd.convert.layer_errors import (
+from lxdocker_lxd.convert.layer import pax, sparse_map
+from lxdocker_lxd.convert.layer.byte_cursor import ByteCursor
+from lxdocker_lxd.convert.layer.entry_name import NameMeaning, clean, meaning
+from lxdocker_lxd.convert.layer.errors import (
     CorruptArchiveError,
     LayerError,
     LayerLimitError,
@@ -27,10 +27,10 @@ from lxdocker_lxd.convert.layer_errors import (
     UnsafeNameError,
     UnsupportedEntryError,
 )
-from lxdocker_lxd.convert.layer_headers import Attributes, Header, Kind
-from lxdocker_lxd.convert.layer_limits import LayerLimits
-from lxdocker_lxd.convert.sparse_map import SparseMap
-from lxdocker_lxd.convert.tar_header import BLOCK_BYTES, ZERO_BLOCK, TarHeader, parse_header
+from lxdocker_lxd.convert.layer.headers import Attributes, Header, Kind
+from lxdocker_lxd.convert.layer.limits import LayerLimits
+from lxdocker_lxd.convert.layer.sparse_map import SparseMap
+from lxdocker_lxd.convert.layer.tar_header import BLOCK_BYTES, ZERO_BLOCK, TarHeader, parse_header
 
 _KINDS = {
     b"0": Kind.FILE,

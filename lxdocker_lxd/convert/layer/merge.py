@@ -21,11 +21,11 @@ limits. Pure: headers in, tree out.
 
 from collections.abc import Sequence
 
-from lxdocker_lxd.convert.inode import Inode
-from lxdocker_lxd.convert.layer_errors import LayerError, LayerLimitError, UnsafeLinkError
-from lxdocker_lxd.convert.layer_headers import Header, Kind, LayerHeaders
-from lxdocker_lxd.convert.layer_limits import LayerLimits
-from lxdocker_lxd.convert.tree import Tree, find_directory
+from lxdocker_lxd.convert.layer.errors import LayerError, LayerLimitError, UnsafeLinkError
+from lxdocker_lxd.convert.layer.headers import Header, Kind, LayerHeaders
+from lxdocker_lxd.convert.layer.inode import Inode
+from lxdocker_lxd.convert.layer.limits import LayerLimits
+from lxdocker_lxd.convert.layer.tree import Tree, find_directory
 
 
 class _Waiting:

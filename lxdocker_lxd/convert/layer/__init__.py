@@ -1,0 +1,1 @@
+"""Layers: from compressed tar streams to one merged tree, and from the tree to one stream."""

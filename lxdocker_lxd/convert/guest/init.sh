@@ -211,20 +211,35 @@ supervise() {
 }
 
 # s6 ends cleanly on SIGTERM, and runs a program of its directory on SIGPWR: such a program makes the
-# one into the other. The directory may come late: s6-overlay makes its own at start.
+# one into the other.
+s6_stop() {
+	if [ ! -d "$1/.s6-svscan" ] || [ -e "$1/.s6-svscan/SIGPWR" ]; then return 0; fi
+	printf '#!%s sh\nkill -TERM 1\n' "$box" >"$1/.s6-svscan/.SIGPWR"
+	chmod 0755 "$1/.s6-svscan/.SIGPWR"
+	mv "$1/.s6-svscan/.SIGPWR" "$1/.s6-svscan/SIGPWR"
+}
+
+# s6-svscan is given its directory, or runs in it; s6-overlay makes its own while it starts.
 s6_stops() {
-	tries=0
-	while [ "$tries" -lt 120 ]; do
-		for directory in "$scan" /run/service /run/s6/services /var/run/s6/services; do
-			directory=$directory/.s6-svscan
-			if [ ! -d "$directory" ] || [ -e "$directory/SIGPWR" ]; then continue; fi
-			printf '#!%s sh\nkill -TERM 1\n' "$box" >"$live/sigpwr"
-			chmod 0755 "$live/sigpwr"
-			cp -p "$live/sigpwr" "$directory/.SIGPWR" && mv "$directory/.SIGPWR" "$directory/SIGPWR"
+	if [ "$init" = s6 ]; then
+		directory=$working_dir
+		while IFS= read -r -d '' item; do
+			case $item in /*) [ ! -d "$item" ] || directory=$item ;; esac
+		done <"$argv_file"
+		mkdir -p "$directory/.s6-svscan"
+		s6_stop "$directory"
+		return 0
+	fi
+	(
+		tries=0
+		while [ "$tries" -lt 600 ]; do
+			for directory in /run/service /run/s6/services /var/run/s6/services; do
+				s6_stop "$directory"
+			done
+			usleep 100000
+			tries=$((tries + 1))
 		done
-		usleep 500000
-		tries=$((tries + 1))
-	done
+	) 3>&- 9>&- </dev/null >/dev/null 2>&1 &
 }
 
 # The command becomes PID 1. What `lxc stop` then does is its own matter.
@@ -234,14 +249,7 @@ become_app() {
 		say "no supervisor: for a clean \`lxc stop\`, set on this instance: raw.lxc=lxc.signal.halt=$halt_signal"
 	fi
 	case $init in
-	s6*)
-		# With s6-svscan itself, its directory is the last argument, else the current one.
-		scan=$working_dir
-		while IFS= read -r -d '' item; do
-			case $item in /*) [ ! -d "$item" ] || scan=$item ;; esac
-		done <"$argv_file"
-		s6_stops 3>&- 9>&- </dev/null >/dev/null 2>&1 &
-		;;
+	s6*) s6_stops ;;
 	dumb-init)
 		mv "$argv_file" "$live/rest"
 		printf '%s\0' "$argv0" --rewrite "30:$stop_signal" >"$argv_file"
@@ -266,7 +274,7 @@ finish() {
 	[ -z "$network" ] || kill -KILL "$network"
 	if [ -n "$logger" ]; then
 		# A process that was left behind may hold the fifo open; it is no reason to wait.
-		(sleep 1 && kill "$logger") </dev/null >/dev/null 2>&1 &
+		(sleep 1 && kill -KILL "$logger") </dev/null >/dev/null 2>&1 &
 		while kill -0 "$logger" 2>/dev/null; do
 			wait "$logger"
 		done

@@ -4,6 +4,8 @@
 
 limit=$1
 base=/.lxdocker
+# An init that ends all processes politely should still be heard while it does.
+trap '' TERM INT QUIT HUP
 
 # What is left when PID 1 has let go of the fifo, until no writer is left either.
 drain() {

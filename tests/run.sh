@@ -19,6 +19,8 @@ PACKAGES=(
     lxd lxd-client dnsmasq-base iptables nftables iproute2 uidmap rsync xz-utils attr udhcpc
     # a real registry, its client, and judges of the result
     docker-registry skopeo umoci tar zstd pigz curl ca-certificates libfaketime
+    # inits that images bring along
+    tini dumb-init catatonit s6 runit systemd
     # images made in the tests, the clean Debian root of the quick start, checks of the scripts
     mmdebstrap debootstrap gcc libc6-dev libcap2-bin slirp4netns util-linux shellcheck git
 )

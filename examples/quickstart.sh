@@ -111,7 +111,7 @@ prepare_converter() {
             cp -R "$checkout"/{pyproject.toml,README.md,LICENSE,lxdocker_lxd} "$STATE/source/"
             { python3 -m venv "$STATE/venv" && "$STATE/venv/bin/pip" install "$STATE/source"; } \
                 >"$STATE/pip.log" 2>&1 ||
-                fail "pip could not install lxdocker-lxd: $(grep -i error "$STATE/pip.log" | tail -n1)" \
+                fail "pip could not install lxdocker-lxd: $(grep -m1 -E 'ERROR|error:' "$STATE/pip.log")" \
                     "see $STATE/pip.log"
             rm -rf "$STATE/source"
             printf '%s' "$stamp" >"$STATE/venv/installed"

@@ -88,11 +88,12 @@ def test_any_image_in_an_lxd_that_is_there(
     before = private_lxd.lxc("profile", "show", "default").stdout
     with real_registry(tmp_path / "registry") as registry:
         registry.push_layout(image_layout, "nginx", "library/nginx:1")
+        registry.push_layout(image_layout, "static", "library/shop:1")
         shown = quickstart(private_lxd, f"{registry.host}/library/nginx:1", env=converter)
         assert answer(shown.stdout) == "a real nginx\n"
         spec = tmp_path / "Shop.yaml"
-        spec.write_text(f"image: {registry.host}/library/nginx:1\nenv: {{A: b}}\n")
-        assert "URL " in quickstart(private_lxd, str(spec), env=converter).stdout
+        spec.write_text(f"image: {registry.host}/library/shop:1\nenv: {{A: b}}\n")
+        assert answer(quickstart(private_lxd, str(spec), env=converter).stdout) == "probe\n"
     (tmp_path / "store").symlink_to(image_layout)
     relative = os.path.relpath(tmp_path / "store")
     layout = quickstart(private_lxd, f"oci:{relative}:redis", env=converter)
@@ -126,3 +127,15 @@ def test_an_image_that_is_not_there_ends_with_the_next_step(
     assert "/nowhere" in failed.stderr
     assert "Traceback" not in failed.stderr
     quickstart(private_lxd, "--clean")
+
+
+@pytest.mark.root
+@pytest.mark.timeout(900)
+def test_a_clean_debian_that_has_never_seen_any_of_it() -> None:
+    done = run("bash", CHECKOUT / "tests" / "clean_root.sh", timeout_seconds=880)
+    # Both runs ended with a page, and what they made is gone.
+    assert done.stdout.count("HTTP status 200") == 2
+    assert "<h1>It runs</h1>" in done.stdout
+    assert "packages     installing busybox-static" in done.stdout
+    assert "removed      daemon /var/lib/lxd" in done.stdout
+    assert "kept" not in done.stdout

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from urllib.parse import quote_plus
 
 import pytest
 from hypothesis import given
@@ -92,7 +93,8 @@ def build(guest: GuestShell, image: list[bytes], *, mode: str = "supervise") -> 
     (guest.directory / "image" / "env").write_bytes(joined(image))
     # PID 1's environment is this process's here; `say` is init's.
     done = guest.run(
-        f'say() {{ echo "$*" >&2; }}; user=""; mode={mode}; build_environment 1; echo $?'
+        f'say() {{ echo "$*" >&2; }}; user=""; mode={mode}; build_environment;'
+        " read_env_file; echo $found_user"
     )
     assert done.stdout == b"0\n", done.stderr
     pairs = [item.partition(b"=") for item in items((guest.live / "env").read_bytes())]
@@ -251,6 +253,17 @@ def test_a_passwd_line_is_data(guest: GuestShell) -> None:
 
 
 # ---- numbers and settings of people
+
+
+@given(st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20))
+def test_any_value_of_a_key_arrives_as_lxd_renders_it(shared_guest: GuestShell, text: str) -> None:
+    """LXD's template encodes as a query; it strips line ends, as the shell does."""
+    text = text.rstrip("\r\n")
+    rendered = f"restart=\nuser={quote_plus(text)}\nunknown=x\n"
+    (shared_guest.directory / "in" / "settings").write_text(rendered)
+    (shared_guest.directory / "image" / "settings").write_bytes(b"user=image\0")
+    done = shared_guest.run('read_settings; printf "%s" "$user"')
+    assert done.stdout.decode() == (text or "image"), done.stderr
 
 
 @pytest.mark.parametrize(

@@ -97,11 +97,8 @@ wait_pause() {
 }
 
 start_network() {
-	for name in LXDOCKER_UDHCPC_NOPREFIXROUTE UDHCPC_NO_DNS UDHCPC_NO_DEFAULT_ROUTE; do
-		variable "$name" "$live/env"
-		# shellcheck disable=SC2163  # exports the variable whose name is in $name
-		export "$name=$value"
-	done
+	export "LXDOCKER_UDHCPC_NOPREFIXROUTE=$no_prefix_route"
+	export "UDHCPC_NO_DNS=$no_dns" "UDHCPC_NO_DEFAULT_ROUTE=$no_default_route"
 	sh "$base/network.sh" 3>&- 9>&- </dev/null >/dev/null 2>&1 &
 	network=$!
 	[ "$network_wait" -gt 0 ] || return 0
@@ -289,19 +286,23 @@ prepare_mounts
 prepare_kernel
 prepare_names
 prepare_real_init
-build_environment ''
+build_environment
 start_network
 [ -n "$stopping" ] || run_prelaunch
 [ -z "$stopping" ] || finish 0
 
-problem=$fatal
-[ -z "$problem" ] || finish 126
-build_environment 1 || finish 126
+[ -z "$fatal" ] || problem=$fatal
+[ -z "$fatal" ] || finish 126
+# The script may have made users, and the environment file.
+if [ -s /lxd-prelaunch ] || [ -n "$envfile" ]; then
+	build_environment
+	read_env_file
+fi
+[ "$found_user" = 0 ] || finish 126
 build_command
 problem='there is no command: the image has neither entrypoint nor cmd'
 IFS= read -r -d '' argv0 <"$argv_file" || finish 127
-variable PATH "$live/env"
-find_program "$argv0" "$working_dir" "$value" || finish $?
+find_program "$argv0" "$working_dir" "$search_path" || finish $?
 # Without the bind, /sbin/init would be this script once more.
 [ -n "$real_init" ] || [ ! "$program" -ef /sbin/init ] || program=/lxd-realinit
 problem=''

@@ -104,13 +104,12 @@ find_memberships() {
 	done </etc/passwd
 }
 
-# Sets `value` to what the NUL-separated variables in a file give a name; the last one counts.
-# variable NAME FILE
-variable() {
-	value=''
+# Sets search_path to the PATH in $live/env.
+read_search_path() {
+	search_path=''
 	while IFS= read -r -d '' item || [ -n "$item" ]; do
-		case $item in "$1"=*) value=${item#*=} ;; esac
-	done <"$2"
+		case $item in PATH=*) search_path=${item#*=} ;; esac
+	done <"$live/env"
 }
 
 # enter_directory PATH: what Docker does with a WORKDIR that isn't there: makes it.

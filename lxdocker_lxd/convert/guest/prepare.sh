@@ -206,33 +206,44 @@ size_bytes() {
 }
 
 # build_environment: writes $live/env. env takes the last value of a name, so the weakest come first:
-# what Docker gives every container, the image's, those of LXDOCKER_ENVFILE, the instance's.
+# what Docker gives every container, the image's, the instance's. The user is looked up on the way.
+# Reading is slow in a shell, a byte at a time, so each file is read once.
 build_environment() {
 	find_user "$user"
 	found_user=$?
+	[ "$found_user" != 0 ] || problem=''
 	read -r hostname </proc/sys/kernel/hostname
+	search_path=$default_path envfile='' no_prefix_route='' no_dns='' no_default_route=''
 	printf '%s\0' "PATH=$default_path" "HOSTNAME=$hostname" "HOME=${user_home:-/}" >"$live/env"
 	filter_variables <"$base/image/env" >>"$live/env"
 	filter_variables </proc/1/environ >"$live/env.instance"
 	cat "$live/env.instance" >>"$live/env"
-	variable LXDOCKER_ENVFILE "$live/env"
-	envfile=$value
-	if [ -n "$envfile" ] && [ -f "$envfile" ]; then
-		env_file <"$envfile" >>"$live/env" || [ -z "$1" ] ||
-			say "$envfile: lines that aren't NAME=VALUE were left out"
-		cat "$live/env.instance" >>"$live/env"
-	elif [ -n "$envfile" ] && [ -n "$1" ]; then
-		say "$envfile: no such file (LXDOCKER_ENVFILE)"
-	fi
-	return "$found_user"
 }
 
-# Passes on what is NAME=VALUE, without LXD's own mark, which only an init looks for.
+# What LXDOCKER_ENVFILE names comes between the image's variables and the instance's.
+read_env_file() {
+	if [ -z "$envfile" ]; then return 0; fi
+	if [ ! -f "$envfile" ]; then
+		say "$envfile: no such file (LXDOCKER_ENVFILE)"
+		return 0
+	fi
+	env_file <"$envfile" >>"$live/env" || say "$envfile: lines that aren't NAME=VALUE were left out"
+	cat "$live/env.instance" >>"$live/env"
+	read_search_path
+}
+
+# Passes on what is NAME=VALUE, without LXD's own mark, which only an init looks for. Remembers what
+# the guest itself has a use for.
 filter_variables() {
 	while IFS= read -r -d '' item || [ -n "$item" ]; do
 		case $item in
 		container=* | container_ttys=*) [ "$mode" = exec ] || continue ;;
 		=*) continue ;;
+		PATH=*) search_path=${item#*=} ;;
+		LXDOCKER_ENVFILE=*) envfile=${item#*=} ;;
+		LXDOCKER_UDHCPC_NOPREFIXROUTE=*) no_prefix_route=${item#*=} ;;
+		UDHCPC_NO_DNS=*) no_dns=${item#*=} ;;
+		UDHCPC_NO_DEFAULT_ROUTE=*) no_default_route=${item#*=} ;;
 		*=*) ;;
 		*) continue ;;
 		esac

@@ -38,9 +38,9 @@ else
 	printf '%s\0' "$@" >"$argv_file"
 fi
 
-variable PATH "$live/env"
+read_search_path
 enter_directory "$working_dir" || exit 126
-find_program "$argv0" "$working_dir" "$value" || {
+find_program "$argv0" "$working_dir" "$search_path" || {
 	code=$?
 	printf '/.lxdocker/run: %s\n' "$problem" >&2
 	exit "$code"

@@ -73,6 +73,11 @@ write_state() {
 # The fifo takes what the command and init write. Any user may open it by path (/dev/stdout), which
 # a console or a plain pipe would refuse. PID 1 keeps it open, so no writer sees it closed.
 prepare_log() {
+	# systemd keeps its log itself, and at its end waits for every process that doesn't go at once.
+	if [ "$mode:$init" = exec:systemd ]; then
+		ln -s /dev/console "$live/out"
+		return 0
+	fi
 	mkfifo "$live/out" && chmod 0666 "$live/out" && exec 9<>"$live/out" && exec 2>&9 3>&9 &&
 		start_logger
 }

@@ -7,15 +7,14 @@ one that catches everything: no traceback reaches a user unless ``--debug`` asks
 
 import argparse
 import importlib
-import os
 import sys
 import traceback
 from collections.abc import Sequence
 from typing import NoReturn, TypeAlias
 
 from lxdocker_lxd import __version__
-from lxdocker_lxd.console import Console
-from lxdocker_lxd.errors import LxdockerError
+from lxdocker_lxd.console import Console, discard
+from lxdocker_lxd.errors import LxdockerError, StorageError
 from lxdocker_lxd.progress import MODES
 
 IMAGE_FORMATS = ("squashfs", "gzip", "tar")
@@ -35,12 +34,22 @@ exit codes: 0 done, 1 some image failed, 2 wrong usage, 3 not found, 4 credentia
 
 def entry() -> NoReturn:
     """Run ``lxdocker-lxd`` with this process's arguments."""
-    sys.exit(main(parser(), sys.argv[1:]))
+    sys.exit(_flushed(main(parser(), sys.argv[1:])))
 
 
 def entry_lxdocker() -> NoReturn:
     """Run ``lxdocker``: the converter under its old name and with exactly its old flags."""
-    sys.exit(main(lxdocker_parser(), sys.argv[1:]))
+    sys.exit(_flushed(main(lxdocker_parser(), sys.argv[1:])))
+
+
+def _flushed(code: int) -> int:
+    """Bring out what argparse printed; at exit Python would complain where nobody can help."""
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        try:
+            stream.flush()
+        except OSError:
+            discard(stream)
+    return code
 
 
 def main(commands: argparse.ArgumentParser, arguments: Sequence[str]) -> int:
@@ -49,6 +58,10 @@ def main(commands: argparse.ArgumentParser, arguments: Sequence[str]) -> int:
         options = commands.parse_args(arguments)
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 2
+    except OSError as error:
+        # Help or version for a reader that went away, or a full disk.
+        discard(sys.stdout)
+        return 0 if isinstance(error, BrokenPipeError) else StorageError.exit_code
     console = Console.standard(debug=options.debug)
     try:
         verb = importlib.import_module(f"lxdocker_lxd.verbs.{options.verb}")
@@ -60,10 +73,6 @@ def main(commands: argparse.ArgumentParser, arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         console.note("interrupted; nothing half-made was published")
         return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        # The reader of our output went away: what is left has nowhere to go, not even at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except Exception as error:  # noqa: BLE001 - the last place where a bug can be told in a line
         _trace(console)
         console.note(f"error: {options.verb}: internal error: {type(error).__name__}: {error}")
@@ -136,7 +145,14 @@ def _add_convert(command: argparse.ArgumentParser) -> None:
     add("--lxdimages", metavar="DIR", help="directory where LXD images are published")
     add("--imageformat", choices=IMAGE_FORMATS, help="format of the root filesystem")
     add("--jobs", metavar="N", type=int, help="images and layers worked on at once")
-    add("--name", metavar="NAME", nargs="+", default=[], help="convert only these images")
+    add(
+        "--name",
+        metavar="NAME",
+        nargs="+",
+        action="extend",
+        default=[],
+        help="convert only these images",
+    )
     add(
         "--busybox",
         metavar="ARCH=PATH",

@@ -199,9 +199,14 @@ def _parse_registry(host: str, value: Value) -> RegistrySettings:
     mirrors = (
         tuple(mirror.text() for mirror in found["mirrors"].items()) if "mirrors" in found else ()
     )
+    if any("@" in mirror for mirror in mirrors):
+        # The text isn't repeated: it holds a password.
+        raise found["mirrors"].error(
+            "credentials don't belong here", hint="use docker login or podman login for the mirror"
+        )
     proxy = found["proxy"].text() if "proxy" in found else None
     if proxy and not proxy.startswith(("http://", "https://")):
-        raise found["proxy"].error(f"expected http://host:port, got {proxy[:80]!r}")
+        raise found["proxy"].error("expected http://host:port")
     return RegistrySettings(
         host=host,
         mirrors=mirrors,

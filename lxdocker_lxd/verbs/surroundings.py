@@ -16,6 +16,7 @@ from lxdocker_lxd.settings import (
     Surroundings,
     load,
 )
+from lxdocker_lxd.spec_yaml import MAX_TEXT_BYTES
 
 
 def load_settings(options: argparse.Namespace) -> Settings:
@@ -27,7 +28,9 @@ def load_settings(options: argparse.Namespace) -> Settings:
     named = options.config or os.environ.get(FILE_VARIABLE)
     file = Path(named) if named else DEFAULT_FILE
     try:
-        text = file.read_text(encoding="utf-8", errors="replace")
+        with file.open(encoding="utf-8", errors="replace") as stream:
+            # One more than is allowed, so that the parser refuses what is too large.
+            text = stream.read(MAX_TEXT_BYTES + 1)
     except FileNotFoundError as error:
         if named:
             raise NotFoundError(

@@ -242,3 +242,63 @@ def test_a_missing_catalogue_directory_is_named() -> None:
     done = lxdocker("images", "--lxdimages", "/nonexistent/images")
     assert done.returncode == 3
     assert "lxdocker-lxd convert" in done.stderr
+
+
+def test_settings_without_an_end_are_refused() -> None:
+    done = lxdocker("images", "--config", "/dev/zero")
+    assert done.returncode == 2
+    assert "/dev/zero" in done.stderr
+
+
+def test_a_name_given_in_two_flags_counts_twice(place: Place) -> None:
+    for name in ("a", "b", "c"):
+        place.spec(name, f"image: oci:{place.layout}:good\n")
+    done = place.convert("--name", "a", "--name", "b", "--format", "json")
+    assert [image["name"] for image in json.loads(done.stdout)["images"]] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("redirections", "code"),
+    [
+        (">/dev/full", 8),
+        ("2>/dev/full", 0),
+        (">&-", 0),
+        ("2>&-", 0),
+        ("2>&1 | true", 0),
+        ("2>&1 | head -c 1 >/dev/null", 0),
+    ],
+)
+def test_a_stream_that_takes_nothing_does_not_stop_the_work(
+    place: Place, redirections: str, code: int
+) -> None:
+    place.spec("good", f"image: oci:{place.layout}:good\n")
+    command = (
+        f"set -o pipefail; {sys.executable} -m lxdocker_lxd convert --specs {place.specs}"
+        f" --cache {place.cache} --lxdimages {place.lxdimages} --imageformat tar"
+        f" --progress plain {redirections}"
+    )
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (done.returncode, "Traceback" in done.stderr) == (code, False)
+    published = lxdocker("images", "--lxdimages", str(place.lxdimages), "--format", "json")
+    assert [image["name"] for image in json.loads(published.stdout)["images"]] == ["good"]
+
+
+def test_a_reader_that_went_away_does_not_hide_a_failure(place: Place) -> None:
+    place.spec("bad", "image: UPPER\n")
+    command = (
+        f"set -o pipefail; {sys.executable} -m lxdocker_lxd convert --specs {place.specs}"
+        f" --cache {place.cache} --lxdimages {place.lxdimages} | true"
+    )
+    done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, check=False)
+    assert done.returncode == 2
+
+
+@pytest.mark.parametrize("redirection", [">/dev/full", "| true"])
+def test_help_that_nobody_reads_ends_without_a_traceback(redirection: str) -> None:
+    command = f"{sys.executable} -m lxdocker_lxd --help {redirection}"
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.stderr == ""

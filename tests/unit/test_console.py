@@ -1,6 +1,7 @@
 """Results are for programs and people; names from images must not drive a terminal."""
 
 import io
+import json
 
 import pytest
 
@@ -51,4 +52,10 @@ def test_sizes_have_decimal_units(size_bytes: int, text: str) -> None:
 
 
 def test_a_document_is_json_with_a_final_newline() -> None:
-    assert document({"a": ["ü"]}) == '{\n  "a": [\n    "ü"\n  ]\n}\n'
+    assert document({"a": ["b"]}) == '{\n  "a": [\n    "b"\n  ]\n}\n'
+
+
+def test_a_name_that_is_no_utf_8_is_still_valid_json_and_a_table_cell() -> None:
+    name = b"caf\xe9".decode("utf-8", "surrogateescape")
+    assert json.loads(document({"a": name}).encode("ascii")) == {"a": name}
+    assert table(("name",), [(name,)]).encode() == b"NAME\ncaf\\xdce9\n"

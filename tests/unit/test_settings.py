@@ -66,7 +66,8 @@ def test_credentials_are_looked_for_where_podman_and_docker_keep_them() -> None:
         ("imageformat: zip\n", "expected one of squashfs, gzip, tar, got 'zip'"),
         ("registries:\n  docker.io: {mirror: [a]}\n", "unknown key 'mirror'"),
         ("registries:\n  https://ghcr.io: {}\n", "named by host"),
-        ("registries:\n  ghcr.io: {proxy: socks}\n", "expected http://host:port, got 'socks'"),
+        ("registries:\n  ghcr.io: {mirrors: [u:p@m]}\n", "credentials don't belong here"),
+        ("registries:\n  ghcr.io: {proxy: socks}\n", "expected http://host:port"),
     ],
 )
 def test_a_mistake_in_the_file_is_named_with_its_place(text: str, complaint: str) -> None:
@@ -95,3 +96,10 @@ def test_each_default_is_a_valid_value() -> None:
 
 def test_the_readme_holds_the_table_of_settings() -> None:
     assert table() in README.read_text()
+
+
+@pytest.mark.parametrize("key", ["proxy: 'socks5://ann:s3cret@p'", "mirrors: ['ann:s3cret@m']"])
+def test_a_password_in_the_settings_is_never_repeated(key: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        settings(f"registries:\n  ghcr.io:\n    {key}\n")
+    assert "s3cret" not in caught.value.message + caught.value.hint

@@ -83,10 +83,12 @@ class SupervisorChoice:
 
 
 def supervisor_choice(
-    tree: Tree, config: ImageConfig, disable: bool | None, *, stop_signal: int
+    tree: Tree | None, config: ImageConfig, disable: bool | None, *, stop_signal: int
 ) -> SupervisorChoice:
     """Return who is PID 1; ``disable`` is the spec's ``disable_supervisor``, None = by itself.
 
+    Without a tree the command's name alone decides: links aren't followed, and /init is taken for
+    s6-overlay's, which it nearly always is.
     ``stop_signal`` is what the command expects on a stop.
     """
     found = _init_of(tree, config)
@@ -104,7 +106,7 @@ def supervisor_choice(
     return SupervisorChoice(mode="exec", reason=reason, init=init, halt_signal=halt_signal)
 
 
-def _init_of(tree: Tree, config: ImageConfig) -> _Init | None:
+def _init_of(tree: Tree | None, config: ImageConfig) -> _Init | None:
     command = (*config.entrypoint, *config.cmd)
     if not command:
         return None
@@ -112,7 +114,7 @@ def _init_of(tree: Tree, config: ImageConfig) -> _Init | None:
     for name in names:
         if known := _INITS.get(name.rpartition(b"/")[2]):
             return known
-    if names[0] == b"/init" and any(tree.resolve(file) for file in _S6_FILES):
+    if names[0] == b"/init" and (tree is None or any(tree.resolve(file) for file in _S6_FILES)):
         return _S6_OVERLAY
     return _SYSTEM_INIT if names[0] in _SYSTEM_INITS else None
 
@@ -122,8 +124,10 @@ def _path(config: ImageConfig) -> bytes:
     return (paths[-1] if paths else DEFAULT_PATH).encode("utf-8", "surrogateescape")
 
 
-def _names(tree: Tree, program: bytes, path: bytes) -> list[bytes]:
+def _names(tree: Tree | None, program: bytes, path: bytes) -> list[bytes]:
     """Return the absolute names a program has on the way along its symbolic links."""
+    if tree is None:
+        return [program]
     if b"/" in program:
         name = program if program.startswith(b"/") else b"/" + program
     else:

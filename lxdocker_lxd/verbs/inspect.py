@@ -5,7 +5,6 @@ import argparse
 from lxdocker_lxd.console import Console, document, human_size, table
 from lxdocker_lxd.convert.image_config import Healthcheck, ImageConfig
 from lxdocker_lxd.convert.inspection import Inspection, inspect
-from lxdocker_lxd.convert.layer.tree import Tree
 from lxdocker_lxd.convert.sources import Sources
 from lxdocker_lxd.convert.stop_signal import stop_signal_number
 from lxdocker_lxd.convert.supervisor import SupervisorChoice, supervisor_choice
@@ -27,7 +26,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
         found = inspect(opened, wanted, image=str(source))
     # Without layers there are no files to look at: the command alone tells a known init.
     choice = supervisor_choice(
-        Tree(), found.config, None, stop_signal=stop_signal_number(found.config.stop_signal)
+        None, found.config, None, stop_signal=stop_signal_number(found.config.stop_signal)
     )
     if options.format == "json":
         console.result(as_json(str(source), found, choice))

@@ -8,7 +8,7 @@ from tests.guest.lxd_guest import bare_tree, image_config
 
 
 def choice(
-    tree: Tree, *command: str, disable: bool | None = None, path: str = "", signal: int = 15
+    tree: Tree | None, *command: str, disable: bool | None = None, path: str = "", signal: int = 15
 ) -> tuple[str, str, int | None]:
     config = image_config(entrypoint=command, env=[f"PATH={path}"] if path else [])
     chosen = supervisor_choice(tree, config, disable, stop_signal=signal)
@@ -66,3 +66,9 @@ def test_the_spec_decides() -> None:
     # Without a supervisor nothing translates: the program's own stop signal has to be set.
     assert choice(tree, "app", disable=True, signal=2) == ("exec", "", 2)
     assert choice(tree, "tini", disable=True) == ("exec", "tini", 15)
+
+
+def test_without_files_the_name_decides() -> None:
+    assert choice(None, "/init") == ("exec", "s6-overlay", None)
+    assert choice(None, "tini", signal=3) == ("exec", "tini", 3)
+    assert choice(None, "nginx") == ("supervise", "", None)

@@ -25,11 +25,11 @@ from lxdocker_lxd.convert.layer.scan import load_or_scan
 from lxdocker_lxd.convert.layer.tree import Tree
 from lxdocker_lxd.convert.metadata import ImageMetadata, metadata_tarball
 from lxdocker_lxd.convert.overrides import change_files, config_fields, overridden
-from lxdocker_lxd.convert.pack import PackedImage, PackJob, packed
+from lxdocker_lxd.convert.packing.split_image import PackedImage, PackJob, packed
+from lxdocker_lxd.convert.packing.squashfs_root import RootAttributes
+from lxdocker_lxd.convert.packing.tarball import TarSink
 from lxdocker_lxd.convert.pull import LayerBlob, PulledImage
-from lxdocker_lxd.convert.squashfs_root import RootAttributes
 from lxdocker_lxd.convert.store import Store
-from lxdocker_lxd.convert.tarball import TarSink
 from lxdocker_lxd.convert.target import Target
 from lxdocker_lxd.progress import BytesDone, Progress, StageStarted
 

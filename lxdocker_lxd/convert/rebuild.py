@@ -7,7 +7,7 @@ import json
 from dataclasses import asdict
 
 from lxdocker_lxd.catalogue import RebuildInputs
-from lxdocker_lxd.convert.pack_settings import PackSettings
+from lxdocker_lxd.convert.packing.settings import PackSettings
 from lxdocker_lxd.digest import Digest
 
 IMAGE_REVISION = 1

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from lxdocker_lxd.catalogue import RebuildInputs
 from lxdocker_lxd.convert.busybox import Busybox, find_busybox
 from lxdocker_lxd.convert.guest_scripts import guest_digest
-from lxdocker_lxd.convert.pack_settings import PackSettings, pack_settings
+from lxdocker_lxd.convert.packing.settings import PackSettings, pack_settings
+from lxdocker_lxd.convert.packing.squashfs import PROGRAM, Mksquashfs
 from lxdocker_lxd.convert.rebuild import packer_text
 from lxdocker_lxd.convert.run import ConvertOptions
 from lxdocker_lxd.convert.spec_directory import LoadedSpec
-from lxdocker_lxd.convert.squashfs import PROGRAM, Mksquashfs
 from lxdocker_lxd.errors import LxdockerError
 from lxdocker_lxd.platform import Platform
 

@@ -26,11 +26,11 @@ from pathlib import Path
 
 from isal import igzip_lib
 
-from lxdocker_lxd.convert.pack import PackJob, packed
-from lxdocker_lxd.convert.pack_settings import ImageFormat, pack_settings
-from lxdocker_lxd.convert.squashfs import Mksquashfs
-from lxdocker_lxd.convert.squashfs_root import RootAttributes
-from lxdocker_lxd.convert.tarball import TarSink
+from lxdocker_lxd.convert.packing.settings import ImageFormat, pack_settings
+from lxdocker_lxd.convert.packing.split_image import PackJob, packed
+from lxdocker_lxd.convert.packing.squashfs import Mksquashfs
+from lxdocker_lxd.convert.packing.squashfs_root import RootAttributes
+from lxdocker_lxd.convert.packing.tarball import TarSink
 from tests.benchmarks.bench_image import BenchImage, make_image
 from tests.harness.registry import RealRegistry, real_registry
 from tests.harness.tiny_image import tiny_image

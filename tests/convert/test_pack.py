@@ -19,11 +19,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lxdocker_lxd.convert.pack import PackJob, packed
-from lxdocker_lxd.convert.pack_settings import ImageFormat, PackSettings, pack_settings
-from lxdocker_lxd.convert.squashfs import Mksquashfs, PackerFailedError, PackerMissingError
-from lxdocker_lxd.convert.squashfs_root import RootAttributes
-from lxdocker_lxd.convert.tarball import TarSink, open_sink
+from lxdocker_lxd.convert.packing.settings import ImageFormat, PackSettings, pack_settings
+from lxdocker_lxd.convert.packing.split_image import PackJob, packed
+from lxdocker_lxd.convert.packing.squashfs import Mksquashfs, PackerFailedError, PackerMissingError
+from lxdocker_lxd.convert.packing.squashfs_root import RootAttributes
+from lxdocker_lxd.convert.packing.tarball import TarSink, open_sink
 from lxdocker_lxd.errors import StorageError, UsageError
 
 if sys.version_info >= (3, 14):

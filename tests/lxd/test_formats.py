@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lxdocker_lxd.convert.pack_settings import ImageFormat
+from lxdocker_lxd.convert.packing.settings import ImageFormat
 from tests.convert.workshop import Workshop
 from tests.harness.lxd import PrivateLxd
 

@@ -19,7 +19,7 @@ DOORS = {
     "urllib3": {"convert/registry/transport.py"},
     "rich": {"terminal_progress.py"},
     "yaml": {"spec_yaml.py", "convert/metadata.py"},
-    "subprocess": {"convert/registry/credentials.py", "convert/squashfs.py"},
+    "subprocess": {"convert/registry/credentials.py", "convert/packing/squashfs.py"},
     "isal": {"convert/layer/compression.py"},
 }
 

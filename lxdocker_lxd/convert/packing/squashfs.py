@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import IO, Self
 
 from lxdocker_lxd.atomic import storage_error
-from lxdocker_lxd.convert.pack_settings import SQUASHFS_BLOCK_BYTES, PackSettings
-from lxdocker_lxd.convert.squashfs_root import RootAttributes, set_root
-from lxdocker_lxd.convert.tarball import TarSink
+from lxdocker_lxd.convert.packing.settings import SQUASHFS_BLOCK_BYTES, PackSettings
+from lxdocker_lxd.convert.packing.squashfs_root import RootAttributes, set_root
+from lxdocker_lxd.convert.packing.tarball import TarSink
 from lxdocker_lxd.errors import StorageError, ToolError
 
 PROGRAM = "mksquashfs"

@@ -15,11 +15,11 @@ from typing import Self
 
 from lxdocker_lxd.atomic import TEMPORARY_PREFIX, storage_error
 from lxdocker_lxd.catalogue import FileRole, PublishedFile
-from lxdocker_lxd.convert.fingerprint import RootfsSums
-from lxdocker_lxd.convert.pack_settings import PackSettings
-from lxdocker_lxd.convert.squashfs import Feed, Mksquashfs
-from lxdocker_lxd.convert.squashfs_root import RootAttributes
-from lxdocker_lxd.convert.tarball import open_sink
+from lxdocker_lxd.convert.packing.fingerprint import RootfsSums
+from lxdocker_lxd.convert.packing.settings import PackSettings
+from lxdocker_lxd.convert.packing.squashfs import Feed, Mksquashfs
+from lxdocker_lxd.convert.packing.squashfs_root import RootAttributes
+from lxdocker_lxd.convert.packing.tarball import open_sink
 
 _READ_BYTES = 1 << 20
 

@@ -57,7 +57,7 @@ prepare_python() {
     if [ "$(cat "$VENV/.installed" 2>/dev/null)" != "$wanted" ]; then
         say "installing the package with its test and lint extras into $VENV"
         python3 -m venv "$VENV"
-        "$VENV/bin/pip" install --quiet --editable '.[test,lint]'
+        "$VENV/bin/pip" install -qq --editable '.[test,lint]'
         printf '%s' "$wanted" >"$VENV/.installed"
     fi
     export PATH="$VENV/bin:$PATH"

@@ -81,7 +81,7 @@ def test_two_interfaces_with_two_servers(guests: Guests) -> None:
     first, second = guests.lxd.address(name), guests.lxd.address(name, nic="eth1")
     assert ipaddress.ip_address(first) in guests.lxd.subnet
     assert ipaddress.ip_address(second) not in guests.lxd.subnet
-    # Both servers' names are known, and the first interface's way out is the first choice.
+    # Both servers' names are known (two clients that wrote at once lost them), and the first interface's way out is the first choice.
     assert guests.lxd.shell(name, "grep -c nameserver /etc/resolv.conf") == "2\n"
     routes = [line for line in guests.lxd.shell(name, "ip route").splitlines() if "default" in line]
     metrics = {line.split()[4]: int(line.split()[6]) for line in routes}

@@ -187,6 +187,7 @@ def test_run_starts_programs_as_the_entrypoint(guests: Guests) -> None:
     assert shown.splitlines()[1:] == ["/srv", "image /srv/web"]
     assert "uid=101(web)" in shown
     assert "300(media)" in shown
+    assert guests.lxd.shell(name, "ls /.lxdocker/live/run.* 2>/dev/null", check=False) == ""
     missing = guests.lxd.exec(name, "/.lxdocker/run", "nothing", check=False)
     assert (missing.returncode, "not found" in missing.stderr) == (127, True)
     assert guests.lxd.exec(name, "/.lxdocker/run", "--health", check=False).returncode == 1

@@ -140,5 +140,7 @@ launch() {
 		[ -n "$skip" ] && skip='' && continue
 		set -- "$@" "$item"
 	done <"$argv_file"
+	# What /.lxdocker/run left for this one start.
+	case $argv_file in "$live"/run.*) rm -f "$argv_file" ;; esac
 	exec "$box" env -i "$@"
 }

@@ -78,7 +78,18 @@ set_dns() {
 		rm -f "$dns_directory/$interface"
 	fi
 	if on "$UDHCPC_NO_DNS"; then return 0; fi
-	# One file of all interfaces, in place at once; a link that leads nowhere is replaced by it.
+	# Several interfaces may come here at once: one after the other, or a server's names get lost.
+	tries=0
+	while ! mkdir "$base/live/dns.lock" 2>/dev/null && [ "$tries" -lt 200 ]; do
+		usleep 10000
+		tries=$((tries + 1))
+	done
+	write_resolv_conf
+	rmdir "$base/live/dns.lock" 2>/dev/null
+}
+
+# One file of all interfaces, in place at once; a link that leads nowhere is replaced by it.
+write_resolv_conf() {
 	new=/etc/.resolv.conf.lxdocker
 	[ -d /etc ] || mkdir -p "$(readlink -f /etc)"
 	cat "$dns_directory"/* >"$new" 2>/dev/null

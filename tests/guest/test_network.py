@@ -1,6 +1,7 @@
 """Addresses, routes and names: by DHCP on every interface that has none, and when there is none."""
 
 import ipaddress
+import random
 
 import pytest
 
@@ -146,10 +147,12 @@ def test_the_switches(guests: Guests, where: str) -> None:
 
 
 def test_ipv6_comes_by_router_advertisements(guests: Guests) -> None:
-    network = guests.lxd.add_network(ipv6="fd42:7c5e:91aa:1::1/64")
+    # Another run of these tests may go on beside this one.
+    prefix = f"fd42:{random.randint(0x1000, 0xFFFF):x}:{random.randint(0x1000, 0xFFFF):x}:1"
+    network = guests.lxd.add_network(ipv6=f"{prefix}::1/64")
     name = guests.launch(app_image(guests), devices={"eth0": nic(network)})
     eventually(
-        lambda: "inet6 fd42:7c5e:91aa:1:" in guests.lxd.shell(name, "ip addr show eth0"),
+        lambda: f"inet6 {prefix}:" in guests.lxd.shell(name, "ip addr show eth0"),
         timeout_seconds=20,
         what="an address",
     )

@@ -6,6 +6,7 @@ to the init: LXD sends SIGPWR to PID 1, or signal 37 (SIGRTMIN+3) to one that bl
 systemd does. The table says what each makes of it, as seen with Debian 12's packages.
 """
 
+import posixpath
 from dataclasses import dataclass
 from typing import Literal
 
@@ -110,10 +111,12 @@ def _init_of(tree: Tree | None, config: ImageConfig) -> _Init | None:
     command = (*config.entrypoint, *config.cmd)
     if not command:
         return None
-    names = _names(tree, command[0].encode("utf-8", "surrogateescape"), _path(config))
+    names = _names(tree, command[0].encode("utf-8", "surrogateescape"), config)
     for name in names:
         if known := _INITS.get(name.rpartition(b"/")[2]):
             return known
+    if not names:
+        return None
     if names[0] == b"/init" and (tree is None or any(tree.resolve(file) for file in _S6_FILES)):
         return _S6_OVERLAY
     return _SYSTEM_INIT if names[0] in _SYSTEM_INITS else None
@@ -124,24 +127,27 @@ def _path(config: ImageConfig) -> bytes:
     return (paths[-1] if paths else DEFAULT_PATH).encode("utf-8", "surrogateescape")
 
 
-def _names(tree: Tree | None, program: bytes, path: bytes) -> list[bytes]:
-    """Return the absolute names a program has on the way along its symbolic links."""
+def _names(tree: Tree | None, program: bytes, config: ImageConfig) -> list[bytes]:
+    """Return the absolute names a program has on the way along its symbolic links.
+
+    Words count from the working directory and are followed as the kernel would; one that leads to
+    no file names no init, whatever it is called.
+    """
     if tree is None:
         return [program]
+    start = config.working_dir.encode("utf-8", "surrogateescape")
     if b"/" in program:
-        name = program if program.startswith(b"/") else b"/" + program
+        candidates = [posixpath.join(start, program)]
     else:
-        candidates = [directory + b"/" + program for directory in path.split(b":") if directory]
-        name = next((candidate for candidate in candidates if _is_file(tree, candidate)), program)
-    names = [name]
+        paths = filter(None, _path(config).split(b":"))
+        candidates = [posixpath.join(start, path, program) for path in paths]
+    names = [candidate for candidate in candidates if _is_file(tree, candidate)][:1]
     for _ in range(_MOST_LINKS):
-        inode = tree.lookup(names[-1])
+        inode = tree.lookup_as_kernel(names[-1]) if names else None
         if inode is None or inode.kind is not Kind.SYMLINK:
             break
-        target = inode.target
-        directory = names[-1].rpartition(b"/")[0]
-        names.append(target if target.startswith(b"/") else directory + b"/" + target)
-    return names
+        names.append(posixpath.join(names[-1].rpartition(b"/")[0] or b"/", inode.target))
+    return [b"/" + posixpath.normpath(name).lstrip(b"/") for name in names]
 
 
 def _is_file(tree: Tree, path: bytes) -> bool:

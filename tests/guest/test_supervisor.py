@@ -60,6 +60,26 @@ def test_other_programs_are_supervised() -> None:
         assert choice(tree, *command)[0] == "supervise"
 
 
+@pytest.mark.parametrize(
+    "word",
+    ["../app", "bin/../../app", "", "/bin/sh -c " + "x" * 300, "a" * 300, "../../..", "a\0b"],
+)
+def test_words_that_are_no_clean_names_refuse_no_image(word: str) -> None:
+    """Each of these failed as an unsafe name, though Docker runs the image."""
+    assert choice(bare_tree({"app": b""}), word) == ("supervise", "", None)
+
+
+def test_relative_words_count_from_the_working_directory() -> None:
+    tree = bare_tree({"usr/tini": b"", "opt/x": b""})
+    tree.put_symlink(b"bin/start", b"../../../usr/tini")
+    assert choice(tree, "/bin/start") == ("exec", "tini", 15)
+    for word in ("../usr/tini", "../../bin/start"):
+        config = image_config(entrypoint=[word], working_dir="/opt")
+        assert supervisor_choice(tree, config, None, stop_signal=15).init == "tini"
+    # Nothing there: the name alone makes no init.
+    assert choice(tree, "/opt/tini") == ("supervise", "", None)
+
+
 def test_the_spec_decides() -> None:
     tree = bare_tree({"bin/tini": b"", "bin/app": b""})
     assert choice(tree, "tini", disable=False) == ("supervise", "tini", None)

@@ -103,8 +103,9 @@ class Tree:
     """A root filesystem. Paths are bytes, with or without a leading slash.
 
     Names are cleaned as text first (``..`` takes back the part before it, and is an error at the
-    root), except by ``resolve``, which reads them as the kernel would. Every ``put`` and ``rename`` resolves the parent of a name inside the root, makes missing parents
-    (0755, root:root) and replaces the last part, never following it if it is a link.
+    root), except by ``resolve`` and ``lookup_as_kernel``. Every ``put`` and ``rename`` resolves the
+    parent of a name inside the root, makes missing parents (0755, root:root) and replaces the last
+    part, never following it if it is a link.
     """
 
     def __init__(self, limits: LayerLimits | None = None) -> None:
@@ -155,6 +156,20 @@ class Tree:
             return None
         parent, name = found
         return self.root if not name else (parent.children or {}).get(name)
+
+    def lookup_as_kernel(self, path: bytes) -> Inode | None:
+        """Return what ``path`` names as ``lstat`` would after ``chroot``: ``..`` stops at the root.
+
+        Raises nothing: what can't be a name leads nowhere.
+        """
+        directory, _, name = path.rpartition(b"/")
+        if name in (b"", b".", b".."):
+            return self.resolve(path)
+        try:
+            parent = find_directory(self.root, directory, links=self.limits.links)
+        except UnsafeLinkError:
+            return None
+        return None if parent is None else (parent.children or {}).get(name)
 
     def resolve(self, path: bytes) -> Inode | None:
         """Return what ``path`` leads to, links followed; None if it leads nowhere in the root."""

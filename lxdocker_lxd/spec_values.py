@@ -20,6 +20,8 @@ _SIGNALS = re.compile(
 _REALTIME = re.compile(r"RTMIN\+(\d{1,2})|RTMAX-(\d{1,2})")
 _LAST_SIGNAL = 64
 _REALTIME_SPAN = 30
+# An image configuration counts nanoseconds in 64 bits.
+_LONGEST_SECONDS = (2**63 - 1) // 10**9
 
 COMPRESSION_LEVELS: dict[str, tuple[int, int] | None] = {
     "zstd": (1, 22),
@@ -128,9 +130,11 @@ def duration_seconds(text: str) -> float:
     match = _DURATION.fullmatch(text)
     if not text or match is None:
         raise ValueError(f"expected a duration as in 30s, 1m30s or 500ms, got {text!r}")
-    hours, minutes, seconds, milliseconds = match.groups()
-    whole = int(hours or 0) * 3600 + int(minutes or 0) * 60
-    return whole + float(seconds or 0) + int(milliseconds or 0) / 1000
+    hours, minutes, seconds, milliseconds = (float(part or 0) for part in match.groups())
+    total = hours * 3600 + minutes * 60 + seconds + milliseconds / 1000
+    if not total <= _LONGEST_SECONDS:
+        raise ValueError(f"expected a duration of at most 292 years, got {text[:40]!r}")
+    return total
 
 
 def port(text: str) -> str:

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 from lxdocker_lxd.catalogue import Json
@@ -201,10 +201,12 @@ def _root_attributes(tree: Tree) -> RootAttributes:
 def created_seconds(created: str | None) -> int:
     """Return the image's own time as LXD's creation date; a fixed one where there is none.
 
-    Today's date must not get into an image: the same image has the same bytes tomorrow.
+    Today's date must not get into an image: the same image has the same bytes tomorrow. Nor must
+    this machine's time zone: a time without one is UTC.
     """
     try:
-        seconds = int(datetime.fromisoformat(created or "").timestamp())
+        time = datetime.fromisoformat(created or "")
+        seconds = int((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp())
     except (ValueError, OverflowError):
         return _FALLBACK_CREATED_SECONDS
     return seconds if 0 < seconds <= _LATEST_SECONDS else _FALLBACK_CREATED_SECONDS
@@ -229,4 +231,4 @@ def image_json(target: Target, pulled: PulledImage, config: ImageConfig) -> byte
         "ports": list(config.exposed_ports),
         "oci": json.loads(pulled.config_raw),
     }
-    return json.dumps(document, sort_keys=True, indent=1).encode() + b"\n"
+    return json.dumps(document, sort_keys=True, indent=1, allow_nan=False).encode() + b"\n"

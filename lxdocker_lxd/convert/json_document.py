@@ -1,11 +1,12 @@
 """Strict reading of JSON documents that came from outside.
 
-Duplicate keys, NaN, other encodings than UTF-8, wrong types and lone surrogates are refused; every
+Duplicate keys, NaN, numbers beyond any float, other encodings than UTF-8, wrong types and lone surrogates are refused; every
 error says which document and which field. ``null`` counts as an absent field, as it does for the
 Go programs that write these documents.
 """
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -176,7 +177,10 @@ def parse_json(raw: bytes, *, what: str) -> object:
     """Return the document in ``raw``; raise InvalidDocumentError."""
     try:
         return json.loads(
-            raw.decode("utf-8"), object_pairs_hook=_unique_pairs, parse_constant=_refuse_constant
+            raw.decode("utf-8"),
+            object_pairs_hook=_unique_pairs,
+            parse_constant=_refuse_constant,
+            parse_float=_finite,
         )
     except UnicodeDecodeError as error:
         raise InvalidDocumentError(what, f"not UTF-8 at byte {error.start}") from error
@@ -199,6 +203,14 @@ def _unique_pairs(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 def _refuse_constant(text: str) -> object:
     raise ValueError(f"{text} is not a number in JSON")
+
+
+def _finite(text: str) -> float:
+    # Infinity could not be written into a JSON document again.
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"the number {text[:40]} is too large")
+    return number
 
 
 def _as_object(value: object, what: str, place: str) -> Mapping[str, object]:

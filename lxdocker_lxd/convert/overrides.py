@@ -19,6 +19,8 @@ from lxdocker_lxd.spec import FileChange, HealthOverride, ImageSpec
 _FILE_MODE = 0o644
 _DIRECTORY_MODE = 0o755
 _NANOSECONDS = 1_000_000_000
+# Seconds are floats: the longest duration comes out one too long.
+_LONGEST_NANOSECONDS = 2**63 - 1
 _NO_HEALTHCHECK = Healthcheck(
     test=(),
     interval_seconds=None,
@@ -144,7 +146,9 @@ def _health_fields(check: Healthcheck | None) -> dict[str, Json]:
         "StartInterval": check.start_interval_seconds,
     }
     fields: dict[str, Json] = {
-        key: round(value * _NANOSECONDS) for key, value in seconds.items() if value is not None
+        key: min(round(value * _NANOSECONDS), _LONGEST_NANOSECONDS)
+        for key, value in seconds.items()
+        if value is not None
     }
     if check.retries is not None:
         fields["Retries"] = check.retries

@@ -81,3 +81,14 @@ def test_the_catalogue_has_the_keys_of_an_image_configuration() -> None:
     assert fields["Env"] == ["PATH=/bin", "A=1"]
     empty = b'{"rootfs": {"type": "layers", "diff_ids": []}}'
     assert config_fields(parse_image_config(empty, what="test")) == {"WorkingDir": "/"}
+
+
+def test_the_longest_health_check_durations_stay_within_64_bits() -> None:
+    raw = RAW.replace(b"30000000000", str(2**63 - 1).encode())
+    check = config_fields(parse_image_config(raw, what="test"))["Healthcheck"]
+    assert isinstance(check, dict)
+    assert check["Interval"] == 2**63 - 1
+    changed("healthcheck: {interval: 2562047h}\n")
+    for text in ("2562048h", "9" * 5000 + "s", "9" * 5000 + "h"):
+        with pytest.raises(UsageError, match=r"web\.yaml:2:.*at most 292 years"):
+            changed(f"healthcheck: {{interval: {text}}}\n")

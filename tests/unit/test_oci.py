@@ -107,6 +107,7 @@ def test_an_image_may_have_no_layers(layers: object) -> None:
         (b'{"schemaVersion":2,"schemaVersion":2}', None, "'schemaVersion' occurs twice"),
         (b'{"a":{"b":1,"b":1}}', None, "'b' occurs twice"),
         (b'{"a":NaN}', None, "NaN is not a number"),
+        (b'{"a":-1e999}', None, "the number -1e999 is too large"),
         (b"[" * 100_000, None, "nested too deeply"),
         (b'{"size":' + b"9" * 5000 + b"}", None, "not valid JSON"),
         (b'{"mediaType":"\\ud800"}', None, "not valid Unicode"),

@@ -163,6 +163,13 @@ def test_xattrs_of_both_spellings(tmp_path: Path) -> None:
     )
 
 
+def test_an_xattr_name_with_an_equals_sign_is_refused(tmp_path: Path) -> None:
+    """It came out as the attribute ``user.a`` with the value ``b=x``."""
+    layer = archive(f("f", records={"LIBARCHIVE.xattr.user.a%3Db": "eA"}))
+    with pytest.raises(CorruptArchiveError, match=r"'user\.a=b' has '=' in its name"):
+        headers(tmp_path, layer)
+
+
 def test_last_file_may_lack_its_padding(tmp_path: Path) -> None:
     tree, paths = tree_of(tmp_path, raw_header(b"a", size=3) + b"abc")
     assert snapshot(tree, paths)[b"a"].sha256 == sha256(b"abc")

@@ -22,7 +22,7 @@ from lxdocker_lxd.digest import Digest
 
 Attributes = tuple[tuple[bytes, bytes], ...]
 
-_MAGIC = b"lxdocker-lxd layer headers 3\n"
+_MAGIC = b"lxdocker-lxd layer headers 4\n"
 _DIGEST_BYTES = 32
 _FAST = 1
 _ROWS_PER_LINE = 256

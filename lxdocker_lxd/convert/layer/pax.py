@@ -81,11 +81,20 @@ def render_time(time_ns: int) -> bytes:
 
 
 def extended_attributes(records: Mapping[bytes, bytes]) -> tuple[tuple[bytes, bytes], ...]:
-    """Return names and values, sorted by name. The plain spelling wins over the encoded one."""
+    """Return names and values, sorted by name. The plain spelling wins over the encoded one.
+
+    Raises CorruptArchiveError for a name with ``=``, which only the encoded spelling can hold: no
+    packer reads that one's name, so the attribute would arrive under another name.
+    """
     found: dict[bytes, bytes] = {}
     for key, value in records.items():
         if key.startswith(_LIBARCHIVE):
             name = urllib.parse.unquote_to_bytes(key[len(_LIBARCHIVE) :])
+            if b"=" in name:
+                raise CorruptArchiveError(
+                    f"the extended attribute {name[:100]!r} has '=' in its name,"
+                    " which can't be handed on in a tar stream"
+                )
             found[name] = _decoded(value)
     for key, value in records.items():
         if key.startswith(_SCHILY):

@@ -20,7 +20,6 @@ from lxdocker_lxd.spec_yaml import SpecError, Value, compose
 __all__ = ["FileChange", "HealthOverride", "ImageSpec", "SpecError", "parse_spec"]
 
 _FILE_KINDS = ("content", "source", "symlink", "directory", "remove")
-_RESERVED = ("/busybox-lxd", "/lxd-", "/.lxdocker")
 _IMAGE_HINT = "add a line such as: image: library/nginx:latest"
 _T = TypeVar("_T")
 
@@ -247,7 +246,7 @@ def _file(item: Value) -> FileChange:
     if "path" not in values:
         raise item.error("the key 'path' is missing")
     path = _parsed(values["path"], spec_values.absolute_path)
-    if path == "/" or path.startswith(_RESERVED):
+    if spec_values.is_reserved(path):
         raise values["path"].error(f"{path} belongs to lxdocker-lxd and can't be changed")
     kinds = [kind for kind in _FILE_KINDS if kind in values]
     if len(kinds) != 1:
@@ -285,14 +284,14 @@ _READERS: dict[str, Callable[[Value], object]] = {
     "working_dir": _scalar(spec_values.absolute_path),
     "stop_signal": _scalar(spec_values.stop_signal),
     "restart": _scalar(spec_values.restart),
-    "tmpfs": _list(spec_values.absolute_path),
+    "tmpfs": _list(spec_values.tmpfs),
     "files": _files,
     "properties": _properties,
     "aliases": _list(spec_values.alias),
     "description": Value.text,
     "compression": _compression,
     "healthcheck": _healthcheck,
-    "volumes": _list(spec_values.absolute_path),
+    "volumes": _list(spec_values.volume),
     "ports": _list(spec_values.port),
     "lxc": Value.boolean,
 }

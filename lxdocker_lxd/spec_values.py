@@ -18,6 +18,9 @@ _SIGNALS = re.compile(
     "|STOP|TSTP|TTIN|TTOU|URG|XCPU|XFSZ|VTALRM|PROF|WINCH|IO|POLL|PWR|SYS|RTMIN|RTMAX"
 )
 _REALTIME = re.compile(r"RTMIN\+(\d{1,2})|RTMAX-(\d{1,2})")
+_RESERVED = ("/busybox-lxd", "/lxd-", "/.lxdocker")
+_INIT = "/sbin/init"
+_NEEDED = ("/sbin", "/etc", "/dev", "/proc", "/sys")
 _LAST_SIGNAL = 64
 _REALTIME_SPAN = 30
 # An image configuration counts nanoseconds in 64 bits.
@@ -75,6 +78,27 @@ def absolute_path(text: str) -> str:
     if "\n" in text or "\0" in text:
         raise ValueError("the path holds a newline")
     return "/" + "/".join(parts)
+
+
+def is_reserved(path: str) -> bool:
+    """Tell whether an absolute path is the root or lies where the guest's own files are."""
+    return path == "/" or path.startswith(_RESERVED)
+
+
+def volume(text: str) -> str:
+    """Return the absolute path of a volume, outside the guest's own files."""
+    path = absolute_path(text)
+    if is_reserved(path) or path == _INIT or path.startswith(_INIT + "/"):
+        raise ValueError(f"{path} belongs to lxdocker-lxd and can't be a volume or tmpfs")
+    return path
+
+
+def tmpfs(text: str) -> str:
+    """Return where a tmpfs may be mounted: as a volume, and over nothing that a start needs."""
+    path = volume(text)
+    if path in _NEEDED or path.startswith(("/proc/", "/sys/")):
+        raise ValueError(f"a tmpfs on {path} would hide what a start needs")
+    return path
 
 
 def user(text: str) -> str:

@@ -15,18 +15,22 @@ Names at the root of the image::
     /.lxdocker/{live,log,log.1,state}    made at run time
 
 Nothing from the image or its configuration becomes part of a script. Parents are resolved inside
-the image; the last part of a name replaces what the image has there and is never followed.
+the image; the last part of a name replaces what the image has there and is never followed. In the
+end every name must still lead to what was put there, whatever links and volumes the image has.
 """
 
+import posixpath
 from dataclasses import dataclass
 
 from lxdocker_lxd.convert.guest_scripts import GuestScripts
 from lxdocker_lxd.convert.image_config import ImageConfig
+from lxdocker_lxd.convert.layer.errors import shown
 from lxdocker_lxd.convert.layer.headers import Kind
-from lxdocker_lxd.convert.layer.inode import HostFile
+from lxdocker_lxd.convert.layer.inode import HostFile, Inode
 from lxdocker_lxd.convert.layer.tree import Tree
 from lxdocker_lxd.convert.stop_signal import stop_signal_number
 from lxdocker_lxd.convert.supervisor import SupervisorChoice, supervisor_choice
+from lxdocker_lxd.errors import VerificationError
 
 DEFAULT_STOP_TIMEOUT_SECONDS = 10
 _DEFAULT_TMPFS = (b"tmp", b"run")
@@ -68,21 +72,45 @@ class GuestReport:
     real_init: bool
 
 
+class GuestNameError(VerificationError):
+    """A name the guest or the image needs that something else in the image takes away."""
+
+    def __init__(self, path: bytes) -> None:
+        super().__init__(
+            f"{shown(path)} doesn't lead to what was put there: each name of the guest and each"
+            " volume must have a place of its own, and a link or volume of the image shares one",
+            hint="change the image's link, or its volumes with the specification's key volumes",
+        )
+
+
 class _Writer:
-    """Puts files of one date, owned by root."""
+    """Puts files of one date, owned by root, and remembers where each is."""
 
     def __init__(self, tree: Tree, mtime_ns: int) -> None:
         self._tree = tree
         self._mtime_ns = mtime_ns
+        self._placed: dict[bytes, Inode] = {}
 
     def file(self, path: bytes, content: bytes | HostFile, mode: int) -> None:
-        self._tree.put_file(path, content, mode=mode, mtime_ns=self._mtime_ns)
+        self._placed[path] = self._tree.put_file(path, content, mode=mode, mtime_ns=self._mtime_ns)
 
     def directory(self, path: bytes, mode: int = _PROGRAM) -> None:
-        self._tree.put_directory(path, mode=mode, mtime_ns=self._mtime_ns)
+        self._placed[path] = self._tree.put_directory(path, mode=mode, mtime_ns=self._mtime_ns)
 
     def link(self, path: bytes, target: bytes) -> None:
-        self._tree.put_symlink(path, target, mtime_ns=self._mtime_ns)
+        self._placed[path] = self._tree.put_symlink(path, target, mtime_ns=self._mtime_ns)
+
+    def move(self, old: bytes, new: bytes) -> None:
+        """Give what is at ``old`` another name."""
+        inode = self._tree.lookup(old)
+        if inode is not None and self._tree.rename(old, new):
+            self._placed[new] = inode
+
+    def check(self) -> None:
+        """Raise GuestNameError where a later name took an earlier one away."""
+        for path, inode in self._placed.items():
+            if self._tree.lookup(path) is not inode:
+                raise GuestNameError(path)
 
     def items(self, path: bytes, items: tuple[str, ...]) -> None:
         """A file of items, each ended by NUL; bytes that are no UTF-8 come back as they were."""
@@ -93,30 +121,37 @@ class _Writer:
 def add_guest(tree: Tree, guest: GuestImage) -> GuestReport:
     """Add the guest to an image's tree and tell what was decided.
 
-    Same tree and record, same result. Raises StopSignalError for a stop signal that is none, and the
-    tree's UnsafeLinkError where a parent is a circle of links.
+    Same tree and record, same result. Raises StopSignalError for a stop signal that is none, the
+    tree's UnsafeLinkError where a parent is a circle of links and BlockedNameError where one is no
+    directory, and GuestNameError.
     """
     stop_signal = stop_signal_number(guest.config.stop_signal)
     choice = supervisor_choice(
         tree, guest.config, guest.disable_supervisor, stop_signal=stop_signal
     )
     tmpfs = _tmpfs(tree) if guest.tmpfs is None else guest.tmpfs
+    writer = _Writer(tree, guest.mtime_ns)
+    _put_volumes(tree, writer, guest.config.volumes)
+    etc_templates = _prepare_etc(tree, writer)
     for name in _OWN:
         tree.remove(name)
-    writer = _Writer(tree, guest.mtime_ns)
     _put_programs(writer, guest)
     real_init = _move_init(tree, writer)
     writer.file(b"sbin/init", guest.scripts.init, _PROGRAM)
     _put_settings(writer, guest, choice, stop_signal, tmpfs)
-    for volume in guest.config.volumes:
-        path = volume.encode("utf-8", "surrogateescape")
-        # Docker makes the directory of a volume that the image lacks.
-        if path.strip(b"/") and tree.resolve(path) is None and tree.lookup(path) is None:
-            writer.directory(path)
-    etc_templates = _prepare_etc(tree, writer)
+    writer.check()
     return GuestReport(
         supervisor=choice, etc_templates=etc_templates, tmpfs=tmpfs, real_init=real_init
     )
+
+
+def _put_volumes(tree: Tree, writer: _Writer, volumes: tuple[str, ...]) -> None:
+    """Make the directories of volumes that the image lacks, as Docker does."""
+    for volume in volumes:
+        text = volume.encode("utf-8", "surrogateescape")
+        path = posixpath.normpath(b"/" + text).lstrip(b"/")
+        if path and tree.resolve(path) is None and tree.lookup(path) is None:
+            writer.directory(path)
 
 
 def _put_programs(writer: _Writer, guest: GuestImage) -> None:
@@ -183,7 +218,8 @@ def _move_init(tree: Tree, writer: _Writer) -> bool:
     if inode is None:
         return False
     if inode.kind is not Kind.SYMLINK:
-        return tree.rename(b"sbin/init", b"lxd-realinit")
+        writer.move(b"sbin/init", b"lxd-realinit")
+        return True
     target = inode.target if inode.target.startswith(b"/") else b"/sbin/" + inode.target
     tree.remove(b"sbin/init")
     writer.link(b"lxd-realinit", target)

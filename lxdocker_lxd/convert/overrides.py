@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from lxdocker_lxd.catalogue import Json
 from lxdocker_lxd.convert.image_config import Healthcheck, ImageConfig
+from lxdocker_lxd.convert.layer.errors import BlockedNameError
 from lxdocker_lxd.convert.layer.inode import HostFile
 from lxdocker_lxd.convert.layer.tree import Tree
 from lxdocker_lxd.convert.spec_directory import SourceFile
@@ -93,20 +94,32 @@ def change_files(
 ) -> None:
     """Apply a specification's file changes in order; parents are resolved inside the root.
 
-    Raises UnsafeNameError or UnsafeLinkError.
+    Raises UsageError for a name below a file of the image; UnsafeNameError or UnsafeLinkError.
     """
     for change in changes:
-        path, uid, gid = change.path.encode(), change.uid, change.gid
-        if change.kind == "remove":
-            tree.remove(path)
-        elif change.kind == "directory":
-            mode = _either(change.mode, _DIRECTORY_MODE)
-            tree.put_directory(path, mode=mode, uid=uid, gid=gid, mtime_ns=mtime_ns)
-        elif change.kind == "symlink":
-            tree.put_symlink(path, change.value.encode(), uid=uid, gid=gid, mtime_ns=mtime_ns)
-        else:
-            content, mode = _content(change, files)
-            tree.put_file(path, content, mode=mode, uid=uid, gid=gid, mtime_ns=mtime_ns)
+        try:
+            _change_file(tree, change, files, mtime_ns)
+        except BlockedNameError as error:
+            raise UsageError(
+                f"files: {change.path} can't be made: {error.reason}",
+                hint="remove that file first: an entry with its path and remove: true",
+            ) from error
+
+
+def _change_file(
+    tree: Tree, change: FileChange, files: Mapping[str, SourceFile], mtime_ns: int
+) -> None:
+    path, uid, gid = change.path.encode(), change.uid, change.gid
+    if change.kind == "remove":
+        tree.remove(path)
+    elif change.kind == "directory":
+        mode = _either(change.mode, _DIRECTORY_MODE)
+        tree.put_directory(path, mode=mode, uid=uid, gid=gid, mtime_ns=mtime_ns)
+    elif change.kind == "symlink":
+        tree.put_symlink(path, change.value.encode(), uid=uid, gid=gid, mtime_ns=mtime_ns)
+    else:
+        content, mode = _content(change, files)
+        tree.put_file(path, content, mode=mode, uid=uid, gid=gid, mtime_ns=mtime_ns)
 
 
 def _content(change: FileChange, files: Mapping[str, SourceFile]) -> tuple[bytes | HostFile, int]:

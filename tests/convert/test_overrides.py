@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from lxdocker_lxd.convert.image_config import Healthcheck, ImageConfig, parse_image_config
-from lxdocker_lxd.convert.overrides import config_fields, overridden
+from lxdocker_lxd.convert.layer.tree import Tree
+from lxdocker_lxd.convert.overrides import change_files, config_fields, overridden
 from lxdocker_lxd.errors import UsageError
 from lxdocker_lxd.spec import parse_spec
 
@@ -92,3 +93,16 @@ def test_the_longest_health_check_durations_stay_within_64_bits() -> None:
     for text in ("2562048h", "9" * 5000 + "s", "9" * 5000 + "h"):
         with pytest.raises(UsageError, match=r"web\.yaml:2:.*at most 292 years"):
             changed(f"healthcheck: {{interval: {text}}}\n")
+
+
+def test_a_file_of_the_image_is_not_turned_into_a_directory() -> None:
+    """``files: /app/y`` made a directory of the program ``/app``."""
+    text = "files: [{path: /app/y, content: x}]\n"
+    spec = parse_spec(f"image: x\n{text}", name="web", file="web.yaml")
+    tree = Tree()
+    tree.put_file(b"app", b"program", mode=0o755)
+    with pytest.raises(UsageError, match=r"files: /app/y can't be made: '/app' is in the way"):
+        change_files(tree, spec.files, {}, mtime_ns=0)
+    app = tree.lookup(b"app")
+    assert app is not None
+    assert app.content == b"program"

@@ -8,6 +8,7 @@ from lxdocker_lxd.convert.image_config import ImageConfig
 from lxdocker_lxd.convert.layer.headers import Kind
 from lxdocker_lxd.convert.layer.tree import Tree
 from lxdocker_lxd.convert.stop_signal import StopSignalError
+from lxdocker_lxd.errors import VerificationError
 from tests.guest.guest_shell import items
 from tests.guest.lxd_guest import image_config
 
@@ -212,3 +213,46 @@ def test_an_image_made_from_a_converted_one_is_converted_anew() -> None:
     report = converted(tree)
     assert tree.lookup(b".lxdocker/state") is None
     assert report.real_init  # our own init of before; it is bound over itself, which does no harm
+
+
+@pytest.mark.parametrize(
+    "volume", ["/lxd-prelaunch/x", "/busybox-lxd/x", "/sbin/init/x", "/.lxdocker/image/env/x"]
+)
+@pytest.mark.parametrize("init", [True, False])
+def test_a_volume_never_replaces_a_file_of_the_guest(volume: str, init: bool) -> None:
+    """These images were built, with a directory where a program had to be."""
+    tree = Tree()
+    if init:
+        tree.put_file(b"sbin/init", b"init", mode=0o755)
+    with pytest.raises(VerificationError, match=volume.removeprefix("/")):
+        converted(tree, image_config(cmd=["app"], volumes=[volume]))
+
+
+@pytest.mark.parametrize(
+    ("name", "target"),
+    [
+        (b"etc", b"/sbin/init"),
+        (b"etc", b"/busybox-lxd"),
+        (b"etc", b"/.lxdocker/in"),
+        (b"sbin", b"/busybox-lxd"),
+        (b"sbin", b"/lxd-prelaunch"),
+        (b"sbin", b"/.lxdocker/in/settings"),
+        (b"sbin", b"/.lxdocker/image/env"),
+    ],
+)
+def test_a_link_never_leads_to_a_file_of_the_guest(name: bytes, target: bytes) -> None:
+    """These images were built too."""
+    tree = Tree()
+    tree.put_symlink(name, target)
+    with pytest.raises(VerificationError, match=rf"{name.decode()}/"):
+        converted(tree)
+    if name == b"etc":
+        tree.put_file(target, b"program", mode=0o755)
+        with pytest.raises(VerificationError, match="etc/hostname"):
+            converted(tree)
+
+
+def test_a_volume_is_cleaned_as_docker_cleans_it() -> None:
+    tree = Tree()
+    converted(tree, image_config(cmd=["app"], volumes=["", "/", "/../../data/", "//x//y", "z"]))
+    assert all(tree.lookup(path) for path in (b"data", b"x/y", b"z"))

@@ -255,3 +255,24 @@ def test_environment_values_come_back_as_written(values: dict[str, str]) -> None
     }
     document = json.dumps({"image": "nginx", "env": allowed})
     assert dict(parse(document).env) == allowed
+
+
+@pytest.mark.parametrize(
+    ("key", "path"),
+    [
+        *((key, path) for key in ("volumes", "tmpfs") for path in (
+            "/", "/busybox-lxd", "/lxd-prelaunch/x", "/.lxdocker/in", "/sbin/init", "/sbin//init/x",
+        )),
+        *(("tmpfs", path) for path in ("/sbin", "/etc/", "/dev", "/proc", "/sys/fs")),
+    ],
+)  # fmt: skip
+def test_no_volume_or_tmpfs_where_a_start_needs_its_files(key: str, path: str) -> None:
+    """Such an image was built and could not start."""
+    with pytest.raises(SpecError, match=rf"web\.yaml:2:\d+: {key}"):
+        parse_spec(f"image: x\n{key}: [{path}]\n", name="web", file="web.yaml")
+
+
+def test_volumes_and_tmpfs_beside_the_guest_are_fine() -> None:
+    text = "image: x\nvolumes: [/etc, /sbin/initial]\ntmpfs: [/dev/shm, /etc/app]\n"
+    spec = parse_spec(text, name="web", file="web.yaml")
+    assert (spec.volumes, spec.tmpfs) == (("/etc", "/sbin/initial"), ("/dev/shm", "/etc/app"))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lxdocker_lxd.convert.layer.errors import UnsafeLinkError, UnsafeNameError
+from lxdocker_lxd.convert.layer.errors import BlockedNameError, UnsafeLinkError, UnsafeNameError
 from lxdocker_lxd.convert.layer.headers import Kind
 from lxdocker_lxd.convert.layer.inode import HostFile
 from lxdocker_lxd.convert.layer.tree import Tree, clamped_seconds
@@ -71,11 +71,15 @@ def test_put_cannot_leave_through_links() -> None:
         tree.put_file(b"../etc/passwd", b"", mode=0o644)
 
 
-def test_put_replaces_a_file_in_the_way() -> None:
+@pytest.mark.parametrize("way", [b"opt/etc", b"link"])
+def test_put_never_turns_a_file_in_the_way_into_a_directory(way: bytes) -> None:
+    """It did, and what the file held was gone without a word."""
     tree = Tree()
-    tree.put_file(b"etc", b"a file", mode=0o644)
-    tree.put_file(b"etc/hosts", b"", mode=0o644)
-    assert names(tree) == [b"etc", b"etc/hosts"]
+    tree.put_file(b"opt/etc", b"a file", mode=0o644)
+    tree.put_symlink(b"link", b"/opt/etc")
+    with pytest.raises(BlockedNameError, match=r"/hosts': '/opt/etc' is in the way"):
+        tree.put_file(way + b"/hosts", b"", mode=0o644)
+    assert names(tree) == [b"link", b"opt", b"opt/etc"]
 
 
 def test_put_directory_keeps_children_and_replaces_files() -> None:

@@ -66,6 +66,10 @@ class UnsafeLinkError(LayerError):
     """A link that leaves the root, leads to nothing, or runs in a circle."""
 
 
+class BlockedNameError(LayerError):
+    """A name to be put below something that is there and no directory."""
+
+
 class LayerLimitError(LayerError):
     """A layer or image that is larger than the configured limits: a bomb, or a huge image."""
 

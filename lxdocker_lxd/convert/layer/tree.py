@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from lxdocker_lxd.convert.layer.entry_name import clean
-from lxdocker_lxd.convert.layer.errors import UnsafeLinkError
+from lxdocker_lxd.convert.layer.errors import BlockedNameError, UnsafeLinkError, shown
 from lxdocker_lxd.convert.layer.headers import Attributes, Kind
 from lxdocker_lxd.convert.layer.inode import HostFile, Inode
 from lxdocker_lxd.convert.layer.limits import LayerLimits
@@ -94,9 +94,22 @@ def find_directory(
 
 def _make_directory(parent: Inode, name: bytes, linked: bool) -> Inode:
     del linked
+    if parent.children and name in parent.children:
+        raise BlockedNameError(
+            f"{shown(_path_of(parent, name))} is in the way: it is no directory",
+        )
     directory = Inode.implied()
     parent.put_child(name, directory)
     return directory
+
+
+def _path_of(parent: Inode, name: bytes) -> bytes:
+    parts = [name]
+    above: Inode | None = parent
+    while above is not None:
+        parts.append(above.name)
+        above = above.parent
+    return b"/".join(reversed(parts))
 
 
 class Tree:
@@ -105,7 +118,8 @@ class Tree:
     Names are cleaned as text first (``..`` takes back the part before it, and is an error at the
     root), except by ``resolve`` and ``lookup_as_kernel``. Every ``put`` and ``rename`` resolves the
     parent of a name inside the root, makes missing parents (0755, root:root) and replaces the last
-    part, never following it if it is a link.
+    part, never following it if it is a link. What else is in the way of a parent stays there:
+    BlockedNameError.
     """
 
     def __init__(self, limits: LayerLimits | None = None) -> None:
@@ -189,7 +203,7 @@ class Tree:
         mtime_ns: int = 0,
         xattrs: Attributes = (),
     ) -> Inode:
-        """Put a regular file; raise UnsafeNameError or UnsafeLinkError."""
+        """Put a regular file; raise UnsafeNameError, UnsafeLinkError, BlockedNameError."""
         size_bytes = len(content) if isinstance(content, bytes) else content.size_bytes
         inode = Inode(
             Kind.FILE,
@@ -214,7 +228,7 @@ class Tree:
     ) -> Inode:
         """Put a directory; one that is there keeps its children and takes these attributes.
 
-        Raises UnsafeNameError or UnsafeLinkError.
+        Raises UnsafeNameError, UnsafeLinkError or BlockedNameError.
         """
         existing = self.lookup(path)
         if existing is None or existing.children is None:
@@ -234,7 +248,7 @@ class Tree:
         gid: int = 0,
         mtime_ns: int = 0,
     ) -> Inode:
-        """Put a symbolic link; raise UnsafeNameError or UnsafeLinkError."""
+        """Put a symbolic link; raise UnsafeNameError, UnsafeLinkError, BlockedNameError."""
         inode = Inode(
             Kind.SYMLINK, mode=LINK_MODE, uid=uid, gid=gid, mtime_ns=mtime_ns, target=target
         )
@@ -276,9 +290,12 @@ class Tree:
         directory, _, name = clean(path, self.limits).rpartition(b"/")
         if not name:
             raise UnsafeLinkError("the root directory can't be replaced", entry=path)
-        parent = find_directory(
-            self.root, directory, links=self.limits.links, missing=_make_directory
-        )
+        try:
+            parent = find_directory(
+                self.root, directory, links=self.limits.links, missing=_make_directory
+            )
+        except BlockedNameError as error:
+            raise BlockedNameError(error.reason, entry=path) from error
         assert parent is not None  # noqa: S101 - a maker was given
         return parent, name
 

@@ -220,7 +220,19 @@ class Catalogue:
         return (self if left == self.retired else replace(self, retired=left, updated_at=at)), gone
 
     def _with(self, product: Product, *, at: datetime) -> "Catalogue":
-        others = [known for known in self.products if known.key != product.key]
+        """Put ``product`` in; no word may then stand for two names.
+
+        Its specification was read just now, so it takes its aliases from products that still have
+        them. An alias that is another product's own name waits until that product is gone.
+        """
+        names = {known.name for known in self.products} - {product.name}
+        product = replace(product, aliases=tuple(a for a in product.aliases if a not in names))
+        words = {product.name, *product.aliases}
+        others = [
+            _unaliased(known, words) if known.name != product.name else known
+            for known in self.products
+            if known.key != product.key
+        ]
         bisect.insort(others, product, key=lambda known: known.key)
         return self._replaced(tuple(others), at=at)
 
@@ -232,6 +244,12 @@ class Catalogue:
         before = tuple(old for old in self.retired if old.file.path not in listed | dropped.keys())
         now = tuple(RetiredFile(file=dropped[path], retired_at=at) for path in sorted(dropped))
         return replace(changed, retired=(*before, *now))
+
+
+def _unaliased(product: Product, words: Collection[str]) -> Product:
+    """Return ``product`` without the aliases that are among ``words``."""
+    aliases = tuple(alias for alias in product.aliases if alias not in words)
+    return product if aliases == product.aliases else replace(product, aliases=aliases)
 
 
 EMPTY_CONFIG: Mapping[str, Json] = MappingProxyType({})

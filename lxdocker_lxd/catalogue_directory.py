@@ -8,20 +8,24 @@ writer at a time holds the lock; a killed one leaves the last catalogue, unliste
 
 import contextlib
 import hashlib
+import re
+import stat
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 from lxdocker_lxd import atomic
-from lxdocker_lxd.catalogue import Catalogue, FileRole, PublishedFile, Version
+from lxdocker_lxd.catalogue import GRACE, Catalogue, FileRole, PublishedFile, Version
 from lxdocker_lxd.catalogue_document import parse, render
 
 CATALOGUE_NAME = "catalogue.json"
 IMAGES_NAME = "images"
 _LOCK_NAME = ".lock"
 _READ_BYTES = 1 << 20
+# The names that packing gives: the digest of the file and what kind it is.
+_OWN_NAME = re.compile(r"[0-9a-f]{64}\.(meta\.tar|squashfs|tar(\.[a-z0-9]{1,4})?)")
 _ROLES: tuple[FileRole, ...] = ("metadata", "rootfs", "lxc-rootfs")
 
 
@@ -120,20 +124,22 @@ class CatalogueDirectory:
     def collect(self, at: datetime) -> int:
         """Remove files that are certainly unused and return how many bytes that freed.
 
-        Long retired files go, and files in ``images/`` that no catalogue ever named (a build that
-        was killed before it was published). Only for the holder of :meth:`writing`.
+        Long retired files go, and old files that carry a name of ours and are listed nowhere (a
+        build that was killed before it was published, or the files of a lost catalogue). Whatever
+        else is in the directory isn't ours and stays. Only for the holder of :meth:`writing`.
         """
-        self.change(lambda catalogue: catalogue.forgotten(at=at)[0])
-        known = {file.path for file in self.read().servable().values()}
+        forgotten = {file.path for file in self.read().forgotten(at=at)[1]}
+        known = {
+            file.path
+            for file in self.change(lambda catalogue: catalogue.forgotten(at=at)[0])
+            .servable()
+            .values()
+        }
         freed_bytes = 0
         for path in sorted(self.images.iterdir()):
-            if f"{IMAGES_NAME}/{path.name}" in known or not path.is_file():
-                continue
-            try:
-                freed_bytes += path.stat().st_size
-                path.unlink(missing_ok=True)
-            except OSError as error:
-                raise atomic.storage_error("remove", path, error) from error
+            name = f"{IMAGES_NAME}/{path.name}"
+            if name in forgotten or (name not in known and _is_abandoned(path, at)):
+                freed_bytes += _removed(path)
         return freed_bytes
 
     def verify(self) -> tuple[Finding, ...]:
@@ -183,6 +189,30 @@ class CatalogueDirectory:
                 f"expected fingerprint {version.fingerprint},"
                 f" metadata and rootfs give {combined.hexdigest()}"
             )
+
+
+def _is_abandoned(path: Path, at: datetime) -> bool:
+    """Whether ``path`` has a name of ours and was written long ago; the catalogue lacks it."""
+    if not _OWN_NAME.fullmatch(path.name):
+        return False
+    try:
+        status = path.lstat()
+    except OSError:
+        return False
+    written_at = datetime.fromtimestamp(status.st_mtime, UTC)
+    return stat.S_ISREG(status.st_mode) and at - written_at >= GRACE
+
+
+def _removed(path: Path) -> int:
+    """Remove a file and return its size; raise StorageError."""
+    try:
+        size_bytes = path.lstat().st_size
+        path.unlink()
+    except FileNotFoundError:
+        return 0
+    except OSError as error:
+        raise atomic.storage_error("remove", path, error) from error
+    return size_bytes
 
 
 def _blocks(path: Path) -> Iterator[bytes]:

@@ -1,6 +1,6 @@
 """Errors a user may meet: what was being done, to which object, and the next step.
 
-Every failure the program foresees is a :class:`LxdockerError`. The eight categories below fix the
+Every failure the program foresees is a :class:`LxdockerError`. The nine categories below fix the
 exit code; modules derive their own leaves from a category, which keeps its code. Foreign
 exceptions are translated where they enter, with ``raise ... from``.
 
@@ -73,6 +73,12 @@ class ToolError(LxdockerError):
     exit_code: ClassVar[int] = 9
 
 
+class InternalError(LxdockerError):
+    """Something nobody foresaw went wrong with one image: a bug, told in one line."""
+
+    exit_code: ClassVar[int] = 70
+
+
 CATEGORIES: tuple[type[LxdockerError], ...] = (
     UsageError,
     NotFoundError,
@@ -82,4 +88,5 @@ CATEGORIES: tuple[type[LxdockerError], ...] = (
     LxdError,
     StorageError,
     ToolError,
+    InternalError,
 )

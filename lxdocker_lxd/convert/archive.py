@@ -17,6 +17,7 @@ from lxdocker_lxd.convert import oci
 from lxdocker_lxd.convert.archive_members import ArchiveFiles, InvalidArchiveError
 from lxdocker_lxd.convert.json_document import JsonObject
 from lxdocker_lxd.convert.layout import LayoutImage, read_whole, same_name, splits
+from lxdocker_lxd.convert.local_file import is_regular
 from lxdocker_lxd.convert.oci import Descriptor
 from lxdocker_lxd.convert.source import ManifestBytes, Source
 from lxdocker_lxd.digest import ByteStream, Digest
@@ -36,7 +37,7 @@ def open_archive(source: ArchiveSource) -> Source:
     The tag follows the first colon after which the file exists.
     """
     candidates = list(splits(source.file, source.tag))
-    path, tag = next((split for split in candidates if Path(split[0]).is_file()), candidates[0])
+    path, tag = next((split for split in candidates if is_regular(Path(split[0]))), candidates[0])
     files = ArchiveFiles(Path(path))
     if files.size_bytes("oci-layout") is not None and files.size_bytes("index.json") is not None:
         return LayoutImage(files, tag)

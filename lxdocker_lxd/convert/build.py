@@ -32,6 +32,7 @@ from lxdocker_lxd.convert.pull import LayerBlob, PulledImage
 from lxdocker_lxd.convert.store import Store
 from lxdocker_lxd.convert.target import Target
 from lxdocker_lxd.progress import BytesDone, Progress, StageStarted
+from lxdocker_lxd.spec import ImageSpec
 
 _FALLBACK_CREATED_SECONDS = 315_532_800
 """1980: for images that don't say when they were made; LXD refuses a creation date of 0."""
@@ -50,7 +51,6 @@ class BuiltImage:
 
     packed: PackedImage
     config: dict[str, Json]
-    description: str
     rootfs_bytes: int
     rootfs_entries: int
     supervisor: bool
@@ -108,11 +108,15 @@ def built(
         yield BuiltImage(
             packed=image,
             config=config_fields(config),
-            description=metadata.description,
             rootfs_bytes=feed.total_bytes,
             rootfs_entries=feed.entries,
             supervisor=report.supervisor.mode == "supervise",
         )
+
+
+def description(spec: ImageSpec) -> str:
+    """Return what listings say about an image."""
+    return spec.description or f"{spec.name} ({spec.image_text})"
 
 
 def _metadata(target: Target, report: GuestReport, created: int) -> ImageMetadata:
@@ -121,7 +125,7 @@ def _metadata(target: Target, report: GuestReport, created: int) -> ImageMetadat
         product=spec.name,
         architecture=target.architecture,
         created_seconds=created,
-        description=spec.description or f"{spec.name} ({spec.image_text})",
+        description=description(spec),
         properties=dict(spec.properties),
         etc_templates=report.etc_templates,
     )

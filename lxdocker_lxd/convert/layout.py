@@ -15,7 +15,7 @@ from typing import Protocol
 
 from lxdocker_lxd.convert import oci
 from lxdocker_lxd.convert.json_document import InvalidDocumentError, JsonObject
-from lxdocker_lxd.convert.local_file import LocalStream, open_regular
+from lxdocker_lxd.convert.local_file import LocalStream, is_regular, open_regular
 from lxdocker_lxd.convert.oci import Descriptor
 from lxdocker_lxd.convert.source import ManifestBytes, Source
 from lxdocker_lxd.digest import ByteStream, Digest, DigestMismatchError
@@ -80,7 +80,7 @@ def open_layout(source: LayoutSource) -> Source:
     hold colons.
     """
     for directory, tag in splits(source.directory, source.tag):
-        if (Path(directory) / _LAYOUT_FILE).is_file():
+        if is_regular(Path(directory) / _LAYOUT_FILE):
             return LayoutImage(DirectoryFiles(Path(directory)), tag)
     raise NotFoundError(
         f"{source}: {source.directory} is not an OCI image layout (it has no {_LAYOUT_FILE} file)",

@@ -1,6 +1,7 @@
 """Opening and reading local files that someone else made."""
 
 import contextlib
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -29,6 +30,18 @@ def open_regular(path: Path, *, what: str) -> Iterator[BinaryIO]:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise VerificationError(f"{what}: {path} is not a plain file")
         yield file
+
+
+def is_regular(path: Path) -> bool:
+    """Whether ``path`` is a plain file; raise StorageError where that can't be found out."""
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+            return False
+        raise atomic.storage_error("read", path, error) from error
 
 
 class LocalStream:

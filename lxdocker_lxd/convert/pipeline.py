@@ -6,6 +6,7 @@ if everything went well, drop products without a specification, old versions and
 image's failure leaves its last good version published and stops nothing else.
 """
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -25,9 +26,11 @@ from lxdocker_lxd.convert.spec_directory import LoadedSpec, SpecEntry, read_spec
 from lxdocker_lxd.convert.store import Store
 from lxdocker_lxd.convert.target import Target, Toolbox
 from lxdocker_lxd.digest import Digest
-from lxdocker_lxd.errors import LxdockerError
+from lxdocker_lxd.errors import InternalError, LxdockerError
 from lxdocker_lxd.progress import Event, ImageFinished, Notice, Progress, StageStarted
 from lxdocker_lxd.reference import Reference
+
+_log = logging.getLogger(__name__)
 
 _PROBES = 16
 """How many sources are asked at once: answers are small and mostly waited for."""
@@ -45,13 +48,18 @@ def convert(
     NotFoundError for the directory or a name, StorageError for the directories written to,
     CatalogueError.
     """
+    entries = _entries(options, progress)
+    with Sources(options.registries) as sources:
+        run = _Run(options, progress, now, sources)
+        return run.preview(entries) if options.dry_run else run.perform(entries)
+
+
+def _entries(options: ConvertOptions, progress: Progress) -> Sequence[SpecEntry]:
     entries = select(read_specs(options.specs), options.names)
     if not entries:
         text = f"no specification in {options.specs}: nothing to do, and nothing is removed"
         progress.emit(Notice(image="", text=text))
-    with Sources(options.registries) as sources:
-        run = _Run(options, progress, now, sources)
-        return run.preview(entries) if options.dry_run else run.perform(entries)
+    return entries
 
 
 class _Run:
@@ -69,6 +77,7 @@ class _Run:
         self._now = partial(_second, now)
         self._sources = sources
         self._directory = CatalogueDirectory(options.lxdimages)
+        self._waited = False
 
     def preview(self, entries: Sequence[SpecEntry]) -> RunReport:
         """Say what ``perform`` would do now, from requests for documents alone."""
@@ -85,12 +94,19 @@ class _Run:
     def perform(self, entries: Sequence[SpecEntry]) -> RunReport:
         """Do everything; see the module's text."""
         store = Store(self._options.cache)
-        waiting = Notice(image="", text="another run is at work here; waiting for it to end")
-        with self._directory.writing(lambda: self._progress.emit(waiting)), store.using():
+        with self._directory.writing(self._waiting), store.using():
+            if self._waited:
+                # What was asked for when the wait began may be old by now.
+                entries = _entries(self._options, self._progress)
             targets, outcomes = self._targets(entries)
             probes = self._probes(targets)
             outcomes += self._produced(targets, probes, store)
             return self._settled(entries, outcomes, probes, store)
+
+    def _waiting(self) -> None:
+        self._waited = True
+        text = "another run is at work here; waiting for it to end"
+        self._progress.emit(Notice(image="", text=text))
 
     def _targets(self, entries: Sequence[SpecEntry]) -> tuple[list[Target], list[ImageOutcome]]:
         """Return the products wanted, and an outcome for each that can't even be tried."""
@@ -130,6 +146,8 @@ class _Run:
             return source, pinned or source.head()
         except LxdockerError as error:
             return error
+        except Exception as error:  # noqa: BLE001 - one image's bug must not stop the others
+            return _internal(error)
 
     def _foresee(
         self, target: Target, catalogue: Catalogue, probes: dict[str, Probe]
@@ -143,7 +161,7 @@ class _Run:
         else:
             resolved = resolve(source, target.platform, image=target.label)
             manifest_digest = str(resolved.manifest_digest)
-        why = reason(version.inputs if version else None, target.inputs(manifest_digest))
+        why = reason(version, target.inputs(manifest_digest))
         return _outcome(target.key, "would-build" if why else "unchanged", why, product)
 
     def _produced(
@@ -179,9 +197,12 @@ class _Run:
         started = time.monotonic()
         try:
             outcome = work()
-        except LxdockerError as error:
+        except Interrupted:
+            raise
+        except Exception as error:  # noqa: BLE001 - one image's bug must not stop the others
+            known = error if isinstance(error, LxdockerError) else _internal(error)
             seconds = time.monotonic() - started
-            return self._failed(target.key, target.label, error, seconds=seconds)
+            return self._failed(target.key, target.label, known, seconds=seconds)
         self._progress.emit(
             ImageFinished(image=target.label, outcome=outcome.outcome, detail=outcome.reason)
         )
@@ -230,7 +251,7 @@ class _Run:
         catalogue = self._directory.change(
             lambda before: before.without(keys, at=at).retained(keep=self._options.versions, at=at)
         )
-        freed_bytes = self._directory.collect(at)
+        freed_bytes = self._directory.collect(at) if entries else 0
         if not self._options.names and entries:
             store.prune(_used(catalogue, probes))
         return _report([*outcomes, *gone], freed_bytes=freed_bytes)
@@ -247,6 +268,15 @@ class _Stoppable:
         if self._stop.is_set():
             raise Interrupted
         self._progress.emit(event)
+
+
+def _internal(error: Exception) -> InternalError:
+    """Return a bug as one image's failure; the traceback goes to the log."""
+    _log.debug("unforeseen failure", exc_info=error)
+    return InternalError(
+        f"internal error: {type(error).__name__}: {error}",
+        hint="this is a bug; please report it with the output of --debug",
+    )
 
 
 def _second(now: Callable[[], datetime]) -> datetime:

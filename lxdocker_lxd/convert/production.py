@@ -17,7 +17,7 @@ from lxdocker_lxd.catalogue import (
     next_serial,
 )
 from lxdocker_lxd.catalogue_directory import CatalogueDirectory
-from lxdocker_lxd.convert.build import BuiltImage, built
+from lxdocker_lxd.convert.build import BuiltImage, built, description
 from lxdocker_lxd.convert.pull import PulledImage, pull
 from lxdocker_lxd.convert.rebuild import reason, rebuild_key
 from lxdocker_lxd.convert.run import ConvertOptions, ImageOutcome, Outcome
@@ -65,11 +65,11 @@ class Production:
         version = current_version(self._directory, self._product(target))
         if version is not None and version.source.top_digest == str(head):
             same = target.inputs(version.source.manifest_digest)
-            if not reason(version.inputs, same):
+            if not reason(version, same):
                 return self._unchanged(target, version)
         pulled = self._pull(target, source, head)
         inputs = target.inputs(str(pulled.manifest_digest))
-        why = reason(version.inputs if version else None, inputs)
+        why = reason(version, inputs)
         if version is not None and not why:
             moved = replace(version.source, top_digest=str(pulled.top_digest))
             return self._unchanged(target, replace(version, source=moved))
@@ -94,15 +94,14 @@ class Production:
         )
 
     def _unchanged(self, target: Target, version: Version) -> ImageOutcome:
-        """Keep the version; its product still takes the specification's aliases."""
+        """Keep the version; its product still takes what the specification says beside it."""
 
         def update(before: Catalogue) -> Catalogue:
             product = before.product(*target.key)
             assert product is not None  # noqa: S101 - this run alone writes, and removes later
-            aliases = target.loaded.spec.aliases
             versions = (*product.versions[:-1], version)
             at = self._now()
-            return before.described(replace(product, aliases=aliases, versions=versions), at=at)
+            return before.described(replace(_listed(target), versions=versions), at=at)
 
         self._directory.change(update)
         return self._outcome(target, "unchanged", "", 0.0)
@@ -113,8 +112,7 @@ class Production:
         key = rebuild_key(inputs)
         for old in product.versions if product else ():
             if old.rebuild_key == key and all(map(self._directory.holds, old.files)):
-                assert product is not None  # noqa: S101 - it has this version
-                self._publish(target, product, old)
+                self._publish(target, _listed(target), old)
                 return True
         return False
 
@@ -136,7 +134,7 @@ class Production:
                 self._directory.place(file.temporary, file.file)
             self._publish(
                 target,
-                _listed(target, image),
+                _listed(target),
                 _version(target, pulled, image, inputs),
             )
 
@@ -177,14 +175,14 @@ def current_version(directory: CatalogueDirectory, product: Product | None) -> V
     return product.newest
 
 
-def _listed(target: Target, image: BuiltImage) -> Product:
+def _listed(target: Target) -> Product:
     """Return the product's own fields, without versions."""
     spec = target.loaded.spec
     return Product(
         name=spec.name,
         architecture=target.architecture,
         aliases=spec.aliases,
-        description=image.description,
+        description=description(spec),
         properties=dict(spec.properties),
         versions=(),
     )

@@ -6,7 +6,7 @@ Pure. The key is the digest of canonical JSON, so different inputs can't share a
 import json
 from dataclasses import asdict
 
-from lxdocker_lxd.catalogue import RebuildInputs
+from lxdocker_lxd.catalogue import RebuildInputs, Version
 from lxdocker_lxd.convert.packing.settings import PackSettings
 from lxdocker_lxd.digest import Digest
 
@@ -28,17 +28,18 @@ def packer_text(settings: PackSettings, program: str, *, lxc: bool) -> str:
     return f"{settings.image_format} {settings.compression} by {program}{extra}"
 
 
-def reason(old: RebuildInputs | None, new: RebuildInputs) -> str:
-    """Return why ``new`` has to be built where ``old`` is published; empty if it hasn't."""
-    if old is None:
+def reason(published: Version | None, new: RebuildInputs) -> str:
+    """Return why ``new`` has to be built where ``published`` is; empty if it hasn't."""
+    if published is None:
         return "new"
+    old = published.inputs
     if old.manifest_digest != new.manifest_digest:
         before, after = (inputs.manifest_digest[:_SHORT_CHARACTERS] for inputs in (old, new))
         return f"the image changed from {before} to {after}"
-    if old.spec_digest != new.spec_digest:
-        return "the specification changed"
-    if old.guest_digest != new.guest_digest:
-        return "the guest files changed"
+    if old.spec_digest != new.spec_digest or old.guest_digest != new.guest_digest:
+        what = "specification" if old.spec_digest != new.spec_digest else "guest files"
+        return f"the {what} changed"
     if old.packer != new.packer:
         return f"packed as {new.packer} now, as {old.packer} before"
-    return ""
+    same = published.rebuild_key == rebuild_key(new)
+    return "" if same else "this program makes images in another way than the one before"

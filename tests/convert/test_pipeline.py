@@ -4,6 +4,7 @@ import json
 import os
 import tarfile
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -11,7 +12,10 @@ from types import MappingProxyType
 import pytest
 import yaml
 
-from lxdocker_lxd.errors import NotFoundError, StorageError, UsageError
+from lxdocker_lxd.catalogue import Catalogue
+from lxdocker_lxd.convert.run import RunReport
+from lxdocker_lxd.digest import Digest
+from lxdocker_lxd.errors import InternalError, NotFoundError, StorageError, UsageError
 from lxdocker_lxd.progress import BytesDone, ImageFinished, Notice, StageStarted
 from tests.convert.workshop import Workshop, outcome, outcomes, static_program
 from tests.harness.tiny_image import tiny_image, tiny_index
@@ -468,3 +472,83 @@ def test_a_directory_nobody_may_write_to_is_one_clear_error(workshop: Workshop) 
     workshop.options = replace(workshop.options, lxdimages=Path("/proc/lxdimages"))
     with pytest.raises(StorageError, match="create directory /proc/lxdimages"):
         workshop.run()
+
+
+def test_a_layout_that_cannot_even_be_looked_for_fails_alone(workshop: Workshop) -> None:
+    workshop.both("good", b"one")
+    for kind, path in (("oci", "a" * 300), ("docker-archive", "b" * 300), ("oci", "good.yaml/x")):
+        (workshop.specs / "bad.yaml").write_text(f"image: {kind}:{path}\n")
+        report = workshop.run()
+        assert outcomes(report)["bad"] == "failed"
+        assert outcomes(report)["good"] in ("built", "unchanged")
+        bad = next(outcome for outcome in report.outcomes if outcome.name == "bad")
+        assert bad.error is not None
+        assert bad.error.exit_code != InternalError.exit_code
+
+
+def test_a_run_that_waited_reads_the_specifications_again(workshop: Workshop) -> None:
+    workshop.both("a", b"one")
+    workshop.both("b", b"two")
+    workshop.run()
+    spec = workshop.specs / "b.yaml"
+    text = spec.read_text()
+    spec.unlink()
+    reports: list[RunReport] = []
+    with workshop.directory.writing():
+        waiting = threading.Thread(target=lambda: reports.append(workshop.run()))
+        waiting.start()
+        while not any(isinstance(event, Notice) for event in workshop.events.all):
+            time.sleep(0.01)
+        spec.write_text(text)
+    waiting.join()
+    assert outcomes(reports[0]) == {"a": "unchanged", "b": "unchanged"}
+
+
+def test_foreign_files_and_a_lost_catalogue_cost_no_image(workshop: Workshop) -> None:
+    workshop.both("a", b"one")
+    workshop.run()
+    (workshop.directory.images / "holiday.jpg").write_text("sun")
+    before = set(workshop.directory.images.iterdir())
+    workshop.directory.document.unlink()
+    (workshop.specs / "a.yaml").unlink()
+    workshop.run(hours_later=1)
+    assert set(workshop.directory.images.iterdir()) == before
+
+
+def test_a_new_way_to_make_images_builds_them_again(workshop: Workshop) -> None:
+    workshop.both("a", b"one")
+    workshop.run()
+
+    def older(before: Catalogue) -> Catalogue:
+        known = before.products[0]
+        version = replace(known.newest, rebuild_key=str(Digest.of(b"another revision")))
+        return before.described(replace(known, versions=(version,)), at=workshop.now)
+
+    with workshop.directory.writing():
+        workshop.directory.change(older)
+    report = workshop.run()
+    assert outcomes(report) == {"a": "built"}
+    assert "another way" in report.outcomes[0].reason
+
+
+def test_a_description_follows_its_specification_back(workshop: Workshop) -> None:
+    workshop.image("a", {"etc/content": b"one"})
+    for text in ("first", "second", "first"):
+        workshop.spec("a", f"description: {text}\n")
+        workshop.run(hours_later=1)
+        assert workshop.product("a").description == text
+
+
+def test_no_word_ever_stands_for_two_images(workshop: Workshop) -> None:
+    workshop.image("web", {"etc/content": b"one"})
+    workshop.image("web2", {"etc/content": b"two"})
+    workshop.spec("web", "aliases: [x]\n")
+    workshop.run()
+    (workshop.specs / "web.yaml").unlink()
+    workshop.spec("web2", "aliases: [web, x]\n")
+    workshop.run("web2")
+    words = {product.name: product.aliases for product in workshop.catalogue.products}
+    assert words == {"web": (), "web2": ("x",)}
+    workshop.run()
+    workshop.run()
+    assert workshop.product("web2").aliases == ("web", "x")

@@ -1,5 +1,6 @@
 """The catalogue on disk: whole for every reader, swept only of what is unused."""
 
+import os
 import threading
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from lxdocker_lxd.catalogue import Catalogue, PublishedFile
 from lxdocker_lxd.catalogue_directory import CatalogueDirectory
 from lxdocker_lxd.catalogue_document import CatalogueError
 from lxdocker_lxd.errors import StorageError
-from tests.unit.catalogues import hours, product, published_file, version
+from tests.unit.catalogues import hours, product, version
 
 
 @pytest.fixture
@@ -71,10 +72,17 @@ def test_files_no_catalogue_names_are_collected_and_others_stay(
     directory: CatalogueDirectory,
 ) -> None:
     publish(directory, "one", 0, keep=1)
-    put(directory, published_file("rootfs", "killed before it was published"), "x" * 100)
+    foreign = {"holiday.jpg", "a" * 64, "a" * 64 + ".squashfs.bak", "subdirectory"}
+    killed, fresh = "b" * 64 + ".squashfs", "c" * 64 + ".meta.tar"
     (directory.images / "subdirectory").mkdir()
+    for name in (*foreign - {"subdirectory"}, killed, fresh):
+        (directory.images / name).write_text("x" * 100)
+        os.utime(
+            directory.images / name, times=(0, hours(-30 if name != fresh else -1).timestamp())
+        )
     assert directory.collect(hours(0)) == 100
-    assert len(names(directory)) == 3
+    listed = {Path(file.path).name for file in directory.read().files()}
+    assert names(directory) == listed | foreign | {fresh}
     assert directory.verify() == ()
 
 

@@ -4,12 +4,13 @@ Each setting is one declaration below; the file's keys, the environment's names 
 follow from it. Nothing here reads a file or the environment: callers pass both.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
+from lxdocker_lxd.convert.layer.limits import CONFIGURABLE, LayerLimits
 from lxdocker_lxd.convert.registry.settings import (
     RegistriesSettings,
     RegistrySettings,
@@ -26,6 +27,7 @@ IMAGE_FORMATS = ("squashfs", "gzip", "tar")
 ImageFormat = Literal["squashfs", "gzip", "tar"]
 _MOST_JOBS = 64
 _MOST_VERSIONS = 1000
+_GREATEST_LIMIT = 10**18 - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +127,16 @@ class Settings:
     versions: int
     progress: str
     registries: RegistriesSettings
+    limits: LayerLimits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _File:
+    """What the settings file says."""
+
+    values: Mapping[str, object] = field(default_factory=dict)
+    registries: Mapping[str, RegistrySettings] = field(default_factory=dict)
+    limits: LayerLimits = field(default_factory=LayerLimits)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +156,7 @@ def load(
     A flag that is None is not given. Raises UsageError (SpecError for the file) that names the
     file and line, the variable or the flag.
     """
-    written, registries = _parse_file(text, file) if text.strip() else ({}, {})
+    written = _parse_file(text, file) if text.strip() else _File()
     values: dict[str, object] = {}
     for setting in SETTINGS:
         flag = flags.get(setting.key)
@@ -154,17 +166,18 @@ def load(
         elif variable is not None:
             values[setting.key] = _parsed(setting, variable, setting.variable)
         else:
-            values[setting.key] = written.get(setting.key, setting.parse(setting.default))
+            values[setting.key] = written.values.get(setting.key, setting.parse(setting.default))
     return Settings(
         **values,  # type: ignore[arg-type]  # each declaration parses to its field's type
         registries=RegistriesSettings(
-            by_host=MappingProxyType(registries),
+            by_host=MappingProxyType(written.registries),
             credential_files=credential_search(
                 surroundings.environment,
                 home=surroundings.home,
                 user_id=surroundings.user_id,
             ),
         ),
+        limits=written.limits,
     )
 
 
@@ -175,21 +188,27 @@ def _parsed(setting: Setting, text: str, where: str) -> object:
         raise UsageError(f"{where}: expected {error}, got {text[:80]!r}") from error
 
 
-def _parse_file(text: str, file: str) -> tuple[dict[str, object], dict[str, RegistrySettings]]:
+def _parse_file(text: str, file: str) -> _File:
     by_key = {setting.key: setting for setting in SETTINGS}
-    found = compose(text, file=file).mapping({*by_key, "registries"})
-    registries = found.pop("registries", None)
+    found = compose(text, file=file).mapping({*by_key, "registries", "limits"})
+    registries = _entries(found.pop("registries", None))
+    limits = _entries(found.pop("limits", None), CONFIGURABLE)
     values: dict[str, object] = {}
     for key, value in found.items():
         try:
             values[key] = by_key[key].parse(value.text())
         except ValueError as error:
             raise value.error(f"expected {error}, got {value.text()[:80]!r}") from error
-    if registries is None or registries.is_null:
-        return values, {}
-    return values, {
-        host: _parse_registry(host, value) for host, value in registries.mapping().items()
-    }
+    bounds = {key: value.integer(least=1, most=_GREATEST_LIMIT) for key, value in limits.items()}
+    return _File(
+        values=values,
+        registries={host: _parse_registry(host, value) for host, value in registries.items()},
+        limits=LayerLimits(**bounds),
+    )
+
+
+def _entries(value: Value | None, known: Collection[str] | None = None) -> dict[str, Value]:
+    return {} if value is None or value.is_null else value.mapping(known)
 
 
 def _parse_registry(host: str, value: Value) -> RegistrySettings:

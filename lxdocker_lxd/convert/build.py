@@ -6,9 +6,7 @@ Nothing is unpacked on this machine. Every layer is read twice: once for its hea
 
 import contextlib
 import json
-import os
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,18 +15,15 @@ from lxdocker_lxd.catalogue import Json
 from lxdocker_lxd.convert.guest_files import GuestImage, GuestReport, add_guest
 from lxdocker_lxd.convert.guest_scripts import load_guest_scripts
 from lxdocker_lxd.convert.image_config import ImageConfig
-from lxdocker_lxd.convert.layer.headers import LayerHeaders
-from lxdocker_lxd.convert.layer.limits import LayerLimits
-from lxdocker_lxd.convert.layer.merge import merge
 from lxdocker_lxd.convert.layer.rootfs_stream import ARCHIVE_FORM, SQUASHFS_FORM, TarForm, write_tar
-from lxdocker_lxd.convert.layer.scan import load_or_scan
 from lxdocker_lxd.convert.layer.tree import Tree
+from lxdocker_lxd.convert.layer_stack import merged
 from lxdocker_lxd.convert.metadata import ImageMetadata, metadata_tarball
 from lxdocker_lxd.convert.overrides import change_files, config_fields, overridden
 from lxdocker_lxd.convert.packing.split_image import PackedImage, PackJob, packed
 from lxdocker_lxd.convert.packing.squashfs_root import RootAttributes
 from lxdocker_lxd.convert.packing.tarball import TarSink
-from lxdocker_lxd.convert.pull import LayerBlob, PulledImage
+from lxdocker_lxd.convert.pull import PulledImage
 from lxdocker_lxd.convert.store import Store
 from lxdocker_lxd.convert.target import Target
 from lxdocker_lxd.progress import BytesDone, Progress, StageStarted
@@ -39,8 +34,6 @@ _FALLBACK_CREATED_SECONDS = 315_532_800
 
 _LATEST_SECONDS = (1 << 32) - 1
 _NANOSECONDS = 1_000_000_000
-_HEADERS_SUFFIX = "entries"
-_MOST_SCANS = 4
 # What a tar stream holds beside the data: a header, and half a block of padding on average.
 _ENTRY_BYTES = 768
 
@@ -75,7 +68,7 @@ def built(
     spec = target.loaded.spec
     created = created_seconds(pulled.config.created)
     config = overridden(pulled.config, spec)
-    tree = _merged(target, pulled, store)
+    tree = merged(pulled.layers, store, target.limits, image=target.label)
     change_files(tree, spec.files, target.loaded.files, mtime_ns=created * _NANOSECONDS)
     report = add_guest(
         tree,
@@ -129,27 +122,6 @@ def _metadata(target: Target, report: GuestReport, created: int) -> ImageMetadat
         properties=dict(spec.properties),
         etc_templates=report.etc_templates,
     )
-
-
-def _merged(target: Target, pulled: PulledImage, store: Store) -> Tree:
-    """Return the tree of all layers; header indexes live in the cache beside the blobs."""
-    limits = LayerLimits()
-
-    def scanned(numbered: tuple[int, LayerBlob]) -> LayerHeaders:
-        number, layer = numbered
-        return load_or_scan(
-            layer.path,
-            store.derived(layer.descriptor.digest, _HEADERS_SUFFIX),
-            diff_id=layer.diff_id,
-            layer=f"{target.label}: {number} of {len(pulled.layers)} ({layer.descriptor.digest})",
-            limits=limits,
-        )
-
-    # Inflating and hashing leave the interpreter to others, so layers can be read side by side.
-    threads = min(os.cpu_count() or 1, _MOST_SCANS)
-    with ThreadPoolExecutor(threads, thread_name_prefix="scan") as executor:
-        layers = list(executor.map(scanned, enumerate(pulled.layers, 1)))
-    return merge(layers, limits)
 
 
 class _Feed:

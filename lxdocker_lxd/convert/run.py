@@ -6,6 +6,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
+from lxdocker_lxd.convert.layer.limits import LayerLimits
 from lxdocker_lxd.convert.registry.settings import RegistriesSettings
 from lxdocker_lxd.errors import LxdockerError
 from lxdocker_lxd.platform import Platform
@@ -22,7 +23,7 @@ class ConvertOptions:
     programs by LXD architecture, beside the host's own. ``names``: convert only these; empty for
     all. ``jobs``: images pulled, and layers of one image downloaded, at once. ``versions``: how
     many versions of each product to keep at least. ``packer_memory_bytes``: None for a quarter of
-    the machine's, at most 512 MiB.
+    the machine's, at most 512 MiB. ``limits``: how large layers may be.
     """
 
     specs: Path
@@ -38,6 +39,7 @@ class ConvertOptions:
     versions: int = 3
     lxc: bool = False
     packer_memory_bytes: int | None = None
+    limits: LayerLimits = field(default_factory=LayerLimits)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from lxdocker_lxd.catalogue import RebuildInputs
 from lxdocker_lxd.convert.busybox import Busybox, find_busybox
 from lxdocker_lxd.convert.guest_scripts import guest_digest
+from lxdocker_lxd.convert.layer.limits import LayerLimits
 from lxdocker_lxd.convert.packing.settings import PackSettings, pack_settings
 from lxdocker_lxd.convert.packing.squashfs import PROGRAM, Mksquashfs
 from lxdocker_lxd.convert.rebuild import packer_text
@@ -32,6 +33,7 @@ class Target:
     busybox: Busybox
     guest_digest: str
     lxc: bool
+    limits: LayerLimits
 
     @property
     def key(self) -> tuple[str, str]:
@@ -85,6 +87,7 @@ class Toolbox:
             busybox=busybox,
             guest_digest=str(guest_digest(busybox.digest)),
             lxc=self._options.lxc or spec.lxc,
+            limits=self._options.limits,
         )
 
     def _find_packer(self) -> Mksquashfs:

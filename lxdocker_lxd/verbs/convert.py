@@ -37,6 +37,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
         busybox=MappingProxyType(dict(map(_busybox, options.busybox))),
         versions=settings.versions,
         lxc=options.lxc,
+        limits=settings.limits,
     )
     with _display(settings.progress, console) as progress:
         report = convert(wanted, progress, now=lambda: datetime.now(UTC))

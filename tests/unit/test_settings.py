@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+import yaml
 
+from lxdocker_lxd.convert.layer.limits import CONFIGURABLE, LayerLimits
 from lxdocker_lxd.errors import UsageError
 from lxdocker_lxd.settings import SETTINGS, Settings, Surroundings, load, table
 
@@ -52,6 +54,20 @@ registries:
     assert found.of("localhost:5000").proxy == "http://proxy:3128"
 
 
+def test_limits_are_set_by_name_and_the_others_keep_their_defaults() -> None:
+    """They could not be set at all, though errors advise to raise them."""
+    found = settings("limits:\n  entries: 5\n  inflated_bytes: 99999999999999\n").limits
+    assert found == LayerLimits(entries=5, inflated_bytes=99_999_999_999_999)
+    assert settings("limits:\n").limits == settings().limits == LayerLimits()
+
+
+def test_the_readme_shows_each_limit_with_its_default() -> None:
+    block = README.read_text().partition("```yaml\nlimits:\n")[2].partition("```")[0]
+    shown = yaml.safe_load(block)
+    assert shown == {key: getattr(LayerLimits(), key) for key in CONFIGURABLE}
+    assert settings("limits:\n" + block).limits == LayerLimits()
+
+
 def test_credentials_are_looked_for_where_podman_and_docker_keep_them() -> None:
     paths = [file.path for file in settings().registries.credential_files]
     assert paths[-1] == "/home/ann/.docker/config.json"
@@ -68,6 +84,11 @@ def test_credentials_are_looked_for_where_podman_and_docker_keep_them() -> None:
         ("registries:\n  https://ghcr.io: {}\n", "named by host"),
         ("registries:\n  ghcr.io: {mirrors: [u:p@m]}\n", "credentials don't belong here"),
         ("registries:\n  ghcr.io: {proxy: socks}\n", "expected http://host:port"),
+        ("limits: {entry: 1}\n", "unknown key 'entry'"),
+        ("limits: {links: 99}\n", "unknown key 'links'"),
+        ("limits:\n  entries: 0\n", "config.yaml:2:12: limits.entries: expected a number from 1"),
+        ("limits: {ratio: 1.5}\n", "expected a whole number"),
+        ("limits: {ratio: -1}\n", "expected a whole number"),
     ],
 )
 def test_a_mistake_in_the_file_is_named_with_its_place(text: str, complaint: str) -> None:

@@ -73,4 +73,6 @@ class BlockedNameError(LayerError):
 class LayerLimitError(LayerError):
     """A layer or image that is larger than the configured limits: a bomb, or a huge image."""
 
-    advice: ClassVar[str] = "raise the limit named here if you trust this image"
+    advice: ClassVar[str] = (
+        "if you trust this image, raise the limit named here under limits in the settings file"
+    )

@@ -1,4 +1,7 @@
-"""How large a layer may be before it counts as a bomb. Every number can be configured."""
+"""How large a layer may be before it counts as a bomb.
+
+The settings file can change what is no bound of the kernel (CONFIGURABLE).
+"""
 
 from dataclasses import dataclass
 
@@ -15,8 +18,11 @@ class LayerLimits:
     bounds on names are the kernel's own (PATH_MAX, NAME_MAX).
     """
 
+    layers: int = 512
+    """Layers of one image, repeated ones counted each time."""
+
     entries: int = 1_000_000
-    """Entries of one layer, and inodes of the merged tree."""
+    """Entries of one layer, of all layers together, and inodes of the merged tree."""
 
     path_bytes: int = 4096
     """A whole name, and the target of a link."""
@@ -50,3 +56,16 @@ class LayerLimits:
 
     links: int = 40
     """Symbolic links followed for one name (the kernel's own bound)."""
+
+
+CONFIGURABLE = (
+    "layers",
+    "entries",
+    "header_bytes",
+    "metadata_bytes",
+    "inflated_bytes",
+    "content_bytes",
+    "ratio",
+    "ratio_free_bytes",
+)
+"""The fields the settings file may set."""

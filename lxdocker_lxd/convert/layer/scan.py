@@ -6,7 +6,7 @@ config.md, "rootfs"). Inflating and hashing run in threads of their own beside t
 
 import logging
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from lxdocker_lxd import atomic
@@ -14,12 +14,13 @@ from lxdocker_lxd.convert.layer.archive import walk
 from lxdocker_lxd.convert.layer.byte_cursor import ByteCursor
 from lxdocker_lxd.convert.layer.compression import inflate
 from lxdocker_lxd.convert.layer.errors import LayerError, LayerLimitError
-from lxdocker_lxd.convert.layer.headers import LayerHeaders, decode, encode
+from lxdocker_lxd.convert.layer.headers import Header, LayerHeaders, decode, encode
 from lxdocker_lxd.convert.layer.limits import LayerLimits
 from lxdocker_lxd.convert.layer.read_ahead import BackgroundHash, read_ahead
 from lxdocker_lxd.digest import Digest, DigestMismatchError
 
 _log = logging.getLogger(__name__)
+_BATCH = 1024
 
 
 class _Measured:
@@ -61,10 +62,31 @@ class _Measured:
             )
 
 
-def scan(path: Path, *, diff_id: Digest, layer: str, limits: LayerLimits) -> LayerHeaders:
+def _ignore(count: int) -> None:
+    del count
+
+
+def _counted(headers: Iterator[Header], count: Callable[[int], None]) -> Iterator[Header]:
+    number = 0
+    for number, header in enumerate(headers, 1):
+        if number % _BATCH == 0:
+            count(_BATCH)
+        yield header
+    count(number % _BATCH)
+
+
+def scan(
+    path: Path,
+    *,
+    diff_id: Digest,
+    layer: str,
+    limits: LayerLimits,
+    count: Callable[[int], None] = _ignore,
+) -> LayerHeaders:
     """Return the entries of the layer stored at ``path``, whose inflated digest is ``diff_id``.
 
-    ``layer`` names it in messages. Raises LayerError leaves for unsafe, broken or too large
+    ``layer`` names it in messages. ``count`` hears how many more entries were found, while the
+    layer is read; what it raises ends the scan. Raises LayerError leaves for unsafe, broken or too large
     archives, DigestMismatchError for another diff_id, StorageError when the file can't be read.
     A structural error is reported even where the digest would be wrong too.
     """
@@ -81,7 +103,7 @@ def scan(path: Path, *, diff_id: Digest, layer: str, limits: LayerLimits) -> Lay
                 limits=limits,
             )
             stream = iter(measured)
-            headers = tuple(walk(ByteCursor(stream), layer=layer, limits=limits))
+            headers = tuple(_counted(walk(ByteCursor(stream), layer=layer, limits=limits), count))
             for _ in stream:  # the tail belongs to the digest
                 pass
             got = background.digest()
@@ -106,6 +128,7 @@ def load_or_scan(
     diff_id: Digest,
     layer: str,
     limits: LayerLimits,
+    count: Callable[[int], None] = _ignore,
 ) -> LayerHeaders:
     """Return what :func:`scan` returns, from the header index at ``cached`` when it fits.
 
@@ -119,9 +142,11 @@ def load_or_scan(
         raise atomic.storage_error("read layer", path, error) from error
     headers = _load(cached, diff_id=diff_id, layer=layer, stored_bytes=stored_bytes, limits=limits)
     if headers is None:
-        headers = scan(path, diff_id=diff_id, layer=layer, limits=limits)
+        headers = scan(path, diff_id=diff_id, layer=layer, limits=limits, count=count)
         atomic.make_directory(cached.parent)
         atomic.write(cached, encode(headers, stored_bytes=stored_bytes, limits=limits))
+    else:
+        count(len(headers.headers))
     return headers
 
 

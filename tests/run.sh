@@ -18,7 +18,7 @@ PACKAGES=(
     # a real LXD
     lxd lxd-client dnsmasq-base iptables nftables iproute2 uidmap rsync xz-utils attr udhcpc
     # a real registry, its client, and judges of the result
-    docker-registry skopeo umoci tar zstd pigz curl ca-certificates libfaketime
+    docker-registry skopeo umoci tar zstd pigz curl ca-certificates libfaketime procps
     # inits that images bring along
     tini dumb-init catatonit s6 runit systemd
     # images made in the tests, the clean Debian root of the quick start, checks of the scripts

@@ -17,7 +17,7 @@ GRACE = timedelta(hours=24)
 """How long a superseded version stays listed, and an unlisted file stays on disk: LXD keeps a
 listing for an hour and asks for files by the names it read there."""
 
-_SERIAL = "%Y%m%d_%H%M%S"
+SERIAL_FORMAT = "%Y%m%d_%H%M%S"
 
 FileRole = Literal["metadata", "rootfs", "lxc-rootfs"]
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
@@ -260,13 +260,13 @@ def next_serial(product: Product | None, at: datetime) -> str:
 
     When the clock stands still or goes back, a second is added to the greatest one.
     """
-    serial = at.astimezone(UTC).strftime(_SERIAL)
+    serial = at.astimezone(UTC).strftime(SERIAL_FORMAT)
     last = max((version.serial for version in product.versions), default="") if product else ""
     if serial > last:
         return serial
-    return (datetime.strptime(last, _SERIAL).replace(tzinfo=UTC) + timedelta(seconds=1)).strftime(
-        _SERIAL
-    )
+    return (
+        datetime.strptime(last, SERIAL_FORMAT).replace(tzinfo=UTC) + timedelta(seconds=1)
+    ).strftime(SERIAL_FORMAT)
 
 
 def _retained(versions: tuple[Version, ...], *, keep: int, at: datetime) -> tuple[Version, ...]:

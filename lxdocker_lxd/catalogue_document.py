@@ -16,6 +16,7 @@ from typing import Any, TypeVar, cast
 
 from lxdocker_lxd.catalogue import (
     FORMAT,
+    SERIAL_FORMAT,
     Catalogue,
     FileRole,
     Json,
@@ -128,11 +129,19 @@ class _Fields:
             raise self.error(key, f"expected {pattern.pattern}, got {value[:160]!r}")
         return value
 
+    def serial(self, key: str) -> str:
+        text = self.matching(key, _SERIAL)
+        try:
+            datetime.strptime(text, SERIAL_FORMAT).replace(tzinfo=UTC)
+        except ValueError as error:
+            raise self.error(key, f"{text} is no date and time") from error
+        return text
+
     def time(self, key: str) -> datetime:
         text = self.take(key, str)
         try:
             return _time(text)
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:
             raise self.error(key, f"expected a UTC time, got {text[:60]!r}") from error
 
     def texts(self, key: str) -> tuple[str, ...]:
@@ -172,7 +181,7 @@ def _product(fields: _Fields) -> Product:
 def _version(fields: _Fields) -> Version:
     superseded = None if fields.optional("superseded_at") is None else fields.time("superseded_at")
     return Version(
-        serial=fields.matching("serial", _SERIAL),
+        serial=fields.serial("serial"),
         fingerprint=fields.matching("fingerprint", _HEXADECIMAL),
         published_at=fields.time("published_at"),
         superseded_at=superseded,

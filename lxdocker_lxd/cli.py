@@ -7,6 +7,8 @@ one that catches everything: no traceback reaches a user unless ``--debug`` asks
 
 import argparse
 import importlib
+import os
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -34,22 +36,28 @@ exit codes: 0 done, 1 some image failed, 2 wrong usage, 3 not found, 4 credentia
 
 def entry() -> NoReturn:
     """Run ``lxdocker-lxd`` with this process's arguments."""
-    sys.exit(_flushed(main(parser(), sys.argv[1:])))
+    _run(parser())
 
 
 def entry_lxdocker() -> NoReturn:
     """Run ``lxdocker``: the converter under its old name and with exactly its old flags."""
-    sys.exit(_flushed(main(lxdocker_parser(), sys.argv[1:])))
+    _run(lxdocker_parser())
 
 
-def _flushed(code: int) -> int:
-    """Bring out what argparse printed; at exit Python would complain where nobody can help."""
+def _run(commands: argparse.ArgumentParser) -> NoReturn:
+    # SIGTERM, as from systemd, ends the work as cleanly as Ctrl-C does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    code = main(commands, sys.argv[1:])
+    # What argparse printed comes out here: at exit Python would complain where nobody can help.
     for stream in filter(None, (sys.stdout, sys.stderr)):
         try:
             stream.flush()
         except OSError:
             discard(stream)
-    return code
+    if code == EXIT_INTERRUPTED:
+        # Python would wait for threads that wait for a network.
+        os._exit(code)
+    sys.exit(code)
 
 
 def main(commands: argparse.ArgumentParser, arguments: Sequence[str]) -> int:

@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import datetime
 from functools import partial
 
@@ -34,6 +34,9 @@ _log = logging.getLogger(__name__)
 
 _PROBES = 16
 """How many sources are asked at once: answers are small and mostly waited for."""
+
+_ENDING_SECONDS = 3.0
+"""How long an interrupted run lets its threads clean up."""
 
 Probe = tuple[Source, Digest] | LxdockerError
 
@@ -131,8 +134,11 @@ class _Run:
         for target in targets:
             self._progress.emit(StageStarted(image=target.label, stage="resolve"))
         loaded = {target.loaded.spec.name: target.loaded for target in targets}
-        with ThreadPoolExecutor(_PROBES, thread_name_prefix="probe") as threads:
+        threads = ThreadPoolExecutor(_PROBES, thread_name_prefix="probe")
+        try:
             return dict(zip(loaded, threads.map(self._probe, loaded.values()), strict=True))
+        finally:
+            threads.shutdown(wait=False, cancel_futures=True)
 
     def _probe(self, loaded: LoadedSpec) -> Probe:
         name = loaded.spec.name
@@ -184,13 +190,15 @@ class _Run:
 
         jobs = max(1, self._options.jobs)
         executor = ThreadPoolExecutor(jobs, thread_name_prefix="image")
+        running = [executor.submit(produce, target) for target in targets]
         try:
-            running = [executor.submit(produce, target) for target in targets]
             return [future.result() for future in running]
         finally:
-            # After Ctrl-C or a bug the threads end at their next progress event.
+            # After Ctrl-C the threads end at their next progress event; one that waits for a
+            # network answer isn't waited for: nothing it could still do is published.
             stop.set()
-            executor.shutdown(wait=True, cancel_futures=True)
+            executor.shutdown(wait=False, cancel_futures=True)
+            wait(running, timeout=_ENDING_SECONDS)
 
     def _guarded(self, target: Target, work: Callable[[], ImageOutcome]) -> ImageOutcome:
         """Do one product's work; a foreseen failure becomes its outcome."""
@@ -251,9 +259,14 @@ class _Run:
         catalogue = self._directory.change(
             lambda before: before.without(keys, at=at).retained(keep=self._options.versions, at=at)
         )
-        freed_bytes = self._directory.collect(at) if entries else 0
-        if not self._options.names and entries:
-            store.prune(_used(catalogue, probes))
+        freed_bytes = 0
+        try:
+            freed_bytes = self._directory.collect(at) if entries else 0
+            if not self._options.names and entries:
+                store.prune(_used(catalogue, probes))
+        except LxdockerError as error:
+            # What was published stays published; the next run tries to clean up again.
+            self._progress.emit(Notice(image="", text=f"not cleaned up: {error.message}"))
         return _report([*outcomes, *gone], freed_bytes=freed_bytes)
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from lxdocker_lxd.atomic import storage_error
 from lxdocker_lxd.convert.layer.inode import HostFile
+from lxdocker_lxd.convert.local_file import open_regular
 from lxdocker_lxd.digest import Digest
 from lxdocker_lxd.errors import LxdockerError, NotFoundError
 from lxdocker_lxd.reference import ArchiveSource, ImageSource, LayoutSource
@@ -103,11 +104,11 @@ def _entry(name: str, paths: list[Path]) -> SpecEntry:
 
 
 def _load(name: str, path: Path) -> LoadedSpec:
-    try:
-        with path.open("rb") as file:
+    with open_regular(path, what=name) as file:
+        try:
             content = file.read(MAX_TEXT_BYTES + 1)
-    except OSError as error:
-        raise storage_error("read", path, error) from error
+        except OSError as error:
+            raise storage_error("read", path, error) from error
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:

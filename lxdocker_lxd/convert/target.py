@@ -4,7 +4,6 @@ Making targets touches the machine (busybox, the packer's version) but neither n
 What several targets share is looked up once.
 """
 
-import zlib
 from dataclasses import dataclass
 
 from lxdocker_lxd.catalogue import RebuildInputs
@@ -13,6 +12,7 @@ from lxdocker_lxd.convert.guest_scripts import guest_digest
 from lxdocker_lxd.convert.layer.limits import LayerLimits
 from lxdocker_lxd.convert.packing.settings import PackSettings, pack_settings
 from lxdocker_lxd.convert.packing.squashfs import PROGRAM, Mksquashfs
+from lxdocker_lxd.convert.packing.tarball import compressor_version
 from lxdocker_lxd.convert.rebuild import packer_text
 from lxdocker_lxd.convert.run import ConvertOptions
 from lxdocker_lxd.convert.spec_directory import LoadedSpec
@@ -42,7 +42,7 @@ class Target:
 
     def inputs(self, manifest_digest: str) -> RebuildInputs:
         """Return all that decides the bytes of this product made from that manifest."""
-        program = f"zlib {zlib.ZLIB_RUNTIME_VERSION}"
+        program = compressor_version(self.settings.algorithm)
         if self.packer is not None:
             program = f"{PROGRAM} {self.packer.version}"
         return RebuildInputs(

@@ -3,6 +3,8 @@
 import contextlib
 import json
 import os
+import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -302,3 +304,21 @@ def test_help_that_nobody_reads_ends_without_a_traceback(redirection: str) -> No
         ["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_registry_that_never_answers_does_not_hold_up_an_interrupt(
+    place: Place, number: signal.Signals
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        host = f"127.0.0.1:{silent.getsockname()[1]}"
+        place.spec("web", f"image: {host}/web\n")
+        command = [sys.executable, "-m", "lxdocker_lxd", "convert", "--specs", str(place.specs)]
+        command += ["--cache", str(place.cache), "--lxdimages", str(place.lxdimages)]
+        with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+            connection, _ = silent.accept()
+            with connection:
+                process.send_signal(number)
+                _, words = process.communicate(timeout=10)
+    assert process.returncode == 130
+    assert words == "interrupted; nothing half-made was published\n"

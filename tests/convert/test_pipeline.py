@@ -552,3 +552,30 @@ def test_no_word_ever_stands_for_two_images(workshop: Workshop) -> None:
     workshop.run()
     workshop.run()
     assert workshop.product("web2").aliases == ("web", "x")
+
+
+def test_a_pipe_among_the_specifications_fails_alone(workshop: Workshop) -> None:
+    workshop.both("good", b"one")
+    os.mkfifo(workshop.specs / "pipe.yaml")
+    assert outcomes(workshop.run()) == {"good": "built", "pipe": "failed"}
+
+
+def test_a_cache_that_cannot_be_cleaned_up_costs_no_report(workshop: Workshop) -> None:
+    workshop.both("a", b"one")
+    workshop.run()
+    stray = workshop.options.cache / "partial" / "sha256-stray"
+    stray.mkdir(parents=True)
+    os.utime(stray, times=(0, 0))
+    assert outcomes(workshop.run()) == {"a": "unchanged"}
+
+
+def test_what_compresses_is_part_of_what_decides_the_bytes(workshop: Workshop) -> None:
+    workshop.image("a", {"etc/content": b"one"})
+    found = {}
+    for compression in ("zstd", "gzip", "xz", "none"):
+        workshop.spec("a", f"compression: {compression}\n")
+        workshop.run()
+        found[compression] = workshop.product("a").newest.inputs.packer
+    assert "by zstd 1." in found["zstd"]
+    assert "by zlib 1." in found["gzip"]
+    assert "liblzma" in found["xz"]

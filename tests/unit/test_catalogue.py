@@ -190,6 +190,16 @@ def test_keys_of_later_programs_are_ignored_within_one_format() -> None:
             lambda d: d["products"][0]["versions"][0].update(published_at="2026-03-01T00:00:00"),
             "published_at: expected a UTC time",
         ),
+        (
+            lambda d: d["products"][0]["versions"][0].update(
+                published_at="0001-01-01T00:00:00+14:00"
+            ),
+            "published_at: expected a UTC time",
+        ),
+        (
+            lambda d: d["products"][0]["versions"][0].update(serial="99999999_999999"),
+            "serial: 99999999_999999 is no date and time",
+        ),
     ],
 )
 def test_a_broken_catalogue_is_refused_with_the_field(change: object, message: str) -> None:

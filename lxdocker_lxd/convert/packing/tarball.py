@@ -10,6 +10,7 @@ number of processors: the stream is cut into blocks of a fixed size which are co
 """
 
 import os
+import platform
 import struct
 import sys
 import zlib
@@ -47,6 +48,18 @@ class TarSink(Protocol):
     def close(self) -> None:
         """End the stream; what was compressed is then all written."""
         ...
+
+
+def compressor_version(algorithm: str) -> str:
+    """Return what makes the bytes of an algorithm: another version may make others.
+
+    Python doesn't tell liblzma's version, so its own stands for that.
+    """
+    if algorithm == "zstd":
+        return "zstd " + ".".join(map(str, zstd.zstd_version_info))
+    if algorithm == "xz":
+        return f"liblzma of Python {platform.python_version()}"
+    return f"zlib {zlib.ZLIB_RUNTIME_VERSION}"
 
 
 def open_sink(algorithm: str, level: int, output: Output, stack: ExitStack) -> TarSink:

@@ -32,7 +32,10 @@ _DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, 
 def storage_error(action: str, path: Path, error: OSError) -> StorageError:
     """Return the error to raise for ``error``, met while doing ``action`` to ``path``."""
     reason = os.strerror(error.errno) if error.errno else str(error)
-    return StorageError(f"{action} {path}: {reason}", hint=_HINTS.get(error.errno or 0, ""))
+    hint = _HINTS.get(error.errno or 0, "")
+    if action.startswith("read") and error.errno in (errno.EACCES, errno.EPERM):
+        hint = "run as a user who may read it"
+    return StorageError(f"{action} {path}: {reason}", hint=hint)
 
 
 def make_directory(path: Path, *, mode: int = 0o755) -> None:

@@ -173,3 +173,11 @@ def test_try_exclusive_never_waits(tmp_path: Path) -> None:
     os.close(first)
     assert atomic.try_exclusive(second)
     os.close(second)
+
+
+@pytest.mark.parametrize(
+    ("action", "hint"), [("read", "may read it"), ("write", "may write there")]
+)
+def test_the_next_step_fits_what_was_being_done(action: str, hint: str) -> None:
+    error = atomic.storage_error(action, Path("/x"), PermissionError(errno.EACCES, "no"))
+    assert hint in error.hint

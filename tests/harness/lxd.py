@@ -25,6 +25,7 @@ from tests.harness.processes import (
     bridges,
     end_processes_of,
     eventually,
+    links_on,
     mounts_under,
     networks_in_use,
     processes_of,
@@ -388,9 +389,11 @@ def _drop_firewall(bridge: str) -> None:
 def _remove(home: Path) -> None:
     """Remove a daemon's directory with its processes, mounts and bridges; prove that it is gone."""
     names = (home / "bridges").read_text().split() if (home / "bridges").exists() else []
+    # A container that ends gives its interface back to a daemon that may be gone by then.
+    links = links_on(names)
     end_processes_of(home)
     unmount_under(home)
-    for name in set(names) & bridges():
+    for name in (*links, *(set(names) & bridges())):
         run("ip", "link", "delete", name, check=False)
     for name in names:
         _drop_firewall(name)

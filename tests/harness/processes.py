@@ -10,7 +10,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -160,6 +160,12 @@ def unmount_under(directory: Path) -> None:
 def bridges() -> set[str]:
     """Names of the machine's bridges."""
     return {entry.name for entry in Path("/sys/class/net").iterdir() if (entry / "bridge").is_dir()}
+
+
+def links_on(names: Collection[str]) -> set[str]:
+    """Names of the links that are ports of these bridges: a running container has one each."""
+    listed = json.loads(run("ip", "-j", "link", "show", "type", "veth", check=False).stdout or "[]")
+    return {link["ifname"] for link in listed if link.get("master") in names}
 
 
 def networks_in_use() -> list[str]:

@@ -16,6 +16,7 @@ from tests.harness.processes import (
     bridges,
     end_processes_of,
     eventually,
+    links_on,
     mounts_under,
     processes_of,
     run,
@@ -63,6 +64,8 @@ def test_a_killed_run_is_cleaned_up_by_the_next(story: "subprocess.Popen[str]") 
     home = Path(home_text)
     assert network in bridges()
     assert int(container) in processes_of(home)
+    links = links_on([network])
+    assert len(links) == 1
     # As long as its run lives, nobody else touches it.
     assert home not in abandoned()
     story.send_signal(signal.SIGKILL)
@@ -72,6 +75,8 @@ def test_a_killed_run_is_cleaned_up_by_the_next(story: "subprocess.Popen[str]") 
     assert network not in bridges()
     assert not Path(f"/proc/{container}/stat").exists()
     assert mounts_under(home) == []
+    # Once the container's end of the pair came back to this machine after the daemon was gone.
+    assert not any(Path("/sys/class/net", link).exists() for link in links)
 
 
 def test_an_interrupted_run_cleans_up_after_itself(story: "subprocess.Popen[str]") -> None:

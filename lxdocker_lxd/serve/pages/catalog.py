@@ -1,0 +1,11 @@
+"""The list of all images, and a page for each."""
+
+from collections.abc import Iterator
+
+from lxdocker_lxd.serve.entry import Entry
+from lxdocker_lxd.serve.site import SiteContext
+
+
+def entries(context: SiteContext) -> Iterator[Entry]:
+    """Yield the pages and what they load."""
+    yield from ()

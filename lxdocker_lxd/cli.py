@@ -10,6 +10,7 @@ import importlib
 import os
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Sequence
 from typing import NoReturn, TypeAlias
@@ -44,6 +45,11 @@ def entry_lxdocker() -> NoReturn:
     _run(lxdocker_parser())
 
 
+def entry_imgserver() -> NoReturn:
+    """Run ``imgserver``: the image server under its old name and with exactly its old flags."""
+    _run(imgserver_parser())
+
+
 def _run(commands: argparse.ArgumentParser) -> NoReturn:
     # SIGTERM, as from systemd, ends the work as cleanly as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -54,8 +60,8 @@ def _run(commands: argparse.ArgumentParser) -> NoReturn:
             stream.flush()
         except OSError:
             discard(stream)
-    if code == EXIT_INTERRUPTED:
-        # Python would wait for threads that wait for a network.
+    if code == EXIT_INTERRUPTED or threading.active_count() > 1:
+        # Python would wait for threads that wait for a network or a slow disk.
         os._exit(code)
     sys.exit(code)
 
@@ -108,6 +114,9 @@ def parser() -> argparse.ArgumentParser:
     _add_images(_command(verbs, "images", _IMAGES))
     _add_inspect(_command(verbs, "inspect", _INSPECT))
     _add_resolve(_command(verbs, "resolve", _RESOLVE))
+    _add_serve(_command(verbs, "serve", _SERVE))
+    _add_export(_command(verbs, "export", _EXPORT))
+    _add_verify(_command(verbs, "verify", _VERIFY))
     return top
 
 
@@ -136,10 +145,26 @@ def lxdocker_parser() -> argparse.ArgumentParser:
     return top
 
 
+def imgserver_parser() -> argparse.ArgumentParser:
+    """Return the parser of ``imgserver``: its four flags and nothing else."""
+    top = argparse.ArgumentParser(prog="imgserver", description=_SERVE)
+    top.add_argument(
+        "--address", metavar="ADDRESS", default=":443", help="IP:port to listen at (default :443)"
+    )
+    top.add_argument("--lxdimages", metavar="PATH", required=True, help="directory of LXD images")
+    top.add_argument("--key", metavar="PATH", required=True, help="TLS key of the server")
+    top.add_argument("--cert", metavar="PATH", required=True, help="TLS certificate of the server")
+    top.set_defaults(verb="serve", debug=False, config=None, print_remotes=False)
+    return top
+
+
 _CONVERT = "Pull the image of every specification and publish it as an LXD image."
 _IMAGES = "List what the catalogue holds."
 _INSPECT = "Show what an image is, without downloading its layers."
 _RESOLVE = "Show how Docker, LXE and lxc read an image name."
+_SERVE = "Serve published images to LXD, Incus and LXC, with a page for people."
+_EXPORT = "Write what would be served as files, for any web server."
+_VERIFY = "Check every document, hash and signature of a served or exported tree."
 
 
 def _command(verbs: _Verbs, name: str, text: str) -> argparse.ArgumentParser:
@@ -202,8 +227,65 @@ def _add_resolve(command: argparse.ArgumentParser) -> None:
     _add_common(command)
 
 
-def _add_common(command: argparse.ArgumentParser, *, progress: bool = False) -> None:
-    command.add_argument("--format", choices=LISTING_FORMATS, default="table", help="of the result")
+def _add_serve(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    add("--lxdimages", metavar="DIR", help="directory with published images")
+    add("--address", metavar="ADDR", help=":PORT, IP:PORT, [IPv6]:PORT or fd://N (default :443)")
+    add("--http-address", metavar="ADDR", help="also serve image files over plain HTTP here")
+    add("--key", metavar="PEM", help="TLS key; without one a CA and a certificate are made")
+    add("--cert", metavar="PEM", help="TLS certificate and its chain")
+    add("--tls-dir", metavar="DIR", help="directory for the CA and certificate that are made")
+    add("--tls-minimum", choices=("1.3", "1.2"), help="oldest TLS version that is served")
+    add(
+        "--name",
+        metavar="NAME",
+        action="append",
+        dest="names",
+        help="a name or address of the server (may be repeated)",
+    )
+    _add_site(command)
+    add("--connections", metavar="N", help="connections at once")
+    add("--downloads", metavar="N", help="downloads at once")
+    add("--stall-timeout", metavar="SECONDS", help="until a client that takes nothing is given up")
+    add("--stop-timeout", metavar="SECONDS", help="that downloads may still take at the end")
+    add("--metrics", choices=("local", "all", "none"), help="who may read /metrics")
+    add("--print-remotes", action="store_true", help="print the remotes for a client's config.yml")
+    _add_common(command, listing=False)
+
+
+def _add_export(command: argparse.ArgumentParser) -> None:
+    command.add_argument("directory", metavar="DIR", help="where to write the tree")
+    command.add_argument("--lxdimages", metavar="DIR", help="directory with published images")
+    _add_site(command)
+    command.add_argument("--dry-run", action="store_true", help="say what would be written")
+    _add_common(command)
+
+
+def _add_verify(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    add("target", metavar="TARGET", help="an https:// URL or a directory")
+    add("--ca", metavar="FILE", help="PEM file with the CA of the server's certificate")
+    add("--keyring", metavar="FILE", help="OpenPGP keys that may have signed the documents")
+    add("--jobs", metavar="N", type=int, help="files read at once")
+    _add_common(command)
+
+
+def _add_site(command: argparse.ArgumentParser) -> None:
+    """Add what decides the contents of a served or exported tree."""
+    add = command.add_argument
+    add("--url", metavar="URL", help="where clients reach the tree")
+    add("--remote-name", metavar="NAME", help="how pages call its remote (default lxdocker)")
+    add("--gpg-key", metavar="ID", help="OpenPGP key that signs the documents")
+    add("--publish-delay", metavar="SECONDS", help="list a version this long before its aliases")
+
+
+def _add_common(
+    command: argparse.ArgumentParser, *, listing: bool = True, progress: bool = False
+) -> None:
+    if listing:
+        command.add_argument(
+            "--format", choices=LISTING_FORMATS, default="table", help="of the result"
+        )
     if progress:
         command.add_argument("--progress", choices=MODES, help="how progress is shown")
     command.add_argument("--config", metavar="FILE", help="settings file")

@@ -4,7 +4,7 @@ Each setting is one declaration below; the file's keys, the environment's names 
 follow from it. Nothing here reads a file or the environment: callers pass both.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -18,6 +18,9 @@ from lxdocker_lxd.convert.registry.settings import (
 )
 from lxdocker_lxd.errors import UsageError
 from lxdocker_lxd.progress import MODES
+from lxdocker_lxd.serve.settings import SETTINGS as SERVE_SETTINGS
+from lxdocker_lxd.serve.settings import ServeSettings
+from lxdocker_lxd.setting import Setting, choice, number, path
 from lxdocker_lxd.spec_yaml import Value, compose
 
 DEFAULT_FILE = Path("/etc/lxdocker-lxd/config.yaml")
@@ -30,89 +33,51 @@ _MOST_VERSIONS = 1000
 _GREATEST_LIMIT = 10**18 - 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Setting:
-    """One setting: its key in the file, what it means, its default and how text becomes a value."""
-
-    key: str
-    meaning: str
-    default: str
-    parse: Callable[[str], object]
-
-    @property
-    def variable(self) -> str:
-        """Its name in the environment."""
-        return f"LXDOCKER_LXD_{self.key.upper()}"
-
-
-def _number(least: int, most: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        if not (text.isascii() and text.isdigit() and least <= int(text[:9]) <= most):
-            raise ValueError(f"a whole number from {least} to {most}")
-        return int(text)
-
-    return parse
-
-
-def _choice(*words: str) -> Callable[[str], str]:
-    def parse(text: str) -> str:
-        if text not in words:
-            raise ValueError("one of " + ", ".join(words))
-        return text
-
-    return parse
-
-
-def _path(text: str) -> Path:
-    if not text or "\0" in text:
-        raise ValueError("a path")
-    return Path(text)
-
-
-SETTINGS: tuple[Setting, ...] = (
+_OWN: tuple[Setting, ...] = (
     Setting(
         key="specs",
         meaning="directory of image specifications",
         default="/etc/lxdocker-lxd/specs",
-        parse=_path,
+        parse=path,
     ),
     Setting(
         key="cache",
         meaning="directory for downloaded layers",
         default="/var/cache/lxdocker-lxd",
-        parse=_path,
+        parse=path,
     ),
     Setting(
         key="lxdimages",
         meaning="directory where LXD images are published",
         default="/var/lib/lxdocker-lxd/images",
-        parse=_path,
+        parse=path,
     ),
     Setting(
         key="imageformat",
         meaning="format of the root filesystem: squashfs, gzip or tar",
         default="squashfs",
-        parse=_choice(*IMAGE_FORMATS),
+        parse=choice(*IMAGE_FORMATS),
     ),
     Setting(
         key="jobs",
         meaning="images and layers worked on at once",
         default="3",
-        parse=_number(1, _MOST_JOBS),
+        parse=number(1, _MOST_JOBS),
     ),
     Setting(
         key="versions",
         meaning="versions of each image to keep",
         default="3",
-        parse=_number(1, _MOST_VERSIONS),
+        parse=number(1, _MOST_VERSIONS),
     ),
     Setting(
         key="progress",
         meaning="how progress is shown: auto, plain, rich, json or none",
         default="auto",
-        parse=_choice(*MODES),
+        parse=choice(*MODES),
     ),
 )
+SETTINGS = (*_OWN, *SERVE_SETTINGS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +91,7 @@ class Settings:
     jobs: int
     versions: int
     progress: str
+    serve: ServeSettings
     registries: RegistriesSettings
     limits: LayerLimits
 
@@ -162,13 +128,15 @@ def load(
         flag = flags.get(setting.key)
         variable = surroundings.environment.get(setting.variable)
         if flag is not None:
-            values[setting.key] = _parsed(setting, str(flag), f"--{setting.key}")
+            values[setting.key] = _parsed(setting, str(flag), setting.flag)
         elif variable is not None:
             values[setting.key] = _parsed(setting, variable, setting.variable)
         else:
             values[setting.key] = written.values.get(setting.key, setting.parse(setting.default))
+    of_server = {setting.key: values.pop(setting.key) for setting in SERVE_SETTINGS}
     return Settings(
         **values,  # type: ignore[arg-type]  # each declaration parses to its field's type
+        serve=ServeSettings(**of_server),  # type: ignore[arg-type]  # here as well
         registries=RegistriesSettings(
             by_host=MappingProxyType(written.registries),
             credential_files=credential_search(
@@ -239,7 +207,11 @@ def table() -> str:
     """Return README's table of settings, as Markdown."""
     rows = ["| key | environment | default | meaning |", "|---|---|---|---|"]
     rows += [
-        f"| `{setting.key}` | `{setting.variable}` | `{setting.default}` | {setting.meaning} |"
+        f"| `{setting.key}` | `{setting.variable}` | {_shown(setting.default)} | {setting.meaning} |"
         for setting in SETTINGS
     ]
     return "\n".join(rows) + "\n"
+
+
+def _shown(default: str) -> str:
+    return f"`{default}`" if default else "none"

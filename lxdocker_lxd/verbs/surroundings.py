@@ -42,11 +42,17 @@ def load_settings(options: argparse.Namespace) -> Settings:
     return load(
         text,
         file=str(file),
-        flags={setting.key: getattr(options, setting.key, None) for setting in SETTINGS},
+        flags={setting.key: _flag(options, setting.key) for setting in SETTINGS},
         surroundings=Surroundings(
             environment=os.environ, home=os.environ.get("HOME", "/"), user_id=os.getuid()
         ),
     )
+
+
+def _flag(options: argparse.Namespace, key: str) -> object:
+    """Return what was given for a setting; flags that may be repeated are one text, as elsewhere."""
+    given = getattr(options, key, None)
+    return ",".join(given) if isinstance(given, list) else given
 
 
 def this_platform() -> Platform:

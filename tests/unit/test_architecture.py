@@ -31,6 +31,8 @@ PURE = (
     "spec_values.py",
     "spec_yaml.py",
     "settings.py",
+    "setting.py",
+    "serve/settings.py",
     "catalogue.py",
     "catalogue_document.py",
     "instance_keys.py",

@@ -54,7 +54,23 @@ def test_lxdocker_takes_exactly_the_flags_of_the_ancestor(
     assert cli.main(cli.lxdocker_parser(), ["--cache", "a", "--specs", "b"]) == 2
 
 
-@pytest.mark.parametrize("verb", ["", "convert", "images", "inspect", "resolve"])
+def test_imgserver_takes_exactly_the_flags_of_the_ancestor(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert cli.main(cli.imgserver_parser(), ["--help"]) == 0
+    flags = set(re.findall(r"--[a-z]+", capsys.readouterr().out))
+    assert flags == {"--help", "--address", "--lxdimages", "--key", "--cert"}
+    for missing in ("--lxdimages", "--key", "--cert"):
+        given = [f"{flag}=x" for flag in ("--lxdimages", "--key", "--cert") if flag != missing]
+        assert cli.main(cli.imgserver_parser(), given) == 2
+        assert missing in capsys.readouterr().err
+    options = cli.imgserver_parser().parse_args(["--lxdimages=a", "--key=b", "--cert=c"])
+    assert options.address == ":443"
+
+
+@pytest.mark.parametrize(
+    "verb", ["", "convert", "images", "inspect", "resolve", "serve", "export", "verify"]
+)
 def test_the_readme_shows_the_help_of_each_command(verb: str) -> None:
     arguments = [verb] if verb else []
     text = run(*arguments, "--help").stdout

@@ -38,6 +38,22 @@ def test_the_environment_wins_over_the_file_and_a_flag_over_both() -> None:
     assert (found.versions, found.jobs, found.cache) == (7, 6, Path("/from/flag"))
 
 
+def test_the_server_is_set_like_everything_else() -> None:
+    found = settings().serve
+    assert (found.address, found.http_address, found.url, found.names) == (":443", None, None, ())
+    assert (found.key, found.tls_minimum, found.publish_delay) == (None, "1.3", 0)
+    found = settings(
+        "names: a.lan, 10.0.0.5\nkey: /k.pem\nurl: https://a.lan:8443/\n",
+        environment={"LXDOCKER_LXD_PUBLISH_DELAY": "3900"},
+        flags={"http_address": ":80"},
+    ).serve
+    assert found.names == ("a.lan", "10.0.0.5")
+    assert (found.key, found.url) == (Path("/k.pem"), "https://a.lan:8443")
+    assert (found.publish_delay, found.http_address) == (3900, ":80")
+    with pytest.raises(UsageError, match="--stall-timeout: expected a whole number"):
+        settings(flags={"stall_timeout": "soon"})
+
+
 def test_registries_are_set_by_host() -> None:
     text = """
 registries:
@@ -76,6 +92,10 @@ def test_credentials_are_looked_for_where_podman_and_docker_keep_them() -> None:
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
+        ("stall_timeout: 0\n", "stall_timeout: expected a whole number from 1 to 86400"),
+        ("url: ftp://host\n", "url: expected https://host"),
+        ("url: https://ann:secret@host\n", "url: expected https://host"),
+        ("tls_minimum: '1.1'\n", "expected one of 1.3, 1.2"),
         ("job: 3\n", "config.yaml:1:1: unknown key 'job'"),
         ("jobs: many\n", "config.yaml:1:7: jobs: expected a whole number from 1 to 64, got 'many'"),
         ("cache: /a\njobs: 0\n", "config.yaml:2:7: jobs: expected a whole number"),

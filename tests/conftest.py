@@ -5,6 +5,7 @@ tests/run.sh does) runs everything; a missing program is then a failure and noth
 """
 
 import os
+import signal
 from collections import Counter
 from collections.abc import Generator, Iterator
 
@@ -28,6 +29,10 @@ settings.register_profile(
     print_blob=True,
 )
 settings.load_profile("full" if os.environ.get("LXDOCKER_TEST_FULL") == "1" else "dev")
+
+
+# A shell's background job ignores SIGINT and hands that down to every program a test interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

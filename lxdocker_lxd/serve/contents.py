@@ -18,4 +18,5 @@ def site(context: SiteContext) -> Site:
         ),
         roots=streams.roots(context),
         servable=context.catalogue.servable(),
+        next_change=streams.next_change(context),
     )

@@ -63,6 +63,13 @@ PURE = (
     "convert/registry/settings.py",
     "serve/certificate.py",
     "serve/server_names.py",
+    "serve/staging.py",
+    "serve/alias_claims.py",
+    "serve/stream_document.py",
+    "serve/streams.py",
+    "serve/views.py",
+    "serve/remotes.py",
+    "serve/image_registry.py",
 )
 IMPURE_MODULES = {
     "os",

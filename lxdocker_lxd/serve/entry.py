@@ -35,6 +35,15 @@ Entry = Document | FileEntry
 class Signer(Protocol):
     """Makes OpenPGP signatures with the key the administrator chose. Raises ToolError."""
 
+    @property
+    def long_id(self) -> str:
+        """The key's long id: 16 hexadecimal digits."""
+        ...
+
+    def public_key(self) -> bytes:
+        """Return the public key, armoured."""
+        ...
+
     def clear_signed(self, content: bytes) -> bytes:
         """Return ``content`` inside a clear-signed message."""
         ...

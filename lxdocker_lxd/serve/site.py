@@ -26,13 +26,15 @@ class SiteSettings:
     """``base_url`` without a slash at its end is where clients reach the site.
 
     A new version is listed without its aliases for ``publish_delay_seconds``; in the views for
-    LXE for ``lxe_publish_delay_seconds``.
+    LXE for ``lxe_publish_delay_seconds``. ``certificates`` is the PEM text of what a client has to
+    trust: the local authority, or the certificate given; empty where nobody has to be told.
     """
 
     base_url: str
     remote_name: str = "lxdocker"
     publish_delay_seconds: int = 0
     lxe_publish_delay_seconds: int = LXE_PUBLISH_DELAY_SECONDS
+    certificates: bytes = b""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -70,6 +70,32 @@ class RebuildInputs:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LxcMount:
+    """A tmpfs at ``path``, with the mode and owner of the directory it covers."""
+
+    path: str
+    mode: int
+    uid: int
+    gid: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LxcSettings:
+    """What plain LXC can't find out by itself about a version that has an ``lxc-rootfs``.
+
+    ``uid``, ``gid``, ``groups`` (the supplementary ones) and ``home`` are the image's ``User``
+    looked up in its own /etc/passwd and /etc/group; ``stop_signal`` is a number.
+    """
+
+    uid: int
+    gid: int
+    groups: tuple[int, ...]
+    home: str
+    stop_signal: int
+    tmpfs: tuple[LxcMount, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Version:
     """One published build of a product.
 
@@ -78,7 +104,7 @@ class Version:
     publication. ``superseded_at`` is set when a newer version was published. ``config`` has the
     keys of an OCI image's ``config`` (Env, Entrypoint, Cmd, …) after the specification's changes,
     Healthcheck, Volumes and ExposedPorts among them. ``rootfs_bytes`` and ``rootfs_entries`` count
-    the unpacked root filesystem.
+    the unpacked root filesystem. ``lxc`` is there when the version has an ``lxc-rootfs``.
     """
 
     serial: str
@@ -96,6 +122,7 @@ class Version:
     rootfs_entries: int
     supervisor: bool
     config: Mapping[str, Json]
+    lxc: LxcSettings | None = None
 
     def file(self, role: FileRole) -> PublishedFile | None:
         """Return the file with ``role``, if this version has one."""

@@ -20,6 +20,8 @@ from lxdocker_lxd.catalogue import (
     Catalogue,
     FileRole,
     Json,
+    LxcMount,
+    LxcSettings,
     Product,
     PublishedFile,
     PublishedLayer,
@@ -117,11 +119,20 @@ class _Fields:
     def optional(self, key: str) -> str | None:
         return None if self._values.get(key) is None else self.take(key, str)
 
+    def given(self, key: str) -> bool:
+        return self._values.get(key) is not None
+
     def size(self, key: str) -> int:
         value = self.take(key, int)
         if value < 0:
             raise self.error(key, f"expected a size, got {value}")
         return value
+
+    def sizes(self, key: str) -> tuple[int, ...]:
+        values = self.take(key, list)
+        if not all(type(value) is int and value >= 0 for value in values):
+            raise self.error(key, "expected a list of numbers")
+        return tuple(values)
 
     def matching(self, key: str, pattern: re.Pattern[str]) -> str:
         value = self.take(key, str)
@@ -196,6 +207,26 @@ def _version(fields: _Fields) -> Version:
         rootfs_entries=fields.size("rootfs_entries"),
         supervisor=fields.take("supervisor", bool),
         config=fields.mapping("config"),
+        lxc=_lxc(fields.sub("lxc")) if fields.given("lxc") else None,
+    )
+
+
+def _lxc(fields: _Fields) -> LxcSettings:
+    return LxcSettings(
+        uid=fields.size("uid"),
+        gid=fields.size("gid"),
+        groups=fields.sizes("groups"),
+        home=fields.take("home", str),
+        stop_signal=fields.size("stop_signal"),
+        tmpfs=tuple(
+            LxcMount(
+                path=mount.take("path", str),
+                mode=mount.size("mode"),
+                uid=mount.size("uid"),
+                gid=mount.size("gid"),
+            )
+            for mount in fields.each("tmpfs")
+        ),
     )
 
 
@@ -249,6 +280,7 @@ def _product_fields(product: Product) -> dict[str, object]:
 
 def _version_fields(version: Version) -> dict[str, object]:
     superseded = version.superseded_at
+    lxc = {} if version.lxc is None else {"lxc": asdict(version.lxc)}
     return {
         "serial": version.serial,
         "fingerprint": version.fingerprint,
@@ -265,6 +297,7 @@ def _version_fields(version: Version) -> dict[str, object]:
         "rootfs_entries": version.rootfs_entries,
         "supervisor": version.supervisor,
         "config": dict(version.config),
+        **lxc,
     }
 
 

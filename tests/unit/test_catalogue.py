@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lxdocker_lxd.catalogue import GRACE, Catalogue, next_serial
+from lxdocker_lxd.catalogue import GRACE, Catalogue, LxcMount, LxcSettings, next_serial
 from lxdocker_lxd.catalogue_document import CatalogueError, parse, render
 from tests.unit.catalogues import START, hours, product, published_file, version
 
@@ -227,3 +227,21 @@ def test_described_changes_only_what_differs() -> None:
     renamed = catalogue.described(replace(found, aliases=("w",)), at=hours(1))
     assert renamed.products[0].aliases == ("w",)
     assert renamed.updated_at == hours(1)
+
+
+def test_settings_for_lxc_are_optional_and_survive() -> None:
+    settings = LxcSettings(
+        uid=1000,
+        gid=50,
+        groups=(60, 70),
+        home="/home/web",
+        stop_signal=3,
+        tmpfs=(LxcMount(path="/run", mode=0o755, uid=0, gid=0),),
+    )
+    catalogue = Catalogue(products=(product(replace(version("one"), lxc=settings)),))
+    assert parse(render(catalogue), file="x") == catalogue
+    without = Catalogue(products=(product(version("one")),))
+    assert b'"lxc"' not in render(without)
+    broken = render(catalogue).replace(b'"groups":[60,70]', b'"groups":[60,"x"]')
+    with pytest.raises(CatalogueError, match="groups: expected a list of numbers"):
+        parse(broken, file="x")

@@ -28,7 +28,7 @@ def settled(claims: Iterable[Claim]) -> Mapping[str, tuple[str, ...]]:
     words: dict[tuple[str, str], str] = {}
     granted: defaultdict[str, list[str]] = defaultdict(list)
     for claim in claims:
-        if not expressible(claim.alias) or claim.alias in granted[claim.holder]:
+        if not expressible(claim.alias) or claim.alias in granted.get(claim.holder, ()):
             continue
         both = [
             (claim.architecture, claim.alias),

@@ -258,7 +258,7 @@ def _add_export(command: argparse.ArgumentParser) -> None:
     command.add_argument("--lxdimages", metavar="DIR", help="directory with published images")
     _add_site(command)
     command.add_argument("--dry-run", action="store_true", help="say what would be written")
-    _add_common(command)
+    _add_common(command, progress=True)
 
 
 def _add_verify(command: argparse.ArgumentParser) -> None:

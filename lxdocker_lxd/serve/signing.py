@@ -49,15 +49,20 @@ class Signatures(Protocol):
 
 
 class SignaturesInMemory:
-    """Keeps signatures for the life of the process, the latest ones only."""
+    """Keeps signatures for the life of the process, the latest ones only.
 
-    def __init__(self, most_bytes: int = 64 << 20) -> None:
+    ``before`` is looked into as well and never written to.
+    """
+
+    def __init__(self, most_bytes: int = 64 << 20, *, before: Signatures | None = None) -> None:
+        self._before = before
         self._kept: dict[str, bytes] = {}
         self._left_bytes = most_bytes
 
     def get(self, name: str, /) -> bytes | None:
         """Return what was kept, if anything."""
-        return self._kept.get(name)
+        kept = self._kept.get(name)
+        return kept or (self._before.get(name) if self._before is not None else None)
 
     def put(self, name: str, signature: bytes, /) -> None:
         """Keep a signature; forget the oldest ones when there are too many."""

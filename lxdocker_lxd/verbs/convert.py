@@ -1,10 +1,6 @@
 """``lxdocker-lxd convert``: options into one run, its report into a table or JSON."""
 
 import argparse
-import contextlib
-import importlib
-import time
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
@@ -14,8 +10,7 @@ from lxdocker_lxd.convert.pipeline import convert
 from lxdocker_lxd.convert.run import ConvertOptions, RunReport
 from lxdocker_lxd.errors import UsageError
 from lxdocker_lxd.platform import Platform
-from lxdocker_lxd.progress import Progress
-from lxdocker_lxd.progress_display import JsonLines, NoticesOnly, Plain
+from lxdocker_lxd.verbs.progress_listener import progress_listener
 from lxdocker_lxd.verbs.surroundings import load_settings, this_platform
 
 _SHORT_DIGITS = 12
@@ -39,7 +34,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
         lxc=options.lxc,
         limits=settings.limits,
     )
-    with _display(settings.progress, console) as progress:
+    with progress_listener(settings.progress, console) as progress:
         report = convert(wanted, progress, now=lambda: datetime.now(UTC))
     console.result(as_json(report) if options.format == "json" else as_table(report))
     for outcome in report.outcomes:
@@ -91,21 +86,6 @@ def as_json(report: RunReport) -> str:
         for outcome in report.outcomes
     ]
     return document({"images": images, "freed_bytes": report.freed_bytes})
-
-
-@contextlib.contextmanager
-def _display(mode: str, console: Console) -> Iterator[Progress]:
-    """Yield the listener for ``mode``; rich is loaded only where it draws."""
-    if mode == "rich" or (mode == "auto" and console.err.isatty()):
-        terminal = importlib.import_module("lxdocker_lxd.terminal_progress")
-        with terminal.TerminalProgress(console.err) as bars:
-            yield bars
-    elif mode == "plain":
-        yield Plain(console.err, time.monotonic)
-    elif mode == "json":
-        yield JsonLines(console.err)
-    else:
-        yield NoticesOnly(console.err)
 
 
 def _busybox(text: str) -> tuple[str, Path]:

@@ -11,13 +11,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from lxdocker_lxd.catalogue import Json
+from lxdocker_lxd.catalogue import Json, LxcSettings
+from lxdocker_lxd.convert.account import Account
 from lxdocker_lxd.convert.guest_files import GuestImage, GuestReport, add_guest
 from lxdocker_lxd.convert.guest_scripts import load_guest_scripts
 from lxdocker_lxd.convert.image_config import ImageConfig
 from lxdocker_lxd.convert.layer.rootfs_stream import ARCHIVE_FORM, SQUASHFS_FORM, TarForm, write_tar
 from lxdocker_lxd.convert.layer.tree import Tree
 from lxdocker_lxd.convert.layer_stack import merged
+from lxdocker_lxd.convert.lxc_files import LxcImage
+from lxdocker_lxd.convert.lxc_rootfs import LxcRootfs, image_account
 from lxdocker_lxd.convert.metadata import ImageMetadata, metadata_tarball
 from lxdocker_lxd.convert.overrides import change_files, config_fields, overridden
 from lxdocker_lxd.convert.packing.split_image import PackedImage, PackJob, packed
@@ -47,6 +50,7 @@ class BuiltImage:
     rootfs_bytes: int
     rootfs_entries: int
     supervisor: bool
+    lxc: LxcSettings | None = None
 
 
 @contextlib.contextmanager
@@ -68,23 +72,22 @@ def built(
     spec = target.loaded.spec
     created = created_seconds(pulled.config.created)
     config = overridden(pulled.config, spec)
-    tree = merged(pulled.layers, store, target.limits, image=target.label)
-    change_files(tree, spec.files, target.loaded.files, mtime_ns=created * _NANOSECONDS)
-    report = add_guest(
-        tree,
-        GuestImage(
-            config=config,
-            disable_supervisor=spec.disable_supervisor,
-            restart=spec.restart or "no",
-            tmpfs=spec.tmpfs,
-            busybox=target.busybox.file,
-            scripts=load_guest_scripts(),
-            image_json=image_json(target, pulled, config),
-            mtime_ns=created * _NANOSECONDS,
-        ),
-    )
+
+    def compose() -> Tree:
+        tree = merged(pulled.layers, store, target.limits, image=target.label)
+        mtime_ns = created * _NANOSECONDS
+        change_files(tree, spec.files, target.loaded.files, mtime_ns=mtime_ns)
+        return tree
+
+    tree = compose()
+    account = image_account(tree, pulled, config.user) if target.lxc else None
+    report = add_guest(tree, _guest_image(target, pulled, config, created))
     metadata = _metadata(target, report, created)
     feed = _Feed(tree, pulled, target, progress)
+    lxc = None
+    if account is not None:
+        image = _lxc_image(target, pulled, config, created, account)
+        lxc = LxcRootfs(image, compose=compose, write=feed.archive)
     job = PackJob(
         feed=feed.rootfs,
         metadata=metadata_tarball(metadata),
@@ -92,19 +95,52 @@ def built(
         root=_root_attributes(tree),
         created_seconds=created,
         settings=target.settings,
-        lxc_feed=feed.archive if target.lxc else None,
+        lxc_feed=None if lxc is None else lxc.feed,
         packer=target.packer,
         memory_bytes=memory_bytes,
     )
+    # From here on the feed alone holds the tree, and lets go of it when it is written.
+    del tree
     progress.emit(StageStarted(image=target.label, stage="pack"))
-    with packed(job, directory) as image:
+    with packed(job, directory) as packed_image:
         yield BuiltImage(
-            packed=image,
+            packed=packed_image,
             config=config_fields(config),
             rootfs_bytes=feed.total_bytes,
             rootfs_entries=feed.entries,
             supervisor=report.supervisor.mode == "supervise",
+            lxc=None if lxc is None else lxc.settings,
         )
+
+
+def _guest_image(
+    target: Target, pulled: PulledImage, config: ImageConfig, created: int
+) -> GuestImage:
+    spec = target.loaded.spec
+    return GuestImage(
+        config=config,
+        disable_supervisor=spec.disable_supervisor,
+        restart=spec.restart or "no",
+        tmpfs=spec.tmpfs,
+        busybox=target.busybox.file,
+        scripts=load_guest_scripts(),
+        image_json=image_json(target, pulled, config),
+        mtime_ns=created * _NANOSECONDS,
+    )
+
+
+def _lxc_image(
+    target: Target, pulled: PulledImage, config: ImageConfig, created: int, account: Account
+) -> LxcImage:
+    return LxcImage(
+        config=config,
+        account=account,
+        scripts=load_guest_scripts(),
+        busybox=target.busybox.file,
+        image_json=image_json(target, pulled, config),
+        mtime_ns=created * _NANOSECONDS,
+        tmpfs=target.loaded.spec.tmpfs,
+    )
 
 
 def description(spec: ImageSpec) -> str:
@@ -128,7 +164,7 @@ class _Feed:
     """Writes the tree into a packer, and tells how far it is."""
 
     def __init__(self, tree: Tree, pulled: PulledImage, target: Target, progress: Progress) -> None:
-        self._tree = tree
+        self._tree: Tree | None = tree
         self._layers = [layer.path for layer in pulled.layers]
         self._form = SQUASHFS_FORM if target.packer is not None else ARCHIVE_FORM
         self._label = target.label
@@ -139,16 +175,18 @@ class _Feed:
         self._expected_bytes = self.total_bytes + self.entries * _ENTRY_BYTES
 
     def rootfs(self, sink: TarSink) -> None:
-        """Write the tree in the form its packer takes."""
-        self._write(sink, self._form)
+        """Write the tree in the form its packer takes, once."""
+        assert self._tree is not None  # noqa: S101 - a packer asks once
+        self._write(self._tree, sink, self._form)
+        self._tree = None
 
-    def archive(self, sink: TarSink) -> None:
-        """Write the tree as a tar file for others."""
-        self._write(sink, ARCHIVE_FORM)
+    def archive(self, tree: Tree, sink: TarSink) -> None:
+        """Write another tree of the same layers as a tar file."""
+        self._write(tree, sink, ARCHIVE_FORM)
 
-    def _write(self, sink: TarSink, form: TarForm) -> None:
+    def _write(self, tree: Tree, sink: TarSink, form: TarForm) -> None:
         self._done_bytes = 0
-        write_tar(self._tree, self._layers, sink.write, on_bytes=self._advance, form=form)
+        write_tar(tree, self._layers, sink.write, on_bytes=self._advance, form=form)
         self._report(self._expected_bytes)
 
     def _advance(self, count_bytes: int) -> None:

@@ -19,23 +19,27 @@ the image; the last part of a name replaces what the image has there and is neve
 end every name must still lead to what was put there, whatever links and volumes the image has.
 """
 
-import posixpath
 from dataclasses import dataclass
 
 from lxdocker_lxd.convert.guest_scripts import GuestScripts
+from lxdocker_lxd.convert.guest_writer import (
+    PLAIN,
+    PRIVATE,
+    PROGRAM,
+    GuestWriter,
+    free_tmpfs,
+    prepare_etc,
+    put_volumes,
+)
 from lxdocker_lxd.convert.image_config import ImageConfig
-from lxdocker_lxd.convert.layer.errors import shown
 from lxdocker_lxd.convert.layer.headers import Kind
-from lxdocker_lxd.convert.layer.inode import HostFile, Inode
+from lxdocker_lxd.convert.layer.inode import HostFile
 from lxdocker_lxd.convert.layer.tree import Tree
 from lxdocker_lxd.convert.stop_signal import stop_signal_number
 from lxdocker_lxd.convert.supervisor import SupervisorChoice, supervisor_choice
-from lxdocker_lxd.errors import VerificationError
 
 DEFAULT_STOP_TIMEOUT_SECONDS = 10
-_DEFAULT_TMPFS = (b"tmp", b"run")
 _OWN = (b".lxdocker", b"busybox-lxd", b"lxd-image.json", b"lxd-prelaunch", b"lxd-realinit")
-_PROGRAM, _PLAIN, _PRIVATE = 0o755, 0o644, 0o600
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,52 +76,6 @@ class GuestReport:
     real_init: bool
 
 
-class GuestNameError(VerificationError):
-    """A name the guest or the image needs that something else in the image takes away."""
-
-    def __init__(self, path: bytes) -> None:
-        super().__init__(
-            f"{shown(path)} doesn't lead to what was put there: each name of the guest and each"
-            " volume must have a place of its own, and a link or volume of the image shares one",
-            hint="change the image's link, or its volumes with the specification's key volumes",
-        )
-
-
-class _Writer:
-    """Puts files of one date, owned by root, and remembers where each is."""
-
-    def __init__(self, tree: Tree, mtime_ns: int) -> None:
-        self._tree = tree
-        self._mtime_ns = mtime_ns
-        self._placed: dict[bytes, Inode] = {}
-
-    def file(self, path: bytes, content: bytes | HostFile, mode: int) -> None:
-        self._placed[path] = self._tree.put_file(path, content, mode=mode, mtime_ns=self._mtime_ns)
-
-    def directory(self, path: bytes, mode: int = _PROGRAM) -> None:
-        self._placed[path] = self._tree.put_directory(path, mode=mode, mtime_ns=self._mtime_ns)
-
-    def link(self, path: bytes, target: bytes) -> None:
-        self._placed[path] = self._tree.put_symlink(path, target, mtime_ns=self._mtime_ns)
-
-    def move(self, old: bytes, new: bytes) -> None:
-        """Give what is at ``old`` another name."""
-        inode = self._tree.lookup(old)
-        if inode is not None and self._tree.rename(old, new):
-            self._placed[new] = inode
-
-    def check(self) -> None:
-        """Raise GuestNameError where a later name took an earlier one away."""
-        for path, inode in self._placed.items():
-            if self._tree.lookup(path) is not inode:
-                raise GuestNameError(path)
-
-    def items(self, path: bytes, items: tuple[str, ...]) -> None:
-        """A file of items, each ended by NUL; bytes that are no UTF-8 come back as they were."""
-        texts = [item.encode("utf-8", "surrogateescape") + b"\0" for item in items]
-        self.file(path, b"".join(texts), _PLAIN)
-
-
 def add_guest(tree: Tree, guest: GuestImage) -> GuestReport:
     """Add the guest to an image's tree and tell what was decided.
 
@@ -129,15 +87,15 @@ def add_guest(tree: Tree, guest: GuestImage) -> GuestReport:
     choice = supervisor_choice(
         tree, guest.config, guest.disable_supervisor, stop_signal=stop_signal
     )
-    tmpfs = _tmpfs(tree) if guest.tmpfs is None else guest.tmpfs
-    writer = _Writer(tree, guest.mtime_ns)
-    _put_volumes(tree, writer, guest.config.volumes)
-    etc_templates = _prepare_etc(tree, writer)
+    tmpfs = free_tmpfs(tree) if guest.tmpfs is None else guest.tmpfs
+    writer = GuestWriter(tree, guest.mtime_ns)
+    put_volumes(tree, writer, guest.config.volumes)
+    etc_templates = prepare_etc(tree, writer)
     for name in _OWN:
         tree.remove(name)
     _put_programs(writer, guest)
     real_init = _move_init(tree, writer)
-    writer.file(b"sbin/init", guest.scripts.init, _PROGRAM)
+    writer.file(b"sbin/init", guest.scripts.init, PROGRAM)
     _put_settings(writer, guest, choice, stop_signal, tmpfs)
     writer.check()
     return GuestReport(
@@ -145,34 +103,25 @@ def add_guest(tree: Tree, guest: GuestImage) -> GuestReport:
     )
 
 
-def _put_volumes(tree: Tree, writer: _Writer, volumes: tuple[str, ...]) -> None:
-    """Make the directories of volumes that the image lacks, as Docker does."""
-    for volume in volumes:
-        text = volume.encode("utf-8", "surrogateescape")
-        path = posixpath.normpath(b"/" + text).lstrip(b"/")
-        if path and tree.resolve(path) is None and tree.lookup(path) is None:
-            writer.directory(path)
-
-
-def _put_programs(writer: _Writer, guest: GuestImage) -> None:
+def _put_programs(writer: GuestWriter, guest: GuestImage) -> None:
     scripts = guest.scripts
     writer.directory(b".lxdocker")
-    writer.file(b"busybox-lxd", guest.busybox, _PROGRAM)
-    writer.file(b"lxd-udhcpc-default.script", scripts.udhcpc_default, _PROGRAM)
-    writer.file(b"lxd-udhcpc-default.script.real", scripts.udhcpc, _PROGRAM)
-    writer.file(b".lxdocker/run", scripts.run, _PROGRAM)
+    writer.file(b"busybox-lxd", guest.busybox, PROGRAM)
+    writer.file(b"lxd-udhcpc-default.script", scripts.udhcpc_default, PROGRAM)
+    writer.file(b"lxd-udhcpc-default.script.real", scripts.udhcpc, PROGRAM)
+    writer.file(b".lxdocker/run", scripts.run, PROGRAM)
     for name in ("launch", "words", "prepare", "logger", "network"):
-        writer.file(b".lxdocker/" + name.encode() + b".sh", getattr(scripts, name), _PLAIN)
-    writer.file(b"lxd-image.json", guest.image_json, _PLAIN)
+        writer.file(b".lxdocker/" + name.encode() + b".sh", getattr(scripts, name), PLAIN)
+    writer.file(b"lxd-image.json", guest.image_json, PLAIN)
     # Placeholders: a rendered template keeps the mode of the file it replaces.
     writer.file(b"lxd-prelaunch", b"", 0o700)
     writer.directory(b".lxdocker/in", 0o700)
-    writer.file(b".lxdocker/in/settings", b"", _PRIVATE)
+    writer.file(b".lxdocker/in/settings", b"", PRIVATE)
     writer.directory(b".lxdocker/live")
 
 
 def _put_settings(
-    writer: _Writer,
+    writer: GuestWriter,
     guest: GuestImage,
     choice: SupervisorChoice,
     stop_signal: int,
@@ -202,17 +151,7 @@ def _put_settings(
     )
 
 
-def _tmpfs(tree: Tree) -> tuple[str, ...]:
-    """Return where a tmpfs hides nothing: /tmp and /run, if absent or an empty directory."""
-    free = []
-    for name in _DEFAULT_TMPFS:
-        inode = tree.lookup(name)
-        if inode is None or (inode.kind is Kind.DIRECTORY and not inode.children):
-            free.append("/" + name.decode())
-    return tuple(free)
-
-
-def _move_init(tree: Tree, writer: _Writer) -> bool:
+def _move_init(tree: Tree, writer: GuestWriter) -> bool:
     """Move the image's /sbin/init aside; a link keeps leading where it led."""
     inode = tree.lookup(b"sbin/init")
     if inode is None:
@@ -224,15 +163,3 @@ def _move_init(tree: Tree, writer: _Writer) -> bool:
     tree.remove(b"sbin/init")
     writer.link(b"lxd-realinit", target)
     return True
-
-
-def _prepare_etc(tree: Tree, writer: _Writer) -> bool:
-    """Make the files in /etc that Docker gives every container; say if LXD may render there."""
-    names = (b"etc/hostname", b"etc/hosts", b"etc/resolv.conf")
-    for name in names:
-        if tree.lookup(name) is None:
-            writer.file(name, b"", _PLAIN)
-    etc = tree.lookup(b"etc")
-    files = [tree.lookup(name) for name in names[:2]]
-    plain = all(inode is not None and inode.kind is Kind.FILE for inode in files)
-    return plain and etc is not None and etc.kind is Kind.DIRECTORY

@@ -9,6 +9,8 @@ from lxdocker_lxd.digest import Digest
 _FILES = (
     "init.sh",
     "launch.sh",
+    "lxc-hook.sh",
+    "lxc-start.sh",
     "words.sh",
     "prepare.sh",
     "logger.sh",
@@ -20,7 +22,10 @@ _FILES = (
 
 _MODULES = (
     "instance_keys.py",
+    "convert/account.py",
     "convert/guest_files.py",
+    "convert/guest_writer.py",
+    "convert/lxc_files.py",
     "convert/metadata.py",
     "convert/stop_signal.py",
     "convert/supervisor.py",
@@ -40,6 +45,8 @@ class GuestScripts:
     run: bytes
     udhcpc_default: bytes
     udhcpc: bytes
+    lxc_hook: bytes
+    lxc_start: bytes
 
 
 def load_guest_scripts() -> GuestScripts:

@@ -222,6 +222,7 @@ def _version(
         rootfs_entries=image.rootfs_entries,
         supervisor=image.supervisor,
         config=image.config,
+        lxc=image.lxc,
     )
 
 

@@ -1,0 +1,79 @@
+"""The registry protocol's static documents."""
+
+import hashlib
+import json
+import ssl
+from dataclasses import replace
+
+import trustme
+
+from lxdocker_lxd.catalogue import PublishedFile, Version
+from lxdocker_lxd.serve.image_registry import entries
+from lxdocker_lxd.serve.site import SiteContext
+from tests.serve.test_streams import TestSignedDocuments
+from tests.serve.trees import context_of, made, named
+from tests.unit.catalogues import START
+
+
+def for_lxc(content: str) -> Version:
+    """A version with a root filesystem for LXC."""
+    plain = made(content)
+    sha256 = hashlib.sha256(content.encode()).hexdigest()
+    file = PublishedFile(
+        role="lxc-rootfs", path=f"images/{sha256}.tar.xz", sha256=sha256, size_bytes=3
+    )
+    return replace(plain, files=(*plain.files, file))
+
+
+def rendered(context: SiteContext) -> dict[str, bytes]:
+    return {
+        entry.path: entry.render()  # type: ignore[union-attr]  # all of them are documents
+        for entry in entries(context)
+    }
+
+
+def test_the_index_leads_to_the_index_for_lxc() -> None:
+    documents = rendered(
+        context_of(
+            named("web", for_lxc("w"), aliases=("www", "zoo")),
+            named("web", for_lxc("v"), architecture="arm64"),
+            named("zoo", for_lxc("z")),
+            named("lxd-only", made("x")),
+        )
+    )
+    assert list(documents) == ["1.0/index.json"]
+    web = {
+        "server": "lxdocker",
+        "arguments": {"distribution": "web", "release": "current", "variant": "default"},
+    }
+    zoo = web | {"arguments": {**web["arguments"], "distribution": "zoo"}}  # type: ignore[dict-item]  # an object
+    assert json.loads(documents["1.0/index.json"]) == {
+        "version": 1,
+        "generated_at": int(START.timestamp()),
+        "servers": [
+            {
+                "name": "lxdocker",
+                "description": "Application images",
+                "url": "https+lxc-images://images.example:8443",
+                "arguments": {},
+                "trusted_keys": [],
+                "trusted_certs": [],
+            }
+        ],
+        "aliases": {"web": web, "www": web, "zoo": zoo},
+    }
+
+
+def test_keys_and_certificates_are_named_and_there() -> None:
+    authority = trustme.CA()
+    pem = authority.cert_pem.bytes()
+    context = context_of(signer=TestSignedDocuments.Pen(), certificates=b"a comment\n" + pem)
+    documents = rendered(context)
+    fingerprint = hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem.decode())).hexdigest()
+    (server,) = json.loads(documents["1.0/index.json"])["servers"]
+    assert server["trusted_keys"] == ["/keys/0123456789ABCDEF"]
+    assert server["trusted_certs"] == [f"/certs/{fingerprint}"]
+    assert documents["keys/0123456789ABCDEF"] == b"the key"
+    assert documents[f"certs/{fingerprint}"] == pem
+    for path in ("1.0/index.json", "keys/0123456789ABCDEF", f"certs/{fingerprint}"):
+        assert documents[f"{path}.asc"] == b"detached:" + documents[path]

@@ -11,7 +11,7 @@ key alone, so that a renewed one stands in the same place.
 """
 
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -106,15 +106,32 @@ def new_authority(key: bytes, names: ServerNames, *, at: datetime, serial: int) 
             *(x509.IPAddress(network) for network in PRIVATE_NETWORKS),
             *(x509.IPAddress(network) for network in sorted(public, key=str)),
         ],
-        excluded_subtrees=None,
+        excluded_subtrees=[x509.DNSName(f".{name}") for name in sorted(dns) if _is_lone(name, dns)]
+        or None,
     )
     return _authority(key, constraints, at=at, serial=serial)
 
 
+def _is_lone(name: str, dns: Collection[str]) -> bool:
+    """Whether ``name`` is a bare host name: what is below it belongs to others.
+
+    A host may be called ``dev``, and ``.dev`` is a public suffix.
+    """
+    return (
+        "." not in name
+        and name not in PRIVATE_SUFFIXES
+        and not any(other.endswith(f".{name}") for other in dns)
+    )
+
+
 def renewed_authority(key: bytes, certificate: bytes, *, at: datetime, serial: int) -> bytes:
     """Return the authority's certificate with a new life: same key, subject and constraints."""
-    constraints = _certificate(certificate).extensions.get_extension_for_class(x509.NameConstraints)
-    return _authority(key, constraints.value, at=at, serial=serial)
+    old = _certificate(certificate)
+    try:
+        constraints = old.extensions.get_extension_for_class(x509.NameConstraints).value
+    except x509.ExtensionNotFound as error:
+        raise CertificateError("it has no name constraints: somebody else made it") from error
+    return _authority(key, constraints, at=at, serial=serial)
 
 
 def _authority(
@@ -232,13 +249,16 @@ def permitted(authority: bytes, name: ServerName) -> bool:
         constraints = found.get_extension_for_class(x509.NameConstraints).value
     except x509.ExtensionNotFound:
         return True
-    return any(_covers(subtree, name) for subtree in constraints.permitted_subtrees or ())
+    return any(
+        _covers(subtree, name) for subtree in constraints.permitted_subtrees or ()
+    ) and not any(_covers(subtree, name) for subtree in constraints.excluded_subtrees or ())
 
 
 def _covers(subtree: x509.GeneralName, name: ServerName) -> bool:
     if isinstance(name, str):
+        # One that begins with a dot covers what is below it and not itself.
         return isinstance(subtree, x509.DNSName) and (
-            name == subtree.value or name.endswith(f".{subtree.value}")
+            name == subtree.value or name.endswith(f".{subtree.value.removeprefix('.')}")
         )
     return (
         isinstance(subtree, x509.IPAddress)

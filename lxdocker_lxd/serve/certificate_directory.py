@@ -105,8 +105,7 @@ class CertificateDirectory:
         pair = files.pair()
         if files.authority is None or pair is None or not x509.issued(files.authority, pair[1]):
             return None
-        with _about(self.directory / AUTHORITY_NAME):
-            authority = x509.facts(files.authority)
+        authority = x509.facts(files.authority)
         permitted, left_out = self._allowed(files.authority, named, detected)
         due = authority.due(at) or pair[2].due(at)
         missing = set(permitted.all()) - set(pair[2].names.all())
@@ -196,13 +195,18 @@ class CertificateDirectory:
                 " made, which every client must trust anew",
             )
         if found.due(at):
-            authority = x509.renewed_authority(key, authority, at=at, serial=_serial())
+            with _about(self._path(AUTHORITY_NAME)):
+                authority = x509.renewed_authority(key, authority, at=at, serial=_serial())
             self._write(AUTHORITY_NAME, authority)
         return replace(files, authority=authority, authority_key=key)
 
     def _read(self) -> _Files:
+        authority = self._content(AUTHORITY_NAME)
+        if authority is not None:
+            with _about(self._path(AUTHORITY_NAME)):
+                x509.facts(authority)
         return _Files(
-            authority=self._content(AUTHORITY_NAME),
+            authority=authority,
             authority_key=self._content(AUTHORITY_KEY_NAME),
             certificate=self._content(SERVER_NAME),
             key=self._content(SERVER_KEY_NAME),

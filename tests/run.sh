@@ -17,6 +17,8 @@ PACKAGES=(
     busybox-static squashfs-tools python3 python3-venv
     # a real LXD
     lxd lxd-client dnsmasq-base iptables nftables iproute2 uidmap rsync xz-utils attr udhcpc
+    # plain LXC with its download template
+    lxc wget
     # a real registry, its client, and judges of the result
     docker-registry skopeo umoci tar zstd pigz curl ca-certificates libfaketime procps
     # inits that images bring along

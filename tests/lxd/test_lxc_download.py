@@ -1,0 +1,337 @@
+"""``lxc-create -t download`` of Debian's lxc, from our tree: listed, created, started, stopped."""
+
+import re
+import ssl
+import tarfile
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from types import MappingProxyType
+from urllib.parse import unquote
+
+import pytest
+import trustme
+
+from lxdocker_lxd.serve import contents
+from lxdocker_lxd.serve.entry import FileEntry
+from lxdocker_lxd.serve.site import Site, SiteContext, SiteSettings
+from tests.convert.workshop import Workshop
+from tests.harness.http_server import serving
+from tests.harness.lxc import PlainLxc
+from tests.harness.processes import eventually
+from tests.harness.small_image import write_layout
+
+pytestmark = [pytest.mark.lxd]
+
+BUSYBOX = Path("/bin/busybox")
+STANDARD_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+ROOTFS_MOUNT = "/usr/lib/x86_64-linux-gnu/lxc/rootfs"
+
+PROBE = b"""#!/bin/busybox sh
+echo "argc $#"
+for word in "$@"; do printf '[%s]\\n' "$word"; done
+echo "id $(/bin/busybox id -u):$(/bin/busybox id -g) $(/bin/busybox id -G)"
+echo "cwd $(pwd)"
+/bin/busybox tr '\\0' '\\n' </proc/$$/environ | /bin/busybox sed 's/^/env /'
+echo "run $(/bin/busybox grep -c ' /run tmpfs ' /proc/mounts)" \\
+	"shm $(/bin/busybox grep -c ' /dev/shm tmpfs ' /proc/mounts)"
+echo "pid $$"
+trap 'echo stopped by USR1; exit 0' USR1
+trap 'echo stopped by TERM; exit 0' TERM
+echo ready
+while :; do /bin/busybox sleep 1 & wait $!; done
+"""
+PASSWD = b"root:x:0:0::/root:/bin/sh\nweb:x:33:330::/srv/web:/bin/false\n"
+GROUP = b"root:x:0:\nwww:x:330:\nlog:x:50:web\nadm:x:60:web\n"
+FILES = {
+    "bin/busybox": BUSYBOX.read_bytes() if BUSYBOX.exists() else b"",
+    "probe": PROBE,
+    "etc/passwd": PASSWD,
+    "etc/group": GROUP,
+}
+
+AWKWARD_WORDS = ["two words", "", "'\"", "$(touch /x)`x`;", "new\nlxc.init.uid = 0", " blank "]
+AWKWARD_ENV = [
+    "PATH=/opt/app:/bin",
+    "LINES=one\nlxc.hook.pre-start = /bin/touch /tmp/never",
+    "WITH.DOT=kept",
+    "TRAIL=blank ",
+    "PLACE=LXC_ROOTFS",
+    "SHOWN=plain value",
+]
+
+
+def specifications(workshop: Workshop, image_layout: Path | None, *, mark: Path) -> None:
+    """Write the images, and a specification for each; one leaves ``mark`` where it comes to run."""
+    layout = workshop.specs / "images.layout"
+    images: dict[str, tuple[list[str], dict[str, object]]] = {
+        "probe": (
+            ["/probe"],
+            {
+                "Cmd": ["one", "two"],
+                "Env": [f"PATH={STANDARD_PATH}", "GREETING=hello  world", "EMPTY="],
+                "User": "web",
+                "WorkingDir": "/srv/web",
+                "StopSignal": "SIGUSR1",
+            },
+        ),
+        "awkward": (
+            ["probe"],
+            {"Cmd": AWKWARD_WORDS, "Env": AWKWARD_ENV, "User": "1000", "WorkingDir": "/a  b"},
+        ),
+        "hostile": (
+            ["/probe"],
+            {
+                "Env": [
+                    f"PATH={ROOTFS_MOUNT}/evil:{STANDARD_PATH}",
+                    f"LD_PRELOAD={ROOTFS_MOUNT}/evil/readlink",
+                    "LXC_ROOTFS_MOUNT=/",
+                    "PS4=$(touch /tmp/never)",
+                ]
+            },
+        ),
+    }
+    evil = f"#!/bin/sh\ntouch {mark}\n".encode()
+    for name, (entrypoint, config) in images.items():
+        files = FILES | {"opt/app/probe": PROBE, "evil/readlink": evil}
+        write_layout(layout, tag=name, files=files, entrypoint=entrypoint, config=config)
+        workshop.spec(name, f"image: oci:images.layout:{name}\n")
+    if image_layout is not None:
+        workshop.spec("nginx", f"image: oci:{image_layout}:nginx\n")
+
+
+def handler_of(site: Site, images: Path) -> type[BaseHTTPRequestHandler]:
+    """Answer from a site, as the image server does: slashes collapsed, files by their record."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            path = re.sub("/+", "/", unquote(self.path)).lstrip("/")
+            entry = site.find(path)
+            if entry is None:
+                self.send_error(404)
+                return
+            if isinstance(entry, FileEntry):
+                body = (images / entry.file.path).read_bytes()
+            else:
+                body = entry.render()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 - its name there
+            pass
+
+    return Handler
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Workshop:
+    """Everything converted with ``--lxc``."""
+    workshop = Workshop(tmp_path_factory.mktemp("lxc"))
+    busybox = MappingProxyType({"amd64": BUSYBOX})
+    workshop.options = replace(workshop.options, lxc=True, busybox=busybox)
+    wanted = any("nginx" in item.name for item in request.session.items)
+    layout = request.getfixturevalue("image_layout") if wanted else None
+    specifications(workshop, layout, mark=workshop.root / "evil")
+    report = workshop.run()
+    assert [one.error for one in report.outcomes if one.error] == []
+    return workshop
+
+
+@pytest.fixture(scope="module")
+def lxc(shop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PlainLxc]:
+    """LXC, and a server of the converted images that it trusts."""
+    authority = trustme.CA()
+    file = tmp_path_factory.mktemp("ca") / "ca.pem"
+    authority.cert_pem.write_to_path(str(file))
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.minimum_version = ssl.TLSVersion.TLSv1_3
+    authority.issue_cert("127.0.0.1").configure_cert(tls)
+    settings = SiteSettings(base_url="https://127.0.0.1")
+    site = contents.site(SiteContext(catalogue=shop.catalogue, settings=settings, at=shop.now))
+    handler = handler_of(site, shop.options.lxdimages)
+    with serving(handler, tls=tls) as server, PlainLxc(server.host, file) as plain:
+        yield plain
+
+
+def own_lines(lxc: PlainLxc, name: str, key: str) -> list[str]:
+    """The values of a key in a container's config."""
+    pairs = (line.partition(" = ") for line in lxc.config(name).splitlines())
+    return [value for found, _, value in pairs if found == key]
+
+
+def test_the_images_are_listed(lxc: PlainLxc, shop: Workshop) -> None:
+    listed = lxc.template("--list").stdout
+    serial = shop.product("probe").newest.serial
+    assert f"probe\tcurrent\tamd64\tdefault\t{serial}\n" in listed
+    assert f"awkward\tcurrent\tamd64\tdefault\t{serial}\n" in listed
+
+
+def test_a_container_has_the_image_s_settings_as_lxc_s_own(lxc: PlainLxc) -> None:
+    created = lxc.create("c1", "probe")
+    assert "lxc-start starts the image's command as PID 1" in created.stdout
+    values = {
+        "lxc.init.cmd": ["/probe one two"],
+        "lxc.execute.cmd": ["/probe one two"],
+        "lxc.init.uid": ["33"],
+        "lxc.init.gid": ["330"],
+        "lxc.init.groups": ["50,60"],
+        "lxc.init.cwd": ["/srv/web"],
+        "lxc.signal.halt": ["10"],
+        "lxc.environment": [
+            f"PATH={STANDARD_PATH}",
+            "HOSTNAME=c1",
+            "HOME=/srv/web",
+            "GREETING=hello  world",
+            "EMPTY=",
+        ],
+        "lxc.uts.name": ["c1"],
+        "lxc.include": ["/usr/share/lxc/config/common.conf"],
+    }
+    assert {key: own_lines(lxc, "c1", key) for key in values} == values
+    lxc.start("c1")
+    said = lxc.wait_console("c1", "ready")
+    lines = said.splitlines()
+    assert "argc 2" in lines
+    assert "[one]" in lines
+    assert "id 33:330 330 50 60" in lines
+    assert "cwd /srv/web" in lines
+    assert {"env GREETING=hello  world", "env EMPTY=", "env HOSTNAME=c1"} <= set(lines)
+    assert "run 1 shm 1" in lines
+    # The command itself is the container's first process.
+    assert "pid 1" in lines
+    assert lxc.address("c1")
+    lxc.stop("c1")
+    assert lxc.state("c1") == "STOPPED"
+    lxc.wait_console("c1", "stopped by USR1")
+
+
+def test_a_second_container_needs_no_second_download(lxc: PlainLxc) -> None:
+    lxc.create("c2", "hostile")
+    again = lxc.create("c3", "hostile").stdout
+    assert "The cache is already up to date" in again
+
+
+def test_words_that_lxc_can_t_hold_arrive_all_the_same(lxc: PlainLxc) -> None:
+    lxc.create("a1", "awkward")
+    assert own_lines(lxc, "a1", "lxc.init.cmd") == ["/.lxdocker/lxc-start"]
+    assert own_lines(lxc, "a1", "lxc.init.uid") == ["1000"]
+    assert own_lines(lxc, "a1", "lxc.init.cwd") == ["/a  b"]
+    assert own_lines(lxc, "a1", "lxc.environment") == ["HOSTNAME=a1", "HOME=/", "SHOWN=plain value"]
+    assert own_lines(lxc, "a1", "lxc.hook.pre-start") == []
+    lxc.start("a1")
+    said = lxc.wait_console("a1", "ready")
+    assert "argc 6\n" + "".join(f"[{word}]\n" for word in AWKWARD_WORDS) in said
+    lines = said.splitlines()
+    assert "id 1000:0 0" in lines
+    assert "cwd /a  b" in lines
+    assert "pid 1" in lines
+    for entry in AWKWARD_ENV:
+        assert "env " + entry.split("\n")[0] in lines
+    assert "lxc.hook.pre-start = /bin/touch /tmp/never" in said
+    assert not (lxc.rootfs("a1") / "x").exists()
+    assert lxc.address("a1")
+    lxc.stop("a1")
+    lxc.wait_console("a1", "stopped by TERM")
+
+
+def test_an_image_s_variables_reach_no_program_of_the_host(lxc: PlainLxc, shop: Workshop) -> None:
+    """Hooks run as the host's root with lxc.environment, while the image is mounted."""
+    mark, seen = shop.root / "evil", lxc.home / "seen"
+    hook = lxc.home / "hook.sh"
+    hook.write_text(f'#!/bin/sh\nreadlink -f "$LXC_ROOTFS_MOUNT" >{seen}\nenv >>{seen}\n')
+    hook.chmod(0o755)
+    lxc.create("h1", "hostile", settings={"lxc.hook.mount": str(hook)})
+    lxc.start("h1")
+    said = lxc.wait_console("h1", "ready")
+    assert f"env PATH={ROOTFS_MOUNT}/evil:{STANDARD_PATH}" in said
+    assert f"env LD_PRELOAD={ROOTFS_MOUNT}/evil/readlink" in said
+    assert "env LXC_ROOTFS_MOUNT=/" in said
+    text = seen.read_text()
+    assert text.splitlines()[0] == ROOTFS_MOUNT
+    assert "evil" not in text
+    assert "touch" not in text
+    assert not mark.exists()
+    lxc.stop("h1")
+
+
+def test_a_container_in_a_user_namespace(lxc: PlainLxc) -> None:
+    ids = {"lxc.idmap": "u 0 100000 65536\nlxc.idmap = g 0 100000 65536"}
+    lxc.create("u1", "probe", settings=ids)
+    assert own_lines(lxc, "u1", "lxc.include") == [
+        "/usr/share/lxc/config/common.conf",
+        "/usr/share/lxc/config/userns.conf",
+    ]
+    assert (lxc.rootfs("u1") / "probe").stat().st_uid == 100000
+    lxc.start("u1")
+    lines = lxc.wait_console("u1", "ready").splitlines()
+    # LXC sets supplementary groups only where root is the host's.
+    assert "id 33:330 330" in lines
+    assert "run 1 shm 1" in lines
+    assert lxc.address("u1")
+    lxc.stop("u1")
+    lxc.wait_console("u1", "stopped by USR1")
+
+
+def test_a_container_that_shares_the_host_s_network_leaves_it_alone(lxc: PlainLxc) -> None:
+    lxc.create(
+        "n1",
+        "probe",
+        settings={"lxc.net.0.type": "none", "lxc.net.0.link": "", "lxc.net.0.flags": ""},
+    )
+    before = Path("/etc/resolv.conf").read_bytes()
+    forward = Path("/proc/sys/net/ipv4/ip_forward").read_text()
+    lxc.start("n1")
+    lxc.wait_console("n1", "ready")
+    started = lxc.lxc("lxc-attach", "n1", "--", "/busybox-lxd", "ps").stdout
+    assert "udhcpc" not in started
+    assert "network.sh" not in started
+    assert Path("/proc/sys/net/ipv4/ip_forward").read_text() == forward
+    assert Path("/etc/resolv.conf").read_bytes() == before
+    lxc.stop("n1")
+
+
+def test_a_real_nginx_answers(lxc: PlainLxc) -> None:
+    lxc.create("w1", "nginx")
+    assert own_lines(lxc, "w1", "lxc.signal.halt") == ["3"]
+    assert own_lines(lxc, "w1", "lxc.execute.cmd") == [
+        '/docker-entrypoint.sh nginx -g "daemon off;"'
+    ]
+    lxc.start("w1")
+    address = lxc.address("w1")
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+    def answer() -> bytes:
+        with opener.open(f"http://{address}/", timeout=5) as response:
+            content: bytes = response.read()
+            return content
+
+    def look() -> bytes:
+        try:
+            return answer()
+        except OSError:
+            return b""
+
+    assert eventually(look, timeout_seconds=20, what="nginx") == b"a real nginx\n"
+    said = lxc.wait_console("w1", '"GET / HTTP/1.1" 200')
+    assert "entrypoint of root: nginx -g daemon off;" in said
+    lxc.stop("w1", timeout_seconds=20)
+    assert lxc.state("w1") == "STOPPED"
+    lxc.wait_console("w1", "signal 3 (SIGQUIT) received")
+
+
+def test_the_same_image_gives_the_same_file_again(shop: Workshop, tmp_path: Path) -> None:
+    again = Workshop(tmp_path / "again")
+    busybox = MappingProxyType({"amd64": BUSYBOX})
+    again.options = replace(again.options, lxc=True, busybox=busybox)
+    specifications(again, None, mark=shop.root / "evil")
+    again.run("probe")
+    file = again.product("probe").newest.file("lxc-rootfs")
+    assert file == shop.product("probe").newest.file("lxc-rootfs")
+    with tarfile.open(again.file("probe", "lxc-rootfs"), "r:xz") as archive:
+        names = archive.getnames()
+    assert "sbin/init" not in names
+    assert "dev" in names

@@ -1,5 +1,6 @@
 """The live TLS context: a certificate replaced while connections are open, and bad ones refused."""
 
+import asyncio
 import contextlib
 import socket
 import ssl
@@ -408,3 +409,25 @@ def test_handshakes_while_the_certificate_is_replaced(pair: Pair) -> None:
         for thread in threads:
             thread.join()
     assert failures == []
+
+
+def test_asyncio_shows_the_new_certificate_too(pair: Pair) -> None:
+    """Its transports don't wrap sockets: they use objects of another class."""
+    certificate = pair.certificate()
+
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(await reader.read(100))
+        writer.close()
+
+    async def story() -> None:
+        loop = asyncio.get_running_loop()
+        server = await asyncio.start_server(echo, "127.0.0.1", 0, ssl=certificate.context())
+        port = server.sockets[0].getsockname()[1]
+        before = await loop.run_in_executor(None, seen, port)
+        after = pair.replace()
+        certificate.refresh(START)
+        assert await loop.run_in_executor(None, seen, port) == after != before
+        server.close()
+        await server.wait_closed()
+
+    asyncio.run(story())

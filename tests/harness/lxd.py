@@ -105,6 +105,23 @@ class PrivateLxd:
         self.close()
 
     def _start(self) -> None:
+        self._run_daemon()
+        self.lxc("storage", "create", "default", "dir")
+        self.network = self.add_network(subnet=self.subnet)
+        self.lxc("profile", "device", "add", "default", "root", "disk", "path=/", "pool=default")
+        self.lxc(
+            *("profile", "device", "add", "default", "eth0"),
+            *("nic", f"network={self.network}", "name=eth0"),
+        )
+
+    def restart(self) -> None:
+        """End the daemon alone, as an upgrade does, and start it again; instances go on."""
+        assert self._daemon is not None
+        self._daemon.terminate()
+        self._daemon.wait(timeout=30)
+        self._run_daemon()
+
+    def _run_daemon(self) -> None:
         log = self.home / "lxd.log"
         with (self.home / "lxd.out").open("wb") as output:
             self._daemon = subprocess.Popen(
@@ -116,13 +133,6 @@ class PrivateLxd:
                 start_new_session=True,
             )
         run("lxd", "waitready", "--timeout=60", env=self.environment, timeout_seconds=90)
-        self.lxc("storage", "create", "default", "dir")
-        self.network = self.add_network(subnet=self.subnet)
-        self.lxc("profile", "device", "add", "default", "root", "disk", "path=/", "pool=default")
-        self.lxc(
-            *("profile", "device", "add", "default", "eth0"),
-            *("nic", f"network={self.network}", "name=eth0"),
-        )
 
     def close(self) -> None:
         """End the daemon and all it made; AssertionError when something is left."""

@@ -154,7 +154,7 @@ def imgserver_parser() -> argparse.ArgumentParser:
     top.add_argument("--lxdimages", metavar="PATH", required=True, help="directory of LXD images")
     top.add_argument("--key", metavar="PATH", required=True, help="TLS key of the server")
     top.add_argument("--cert", metavar="PATH", required=True, help="TLS certificate of the server")
-    top.set_defaults(verb="serve", debug=False, config=None, print_remotes=False)
+    top.set_defaults(verb="serve", debug=False, config=None, print_remotes=False, format="table")
     return top
 
 
@@ -250,7 +250,7 @@ def _add_serve(command: argparse.ArgumentParser) -> None:
     add("--stop-timeout", metavar="SECONDS", help="that downloads may still take at the end")
     add("--metrics", choices=("local", "all", "none"), help="who may read /metrics")
     add("--print-remotes", action="store_true", help="print the remotes for a client's config.yml")
-    _add_common(command, listing=False)
+    _add_common(command)
 
 
 def _add_export(command: argparse.ArgumentParser) -> None:
@@ -279,13 +279,8 @@ def _add_site(command: argparse.ArgumentParser) -> None:
     add("--publish-delay", metavar="SECONDS", help="list a version this long before its aliases")
 
 
-def _add_common(
-    command: argparse.ArgumentParser, *, listing: bool = True, progress: bool = False
-) -> None:
-    if listing:
-        command.add_argument(
-            "--format", choices=LISTING_FORMATS, default="table", help="of the result"
-        )
+def _add_common(command: argparse.ArgumentParser, *, progress: bool = False) -> None:
+    command.add_argument("--format", choices=LISTING_FORMATS, default="table", help="of the result")
     if progress:
         command.add_argument("--progress", choices=MODES, help="how progress is shown")
     command.add_argument("--config", metavar="FILE", help="settings file")

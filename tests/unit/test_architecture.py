@@ -26,6 +26,9 @@ DOORS = {
     },
     "isal": {"convert/layer/compression.py"},
     "cryptography": {"serve/certificate.py"},
+    "quart": {"serve/app.py"},
+    "hypercorn": {"serve/connection.py"},
+    "werkzeug": {"serve/app.py", "serve/answer.py"},
 }
 
 PURE = (
@@ -38,6 +41,8 @@ PURE = (
     "settings.py",
     "setting.py",
     "serve/settings.py",
+    "serve/request_path.py",
+    "serve/answer.py",
     "catalogue.py",
     "catalogue_document.py",
     "instance_keys.py",

@@ -1,0 +1,121 @@
+"""HTTP/1.1 on one connection. The only user of hypercorn.
+
+Hypercorn's protocol is driven here directly, without its server, for what that lacks: HTTP/2 can't
+be had, neither by prior knowledge nor by upgrade; idle connections end at once when the server stops,
+the others after their answer; a client that is given up leaves nothing behind.
+"""
+
+import asyncio
+import contextlib
+import logging
+from typing import cast
+
+from hypercorn.app_wrappers import ASGIWrapper
+from hypercorn.asyncio.task_group import TaskGroup
+from hypercorn.asyncio.worker_context import WorkerContext
+from hypercorn.config import Config
+from hypercorn.events import Closed, Event, RawData, Updated
+from hypercorn.protocol.h11 import H2CProtocolRequiredError, H2ProtocolAssumedError, H11Protocol
+from hypercorn.typing import ASGIFramework, ConnectionState
+
+from lxdocker_lxd.serve.channel import Channel
+from lxdocker_lxd.serve.guard import App
+
+HEAD_SECONDS = 5.0
+"""For the head of a request to arrive whole, from the handshake or the last answer on."""
+_MOST_HEAD_BYTES = 16 * 1024
+
+
+class Speaker:
+    """What all connections to one app share."""
+
+    def __init__(
+        self, app: App, *, stall_seconds: float, head_seconds: float, log: logging.Logger
+    ) -> None:
+        self.app = ASGIWrapper(cast("ASGIFramework", app))
+        self.stall_seconds = stall_seconds
+        self.head_seconds = head_seconds
+        self.context = WorkerContext(None)
+        self.config = Config()
+        self.config.errorlog = log
+        self.config.include_server_header = False
+        self.config.h11_max_incomplete_size = _MOST_HEAD_BYTES
+        # Without a bound: the guard takes everything out at once, and a full queue would block ends.
+        self.config.max_app_queue_size = 0
+
+    async def stop(self) -> None:
+        """Have every connection end after its present answer."""
+        await self.context.terminated.set()
+
+
+class Connection:
+    """Requests and answers on one channel. ``is_busy`` while a request is being answered."""
+
+    def __init__(self, speaker: Speaker, channel: Channel, *, secure: bool) -> None:
+        loop = asyncio.get_running_loop()
+        self._speaker = speaker
+        self._channel = channel
+        self._tasks = TaskGroup(loop)
+        self._protocol = H11Protocol(
+            speaker.app,
+            speaker.config,
+            speaker.context,
+            self._tasks,
+            ConnectionState({}),
+            secure,
+            channel.peer,
+            None,
+            self._send,
+        )
+        self._timer: asyncio.TimerHandle | None = None
+        self._closing: asyncio.Task[None] | None = None
+        self.is_busy = False
+        self.was_busy = False
+        """Whether it ever brought a request."""
+
+    async def run(self) -> None:
+        """Serve until the connection ends; then nothing of it is left."""
+        try:
+            async with self._tasks:
+                self._await_head()
+                with contextlib.suppress(H2CProtocolRequiredError, H2ProtocolAssumedError):
+                    while data := await self._channel.read():
+                        await self._protocol.handle(RawData(data))
+                await self._protocol.handle(Closed())
+        finally:
+            self.abort()
+            if self._closing is not None:
+                self._closing.cancel()
+
+    def abort(self) -> None:
+        """Cut the connection; the app's work on it ends."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._channel.abort()
+
+    async def _send(self, event: Event) -> None:
+        """Do what the protocol wants: bytes out, the end, or waiting for the next request."""
+        if isinstance(event, RawData):
+            try:
+                await self._channel.write(event.data)
+            except (OSError, RuntimeError):
+                self._channel.abort()
+                await self._protocol.handle(Closed())
+        elif isinstance(event, Closed):
+            self._close()
+        elif isinstance(event, Updated):
+            self.is_busy = not event.idle
+            self.was_busy = True
+            if event.idle:
+                self._await_head()
+            elif self._timer is not None:
+                self._timer.cancel()
+
+    def _await_head(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(self._speaker.head_seconds, self._close)
+
+    def _close(self) -> None:
+        if self._closing is None:
+            self._closing = asyncio.get_running_loop().create_task(
+                self._channel.close(self._speaker.stall_seconds)
+            )

@@ -13,12 +13,13 @@ import ssl
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 from lxdocker_lxd.catalogue_directory import CatalogueDirectory
-from lxdocker_lxd.errors import LxdockerError, UsageError
+from lxdocker_lxd.errors import UsageError
 from lxdocker_lxd.serve import app, listening, signing, tls
+from lxdocker_lxd.serve.certificate_watch import CertificateWatch
 from lxdocker_lxd.serve.exchange import Downloads
 from lxdocker_lxd.serve.guard import App, Guard
 from lxdocker_lxd.serve.listening import Address
@@ -32,8 +33,6 @@ from lxdocker_lxd.serve.settings import ServeSettings
 from lxdocker_lxd.serve.site import SiteSettings
 from lxdocker_lxd.serve.tls import ServerCertificate
 
-CERTIFICATE_LOOK_SECONDS = 3.0
-_LEAST_VALIDITY = timedelta(hours=24)
 _DISK_THREADS = 8
 _HTTPS_PORT = 443
 _SPARE_DESCRIPTORS = 64
@@ -118,9 +117,6 @@ class _Service:
         self._process = process
         self._sockets = sockets
         self._certificate = certificate
-        self._certificate_turn = asyncio.Lock()
-        self._certificate_problem: str | None = None
-        self._told: tuple[str, ...] = ()
         self._reloading: set[asyncio.Task[object]] = set()
         port = listening.port_of(sockets.secure[0])
         self._url = base_url(settings, port=port, certificate=certificate)
@@ -128,6 +124,9 @@ class _Service:
         self._metrics = Metrics()
         self._downloads = Downloads(settings.downloads)
         self._disk = ThreadPoolExecutor(_DISK_THREADS, thread_name_prefix="disk")
+        self._certificate_watch = CertificateWatch(
+            certificate, executor=self._disk, now=process.now, log=process.log
+        )
         signer = signing.gpg_signer(settings.gpg_key, lxdimages) if settings.gpg_key else None
         self._publication = Publication(
             CatalogueDirectory(lxdimages),
@@ -154,13 +153,13 @@ class _Service:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop)
         await self._publication.refresh()
-        self._tell_notices()
+        self._certificate_watch.tell()
         application = self._application()
         self._listen(application)
         loop.add_signal_handler(signal.SIGHUP, self._reload)
         tending = [
             asyncio.create_task(self._publication.watch()),
-            asyncio.create_task(self._watch_certificate()),
+            asyncio.create_task(self._certificate_watch.watch()),
             asyncio.create_task(self._watch_over(application)),
         ]
         self._process.announce(f"serving {self._publication.directory} at {self._url}/")
@@ -229,17 +228,12 @@ class _Service:
         gauge(
             "certificate_expiry_timestamp_seconds",
             "When the TLS certificate ends.",
-            lambda: datetime.timestamp(self._certificate.facts().not_after),
+            lambda: datetime.timestamp(self._certificate_watch.ends_at()),
         )
 
     def _problem(self) -> str | None:
         """Return why the service is not ready, if so."""
-        if self._publication.problem is not None:
-            return self._publication.problem
-        facts, now = self._certificate.facts(), self._process.now()
-        if not facts.not_before <= now < facts.not_after - _LEAST_VALIDITY:
-            return f"the certificate is valid from {facts.not_before} to {facts.not_after}"
-        return None
+        return self._publication.problem or self._certificate_watch.problem()
 
     def _status(self) -> str:
         products = len(self._publication.current.context.catalogue.products)
@@ -251,42 +245,10 @@ class _Service:
         self._stopping.set()
 
     def _reload(self) -> None:
-        for work in (self._refresh_certificate(), self._publication.refresh()):
+        for work in (self._certificate_watch.refresh(), self._publication.refresh()):
             task = asyncio.create_task(work)
             self._reloading.add(task)
             task.add_done_callback(self._reloading.discard)
-
-    async def _watch_certificate(self) -> None:
-        while True:
-            await asyncio.sleep(CERTIFICATE_LOOK_SECONDS)
-            await self._refresh_certificate()
-
-    async def _refresh_certificate(self) -> None:
-        loop = asyncio.get_running_loop()
-        log = self._process.log
-        async with self._certificate_turn:
-            try:
-                changed = await loop.run_in_executor(
-                    self._disk, self._certificate.refresh, self._process.now()
-                )
-            except LxdockerError as error:
-                if self._certificate_problem != error.message:
-                    log.failed("certificate, the old one serves on", error)
-                self._certificate_problem = error.message
-                return
-        self._certificate_problem = None
-        if changed:
-            facts = self._certificate.facts()
-            log.notice(f"new certificate {facts.fingerprint}, valid until {facts.not_after}")
-        self._tell_notices()
-
-    def _tell_notices(self) -> None:
-        """Tell what the administrator should know of the certificate, when that changes."""
-        notices = self._certificate.notices(self._process.now())
-        for notice in notices:
-            if notice not in self._told:
-                self._process.log.caution(notice)
-        self._told = notices
 
     async def _watch_over(self, application: App) -> None:
         """Prove to systemd that requests are answered, as often as it wants."""

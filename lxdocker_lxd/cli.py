@@ -267,7 +267,7 @@ def _add_verify(command: argparse.ArgumentParser) -> None:
     add("--ca", metavar="FILE", help="PEM file with the CA of the server's certificate")
     add("--keyring", metavar="FILE", help="OpenPGP keys that may have signed the documents")
     add("--jobs", metavar="N", type=int, help="files read at once")
-    _add_common(command)
+    _add_common(command, progress=True)
 
 
 def _add_site(command: argparse.ArgumentParser) -> None:

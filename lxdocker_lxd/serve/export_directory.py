@@ -20,7 +20,7 @@ from typing import BinaryIO
 from lxdocker_lxd import atomic
 from lxdocker_lxd.errors import UsageError, VerificationError
 from lxdocker_lxd.serve import export_record
-from lxdocker_lxd.serve.export_plan import STATE_DIRECTORY
+from lxdocker_lxd.serve.export_plan import RECORD_PATH, STATE_DIRECTORY
 from lxdocker_lxd.serve.export_record import INTENDED, ExportedFile
 
 _BLOCK_BYTES = 1 << 20
@@ -44,7 +44,7 @@ class ExportDirectory:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self._own = directory / STATE_DIRECTORY
-        self._record = self._own / "record.json"
+        self._record = directory / RECORD_PATH
         self._new = self._own / "new"
         self._numbers = itertools.count()
         self._touched: set[Path] = set()

@@ -17,6 +17,7 @@ from lxdocker_lxd.serve.entry import Document, Entry, FileEntry
 STATE_DIRECTORY = ".lxdocker-export"
 """Where an export keeps its own records, in the exported directory."""
 
+RECORD_PATH = f"{STATE_DIRECTORY}/record.json"
 PAGE = "index.html"
 TWIN_SUFFIX = ".gz"
 SIGNATURE_SUFFIXES = (".gpg", ".asc")

@@ -6,6 +6,7 @@ therefore remembers what it signed: in memory, or in a directory where it outliv
 
 import contextlib
 import hashlib
+import os
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -34,6 +35,10 @@ class SigningFailedError(ToolError):
 
 class BadSignatureError(VerificationError):
     """A signature that is wrong, by an unknown key, or none at all."""
+
+
+class UnknownSignerError(BadSignatureError):
+    """A signature by a key that isn't in the keyring: nobody can say whether it is right."""
 
 
 class Signatures(Protocol):
@@ -239,7 +244,7 @@ def _check(done: GpgResult) -> None:
             raise BadSignatureError(reason)
     missing = next(done.fields("NO_PUBKEY"), None)
     if missing:
-        raise BadSignatureError(f"signed with key {missing[0]}, which isn't in the keyring")
+        raise UnknownSignerError(f"signed with key {missing[0]}, which isn't in the keyring")
     raise BadSignatureError(f"no valid signature: {done.words or 'gpg failed'}")
 
 
@@ -250,20 +255,30 @@ def signature_checker(keyring: Path | None) -> Iterator[SignatureChecker]:
     The file is a keyring or an exported key, armoured or not. Raises GpgMissingError, NotFoundError,
     and UsageError for a file without keys.
     """
-    if keyring is None:
+    if keyring is None and _own_home().is_dir():
         yield SignatureChecker(gpg=Gpg.find())
         return
+    # Keys of nobody else count, so they get a home of their own for as long as this takes. (And
+    # GnuPG makes the user's own one when it is missing: to look must not do that.)
+    with tempfile.TemporaryDirectory(prefix="lxdocker-keys-") as home:
+        gpg = Gpg.find(home=Path(home))
+        if keyring is not None:
+            _import(gpg, keyring)
+        yield SignatureChecker(gpg=gpg)
+
+
+def _own_home() -> Path:
+    return Path(os.environ.get("GNUPGHOME") or Path("~/.gnupg").expanduser())
+
+
+def _import(gpg: Gpg, keyring: Path) -> None:
     if not keyring.is_file():
         raise NotFoundError(
             f"read the keyring: {keyring} does not exist", hint="name another file with --keyring"
         )
-    # Keys of nobody else count, so they get a home of their own for as long as this takes.
-    with tempfile.TemporaryDirectory(prefix="lxdocker-keys-") as home:
-        gpg = Gpg.find(home=Path(home))
-        done = gpg.run("--import", "--", str(keyring.absolute()))
-        if not done.says("IMPORT_OK"):
-            raise UsageError(
-                f"{keyring}: no OpenPGP public key in it",
-                hint="write one: gpg --armor --export KEY > FILE",
-            )
-        yield SignatureChecker(gpg=gpg)
+    done = gpg.run("--import", "--", str(keyring.absolute()))
+    if not done.says("IMPORT_OK"):
+        raise UsageError(
+            f"{keyring}: no OpenPGP public key in it",
+            hint="write one: gpg --armor --export KEY > FILE",
+        )

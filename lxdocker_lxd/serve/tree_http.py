@@ -1,0 +1,154 @@
+"""A tree behind a URL. The one door of ``serve`` to HTTP as a client.
+
+Redirects are followed, as LXD does. Cookies and ``.netrc`` are off; nothing is kept in memory but a
+block at a time.
+"""
+
+import contextlib
+import http.cookiejar
+import ssl
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import requests
+
+from lxdocker_lxd import __version__
+from lxdocker_lxd.errors import NotFoundError, UsageError
+from lxdocker_lxd.serve.tree import Body, DamagedError, MissingError, UnreachedError
+
+_TIMEOUTS_SECONDS = (15.0, 60.0)
+_CHUNK_BYTES = 1 << 18
+_MOST_REDIRECTS = 5
+_SYSTEM_AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
+_FOUND = 200
+_MISSING = frozenset({401, 403, 404, 410})
+
+
+class CertificateRefusedError(UnreachedError):
+    """The server's certificate can't be verified."""
+
+
+class _Answer:
+    """A body that arrives."""
+
+    def __init__(self, response: requests.Response, name: str) -> None:
+        self._chunks = response.iter_content(_CHUNK_BYTES)
+        self._rest = b""
+        self._name = name
+
+    def read(self, size_bytes: int, /) -> bytes:
+        """Return at most so many bytes; raise UnreachedError or DamagedError."""
+        if not self._rest:
+            try:
+                self._rest = next(self._chunks, b"")
+            except requests.exceptions.ContentDecodingError as error:
+                raise DamagedError(f"{self._name}: broken gzip") from error
+            except (requests.exceptions.RequestException, OSError) as error:
+                raise UnreachedError(f"{self._name}: the connection broke off") from error
+        found, self._rest = self._rest[:size_bytes], self._rest[size_bytes:]
+        return found
+
+
+class HttpTree:
+    """What a server gives away below a URL. Each thread has its own connection."""
+
+    is_remote = True
+
+    def __init__(self, url: str, authorities: Path | None = None) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise UsageError(
+                f"verify {url!r}: expected https://host, https://host/path or a directory"
+            )
+        self._url = url.rstrip("/")
+        self.name = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])).rstrip("/")
+        self._verify = _authorities(authorities)
+        self._proxies: Mapping[str, str] = requests.utils.get_environ_proxies(url, no_proxy=None)
+        self._local = threading.local()
+        self._sessions: list[requests.Session] = []
+
+    def close(self) -> None:
+        """Close all connections."""
+        while self._sessions:
+            self._sessions.pop().close()
+
+    @contextlib.contextmanager
+    def open(self, path: str, *, compressed: bool = False) -> Iterator[Body]:
+        """Ask for a path; with ``compressed`` MissingError if the server sends it plain."""
+        name = f"{self.name}/{path}"
+        try:
+            response = self._session().get(
+                f"{self._url}/{path}",
+                headers={"Accept-Encoding": "gzip" if compressed else "identity"},
+                stream=True,
+                timeout=_TIMEOUTS_SECONDS,
+                verify=self._verify,
+                proxies=dict(self._proxies),
+            )
+        except requests.exceptions.SSLError as error:
+            raise _tls_error(self.name, error) from error
+        except requests.exceptions.TooManyRedirects as error:
+            raise DamagedError(f"{name}: more than {_MOST_REDIRECTS} redirects") from error
+        except (requests.exceptions.RequestException, OSError, ValueError) as error:
+            raise UnreachedError(
+                f"verify {self.name}: it can't be reached",
+                hint="check the URL, that the server is up, and this machine's network",
+            ) from error
+        with contextlib.closing(response):
+            _expect(response, name, compressed=compressed)
+            yield _Answer(response, name)
+
+    def _session(self) -> requests.Session:
+        session: requests.Session | None = getattr(self._local, "session", None)
+        if session is None:
+            session = requests.Session()
+            session.trust_env = False
+            session.max_redirects = _MOST_REDIRECTS
+            session.cookies.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=()))
+            session.headers["User-Agent"] = f"lxdocker-lxd/{__version__}"
+            self._local.session = session
+            self._sessions.append(session)
+        return session
+
+    def roots(self) -> Sequence[str]:
+        """Return the main tree's prefix: a server doesn't list what else it has."""
+        return ("",)
+
+    def identity(self, path: str) -> object:
+        """Return the path."""
+        return path
+
+
+def _expect(response: requests.Response, name: str, *, compressed: bool) -> None:
+    if response.status_code in _MISSING:
+        raise MissingError(f"{name}: the server answers {response.status_code}")
+    if response.status_code != _FOUND:
+        raise UnreachedError(f"{name}: the server answers {response.status_code}")
+    if compressed and response.headers.get("Content-Encoding", "").lower() != "gzip":
+        raise MissingError(f"{name}: the server sends it plain")
+
+
+def _authorities(file: Path | None) -> str | bool:
+    """Return what requests calls ``verify``; raise NotFoundError or UsageError."""
+    if file is None:
+        return _SYSTEM_AUTHORITIES if Path(_SYSTEM_AUTHORITIES).is_file() else True
+    try:
+        ssl.create_default_context(cafile=str(file))
+    except FileNotFoundError as error:
+        raise NotFoundError(f"--ca {file}: there is no such file") from error
+    except OSError as error:
+        raise UsageError(f"--ca {file}: holds no certificate in PEM form") from error
+    return str(file)
+
+
+def _tls_error(name: str, error: Exception) -> UnreachedError:
+    text = str(error)
+    if "CERTIFICATE_VERIFY_FAILED" in text or "doesn't match" in text:
+        reason = text.partition("certificate verify failed: ")[2].partition(" (_ssl")[0]
+        return CertificateRefusedError(
+            f"verify {name}: its certificate is not trusted: {reason or 'another name'}",
+            hint="give the CA that signed it with --ca (ca.crt of the server's --tls-dir)",
+        )
+    return UnreachedError(f"verify {name}: no TLS connection", hint="is it an http:// server?")

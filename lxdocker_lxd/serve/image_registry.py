@@ -15,8 +15,8 @@ import ssl
 from collections.abc import Callable, Iterator, Mapping
 
 from lxdocker_lxd.serve.entry import Document, Entry, Signer
+from lxdocker_lxd.serve.lxc_index import RELEASE, VARIANT
 from lxdocker_lxd.serve.site import SiteContext
-from lxdocker_lxd.serve.stream_document import RELEASE, VARIANT
 
 INDEX_PATH = "1.0/index.json"
 
@@ -79,12 +79,12 @@ def _index(context: SiteContext, certificates: tuple[str, ...]) -> bytes:
 
 
 def _aliases(context: SiteContext) -> Mapping[str, object]:
-    """Return what each name of an image with a root filesystem for LXC stands for."""
+    """Return what each name of an image stands for that the index for LXC has too."""
     found: dict[str, object] = {}
     products = [
         product
         for product in context.catalogue.products
-        if product.newest.file("lxc-rootfs") is not None
+        if product.newest.lxc is not None and product.newest.file("lxc-rootfs") is not None
     ]
     names = {product.name for product in products}
     for product in products:

@@ -81,9 +81,8 @@ def main_listings(context: SiteContext) -> Iterator[Listing]:
             if version.fingerprint in seen or stream_files(version) is None:
                 continue
             seen.add(version.fingerprint)
-            stands = current[product.key] is version
-            key = product_key(product, version, standing=stands)
-            given = aliases.get(key, ()) if stands else ()
+            key = product_key(product, version, standing=current[product.key] is version)
+            given = aliases.get(key, ())
             yield Listing(key=key, product=product, version=version, aliases=given)
 
 

@@ -166,7 +166,6 @@ def _tag_claims(view: View, image: Member, key: str, *, only: bool) -> Iterator[
             0,
             -name.count("/"),
             image.reference.digest is not None,
-            tag != DEFAULT_TAG,
             *_preference(image),
         )
         if tag == DEFAULT_TAG or only:

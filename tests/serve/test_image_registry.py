@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import trustme
 
-from lxdocker_lxd.catalogue import PublishedFile, Version
+from lxdocker_lxd.catalogue import LxcSettings, PublishedFile, Version
 from lxdocker_lxd.serve.image_registry import entries
 from lxdocker_lxd.serve.site import SiteContext
 from tests.serve.test_streams import TestSignedDocuments
@@ -22,7 +22,8 @@ def for_lxc(content: str) -> Version:
     file = PublishedFile(
         role="lxc-rootfs", path=f"images/{sha256}.tar.xz", sha256=sha256, size_bytes=3
     )
-    return replace(plain, files=(*plain.files, file))
+    settings = LxcSettings(uid=0, gid=0, groups=(), home="/", stop_signal=15, tmpfs=())
+    return replace(plain, files=(*plain.files, file), lxc=settings)
 
 
 def rendered(context: SiteContext) -> dict[str, bytes]:
@@ -39,6 +40,7 @@ def test_the_index_leads_to_the_index_for_lxc() -> None:
             named("web", for_lxc("v"), architecture="arm64"),
             named("zoo", for_lxc("z")),
             named("lxd-only", made("x")),
+            named("from-before", replace(for_lxc("y"), lxc=None)),
         )
     )
     assert list(documents) == ["1.0/index.json"]

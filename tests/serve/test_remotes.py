@@ -1,5 +1,7 @@
 """The entries for a client's config.yml."""
 
+from urllib.parse import unquote
+
 import pytest
 import yaml
 
@@ -10,6 +12,7 @@ REFERENCES = (
     "docker.io/library/nginx:1.27",
     "docker.io/grafana/grafana:latest",
     "docker.io/ubuntu/nginx:edge",
+    "docker.io/ubuntu-minimal/x:1",
     "docker.io/images/x:1",
     "docker.io/ours/x:1",
     "ghcr.io/a/b:1",
@@ -44,6 +47,7 @@ def test_the_section_is_what_lxc_reads() -> None:
     ("name", "words"),
     [
         ("ubuntu", "set this remote themselves: write docker.io/ubuntu/… instead"),
+        ("ubuntu-minimal", "set this remote themselves"),
         ("images", "replace a remote lxc brings along"),
         ("ours", "the name of the main remote"),
         ("[%:1]:5000", "use a host name"),
@@ -67,6 +71,8 @@ def test_the_same_as_records() -> None:
         "remark": "",
     }
     assert [record["name"] for record in listed] == [remote.name for remote in found()]
+    places = [unquote(remote.addr) + "/" for remote in found()]
+    assert places == sorted(places)
 
 
 def test_an_address_is_quoted() -> None:

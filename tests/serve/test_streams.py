@@ -121,15 +121,18 @@ def test_nothing_published_yet_is_a_tree_too() -> None:
 def test_one_image_in_two_products_is_listed_once() -> None:
     """A catalogue promises that this can't be; LXD would find neither."""
     same = made("same")
-    found = stream(site_of(named("one", same), named("two", same)))
-    assert [image.properties["os"] for image in found.images] == ["one"]
+    site = site_of(named("one", same), named("two", same))
+    for root in roots_of(site):
+        assert [image.properties["os"] for image in stream(site, root).images] == ["one"]
 
 
 def test_a_version_without_a_root_filesystem_spoils_no_listing() -> None:
     whole = made("whole")
     broken = replace(made("broken"), files=made("broken").files[:1])
-    found = stream(site_of(named("one", broken), named("two", whole)))
-    assert [image.fingerprint for image in found.images] == [whole.fingerprint]
+    site = site_of(named("one", broken), named("two", whole))
+    for root in roots_of(site):
+        listed = [image.fingerprint for image in stream(site, root).images]
+        assert listed == [whole.fingerprint]
 
 
 def test_the_listed_files_are_entries_below_each_root() -> None:
@@ -234,6 +237,8 @@ def test_the_documents_say_their_kind_and_moment() -> None:
     site = site_of(web())
     index, images = document(site, "index"), document(site, "images")
     assert (index["format"], images["format"]) == ("index:1.0", "products:1.0")
+    listed = index["index"]["images"]["products"]  # type: ignore[index]  # an object
+    assert listed == sorted(images["products"])  # type: ignore[call-overload]  # an object
     assert images["content_id"] in index["index"]  # type: ignore[operator]  # an object
     assert index["updated"] == images["updated"] == "Sun, 01 Mar 2026 12:00:00 +0000"
     entry = site.find("streams/v1/index.json")

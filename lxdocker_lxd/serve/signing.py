@@ -223,8 +223,11 @@ class SignatureChecker:
         _check(done)
         return done.output
 
-    def detached(self, signature: bytes, content: BinaryIO) -> None:
-        """Check a detached signature, armoured or not; raise BadSignatureError."""
+    def detached(self, signature: bytes, content: bytes | BinaryIO) -> None:
+        """Check a detached signature, armoured or not; raise BadSignatureError.
+
+        ``content`` is bytes, or a file of the operating system at its beginning.
+        """
         with tempfile.NamedTemporaryFile() as file:
             file.write(signature)
             file.flush()

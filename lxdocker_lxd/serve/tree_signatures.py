@@ -4,7 +4,6 @@ Documents of one kind are signed together or not at all: where one of them has a
 signature by a key nobody gave us proves nothing and is a remark, unless keys were given.
 """
 
-import io
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -44,7 +43,7 @@ class TreeSignatures:
         for path, content in documents:
             signature = signatures[path]
             if signature is not None and content is not None:
-                finding = self.detached(path + suffix, signature, io.BytesIO(content))
+                finding = self.detached(path + suffix, signature, content)
                 found += [finding] if finding is not None else []
         return found
 
@@ -55,7 +54,7 @@ class TreeSignatures:
             return None
         return lambda content: self.detached(path + suffix, signature, content)
 
-    def detached(self, path: str, signature: bytes, content: BinaryIO) -> Finding | None:
+    def detached(self, path: str, signature: bytes, content: bytes | BinaryIO) -> Finding | None:
         """Check one detached signature."""
         if self.checker is None:
             return remark(path, "not checked: gpg is not installed")

@@ -29,11 +29,15 @@ _TARBALL = ("root.tar.xz", "combined_rootxz_sha256")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listing:
-    """One version in one tree: ``key`` is its product's name in the stream."""
+    """One version in one tree: ``key`` is its product's name in the stream.
+
+    ``files`` are its metadata and its root filesystem.
+    """
 
     key: str
     product: Product
     version: Version
+    files: tuple[PublishedFile, PublishedFile]
     aliases: tuple[str, ...] = ()
 
 
@@ -92,7 +96,7 @@ def _product(listing: Listing) -> dict[str, object]:
         "release": RELEASE,
         "release_title": RELEASE,
         "variant": VARIANT,
-        "versions": {version.serial: {"items": _items(version), "label": LABEL}},
+        "versions": {version.serial: {"items": _items(listing), "label": LABEL}},
     }
 
 
@@ -110,13 +114,11 @@ def _requirements(version: Version) -> Mapping[str, str]:
     }
 
 
-def _items(version: Version) -> dict[str, object]:
-    files = stream_files(version)
-    if files is None:
-        return {}
-    metadata, rootfs = files
-    root_type, combined = _SQUASHFS if version.image_format == "squashfs" else _TARBALL
-    first = _file(metadata) | {combined: version.fingerprint}
+def _items(listing: Listing) -> dict[str, object]:
+    metadata, rootfs = listing.files
+    squashfs = listing.version.image_format == "squashfs"
+    root_type, combined = _SQUASHFS if squashfs else _TARBALL
+    first = _file(metadata) | {combined: listing.version.fingerprint}
     items: dict[str, object] = {name: first | {"ftype": name} for name in _METADATA_TYPES}
     return items | {root_type: _file(rootfs) | {"ftype": root_type}}
 

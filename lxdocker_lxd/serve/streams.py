@@ -78,12 +78,18 @@ def main_listings(context: SiteContext) -> Iterator[Listing]:
     seen: set[str] = set()
     for product in context.catalogue.products:
         for version in reversed(product.versions):
-            if version.fingerprint in seen or stream_files(version) is None:
+            files = stream_files(version)
+            if version.fingerprint in seen or files is None:
                 continue
             seen.add(version.fingerprint)
             key = product_key(product, version, standing=current[product.key] is version)
-            given = aliases.get(key, ())
-            yield Listing(key=key, product=product, version=version, aliases=given)
+            yield Listing(
+                key=key,
+                product=product,
+                version=version,
+                files=files,
+                aliases=aliases.get(key, ()),
+            )
 
 
 def _claims(context: SiteContext) -> Iterator[Claim]:

@@ -21,7 +21,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from lxdocker_lxd.catalogue import Catalogue, Product, Version
+from lxdocker_lxd.catalogue import Catalogue, Product, PublishedFile, Version
 from lxdocker_lxd.errors import UsageError
 from lxdocker_lxd.reference import (
     DEFAULT_REGISTRY,
@@ -65,6 +65,7 @@ class Member:
 
     product: Product
     version: Version
+    files: tuple[PublishedFile, PublishedFile]
     reference: Reference
 
 
@@ -77,9 +78,10 @@ def members(catalogue: Catalogue) -> Mapping[View, Sequence[Member]]:
     for product in catalogue.products:
         for version in product.versions:
             reference = _registry_reference(version.source.reference)
-            if reference is None or stream_files(version) is None:
+            files = stream_files(version)
+            if reference is None or files is None:
                 continue
-            member = Member(product=product, version=version, reference=reference)
+            member = Member(product=product, version=version, files=files, reference=reference)
             for view in _views_of(reference.registry, reference.repository.partition("/")[0]):
                 found[view].append(member)
     return {view: found[view] for view in sorted(found, key=lambda view: view.root)}
@@ -97,6 +99,7 @@ def listings(view: View, images: Sequence[Member], standing: Standing) -> Iterat
                 key=key,
                 product=member.product,
                 version=member.version,
+                files=member.files,
                 aliases=aliases.get(key, ()),
             )
 

@@ -7,6 +7,7 @@ vanished, leave the last good site in service; :attr:`Publication.problem` says 
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -55,11 +56,13 @@ class Publication:
         signer: Signer | None,
         now: Callable[[], datetime],
         log: ServerLog,
+        compose: Callable[[SiteContext], Site] = contents.site,
     ) -> None:
         self.directory = directory.directory
         self._source = directory
         self._settings = settings
         self._signer = signer
+        self._compose = compose
         self._now = now
         self._log = log
         # Two, so that a signature over a large file doesn't keep a page waiting.
@@ -161,19 +164,26 @@ class Publication:
         context = SiteContext(
             catalogue=catalogue, settings=self._settings, at=now, signer=self._signer
         )
-        return PublishedSite(context, contents.site(context), Renditions(self.executor))
+        return PublishedSite(context, self._compose(context), Renditions(self.executor))
 
     async def _prepare(self, published: PublishedSite) -> None:
-        """Render what clients will ask for first, for a limited time."""
+        """Render what clients will ask for first, for a limited time.
+
+        A site whose first documents can't be made raises why; others, a signature perhaps, are
+        left to those who ask for them.
+        """
         popular = self.current.renditions.popular(_MOST_PREPARED)
-        try:
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_PREPARATION_SECONDS):
-                for path in dict.fromkeys((*FIRST_DOCUMENTS, *popular)):
-                    entry = published.site.find(path)
-                    if isinstance(entry, Document):
-                        await published.renditions.of(entry)
-        except TimeoutError:
-            return
+                for path in FIRST_DOCUMENTS:
+                    await self._render(published, path)
+                for path in popular:
+                    await asyncio.gather(self._render(published, path), return_exceptions=True)
+
+    async def _render(self, published: PublishedSite, path: str) -> None:
+        entry = published.site.find(path)
+        if isinstance(entry, Document):
+            await published.renditions.of(entry)
 
     async def _in_thread(self, work: Callable[[], _Made]) -> _Made:
         return await asyncio.get_running_loop().run_in_executor(self.executor, work)

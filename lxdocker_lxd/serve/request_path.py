@@ -5,12 +5,15 @@ segments (LXC's template writes ``//``), and refuse what no entry can have: dot 
 characters and bytes that are no UTF-8. What is encoded twice stays encoded once, and is not found.
 """
 
+import re
 from urllib.parse import quote, unquote_to_bytes
 
 from lxdocker_lxd.errors import UsageError
 
 INDEX = "index.html"
 _MOST_BYTES = 4096
+# A proxy may send the whole URL (RFC 9112 3.2.2); the host in it changes nothing here.
+_ABSOLUTE = re.compile(rb"https?://[^/?#]*", re.IGNORECASE)
 
 
 class PathError(UsageError):
@@ -25,8 +28,9 @@ def parse(raw: bytes) -> str:
     """
     if len(raw) > _MOST_BYTES:
         raise PathError("the path is too long")
+    absolute = _ABSOLUTE.match(raw)
     try:
-        text = unquote_to_bytes(raw).decode("utf-8")
+        text = unquote_to_bytes(raw.removeprefix(absolute[0]) if absolute else raw).decode("utf-8")
     except UnicodeDecodeError as error:
         raise PathError("the path is not UTF-8") from error
     if not text.startswith("/"):

@@ -1,0 +1,78 @@
+"""Bytes of published files: open through a prune, in blocks that fit the client, never too few."""
+
+import asyncio
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from lxdocker_lxd.errors import NotFoundError
+from lxdocker_lxd.serve import file_body
+from lxdocker_lxd.serve.file_body import BLOCK_BYTES, ChangedFileError, OpenFile, opened
+from tests.serve.shelf import Shelf
+
+CONTENT = os.urandom(3 * BLOCK_BYTES + 17)
+
+
+async def taken(file: OpenFile, start: int, stop: int) -> list[bytes]:
+    with ThreadPoolExecutor(1) as executor:
+        return [block async for block in file.blocks(start, stop, executor)]
+
+
+@pytest.mark.parametrize(
+    "part", [(0, len(CONTENT)), (5, 6), (BLOCK_BYTES, BLOCK_BYTES + 9), (3, 3)]
+)
+def test_exactly_the_bytes_asked_for(tmp_path: Path, part: tuple[int, int]) -> None:
+    shelf = Shelf(tmp_path)
+    file = opened(tmp_path, shelf.put("rootfs", CONTENT))
+    blocks = asyncio.run(taken(file, *part))
+    assert b"".join(blocks) == CONTENT[slice(*part)]
+    assert all(len(block) <= BLOCK_BYTES for block in blocks)
+    file.close()
+    file.close()
+
+
+def test_a_file_removed_under_way_is_still_delivered(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path)
+    published = shelf.put("rootfs", CONTENT)
+    file = opened(tmp_path, published)
+    (tmp_path / published.path).unlink()
+    assert b"".join(asyncio.run(taken(file, 0, len(CONTENT)))) == CONTENT
+    file.close()
+    with pytest.raises(NotFoundError):
+        opened(tmp_path, published)
+
+
+def test_a_file_that_shrinks_under_way_is_an_error_not_a_short_answer(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path)
+    published = shelf.put("rootfs", CONTENT)
+    file = opened(tmp_path, published)
+    os.truncate(tmp_path / published.path, 1000)
+    with pytest.raises(ChangedFileError, match="it ends after 1000"):
+        asyncio.run(taken(file, 0, len(CONTENT)))
+    file.close()
+
+
+def test_slow_clients_get_small_blocks_and_fast_ones_large(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_body, "_SLOW_SECONDS", 0.02)
+    monkeypatch.setattr(file_body, "_FAST_SECONDS", 0.01)
+    shelf = Shelf(tmp_path)
+    file = opened(tmp_path, shelf.put("rootfs", CONTENT))
+
+    async def sizes() -> list[int]:
+        found = []
+        with ThreadPoolExecutor(1) as executor:
+            async for block in file.blocks(0, len(CONTENT), executor):
+                found.append(len(block))
+                if len(found) > 3:
+                    time.sleep(0.03)  # noqa: ASYNC251 - a client that doesn't take it
+        return found
+
+    found = asyncio.run(sizes())
+    assert found[:3] == [64 * 1024, 128 * 1024, BLOCK_BYTES]
+    assert found[3:6] == [BLOCK_BYTES // 2, BLOCK_BYTES // 4, BLOCK_BYTES // 8]
+    file.close()

@@ -1,0 +1,157 @@
+"""The check of trees behind a URL."""
+
+import contextlib
+import gzip
+import shutil
+import ssl
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+
+import pytest
+import trustme
+
+from lxdocker_lxd.errors import NetworkError, NotFoundError, UsageError
+from lxdocker_lxd.serve import verify as verifying
+from lxdocker_lxd.serve.tree_http import CertificateRefusedError, HttpTree
+from lxdocker_lxd.serve.verify import VerifyReport
+from tests.serve.checked import (
+    IMAGES,
+    INDEX,
+    change_byte,
+    check,
+    exported,
+    problems,
+)
+from tests.serve.foreign_tree import Foreign
+from tests.serve.tree_web import breaks_off, fails, never_ends, redirects, web
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    return exported(tmp_path)
+
+
+@pytest.fixture
+def foreign(tmp_path: Path) -> Foreign:
+    return Foreign(tmp_path / "foreign")
+
+
+@contextlib.contextmanager
+def remote(url: str, ca: Path | None = None) -> Iterator[HttpTree]:
+    with contextlib.closing(HttpTree(url, ca)) as tree:
+        yield tree
+
+
+def check_url(url: str) -> VerifyReport:
+    with remote(url) as tree:
+        return check(tree)
+
+
+def test_a_served_tree_is_clean(tree: Path, foreign: Foreign) -> None:
+    with web(tree) as server:
+        assert check_url(server.url + "/").findings == ()
+        assert check_url(server.url + "/lxe/ghcr.io").findings == ()
+    with web(foreign.directory) as server:
+        assert problems(check_url(server.url)) == []
+
+
+def test_a_wrong_file_on_a_server_is_found(tree: Path) -> None:
+    file = next(tree.glob("images/*.squashfs"))
+    change_byte(file)
+    with web(tree) as server:
+        assert any(file.name in one for one in problems(check_url(server.url)))
+
+
+def test_a_stale_gzip_twin_on_a_server_is_found(tree: Path) -> None:
+    with gzip.open(tree / f"{IMAGES}.gz", "wb") as twin:
+        twin.write(b"{}")
+    with web(tree) as server:
+        assert problems(check_url(server.url)) == [f"{IMAGES}: its gzip form says something else"]
+
+
+def test_a_server_with_a_private_authority(tree: Path, tmp_path: Path) -> None:
+    authority, stranger = trustme.CA(), trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.cert_pem.write_to_path(str(tmp_path / "ca"))
+    stranger.cert_pem.write_to_path(str(tmp_path / "other"))
+    with web(tree, context) as server:
+        with remote(server.url, tmp_path / "ca") as known:
+            assert check(known).findings == ()
+        for ca in (None, tmp_path / "other"):
+            with (
+                remote(server.url, ca) as unknown,
+                pytest.raises(CertificateRefusedError) as caught,
+            ):
+                check(unknown)
+            assert "--ca" in caught.value.hint
+    with pytest.raises(NotFoundError):
+        HttpTree("https://x", tmp_path / "none")
+    (tmp_path / "text").write_text("none")
+    with pytest.raises(UsageError):
+        HttpTree("https://x", tmp_path / "text")
+    with pytest.raises(UsageError):
+        HttpTree("ftp://x")
+
+
+def test_nobody_answers(tree: Path) -> None:
+    with web(tree) as server:
+        url = server.url
+    with pytest.raises(NetworkError, match="can't be reached"):
+        check_url(url)
+
+
+def test_a_password_in_the_url_is_not_shown() -> None:
+    with remote("http://me:secret@127.0.0.1:9/x") as tree:
+        assert tree.name == "http://127.0.0.1:9/x"
+        with pytest.raises(NetworkError) as caught:
+            check(tree)
+        assert "secret" not in str(caught.value)
+
+
+def test_a_server_with_faults(tree: Path) -> None:
+    file = next(tree.glob("images/*.squashfs"))
+    path = str(file.relative_to(tree))
+    with web(tree) as server:
+        for fault in (fails, breaks_off):
+            server.faults = {path: fault}
+            server.asked.clear()
+            report = check_url(server.url)
+            assert problems(report) == []
+            assert any(path in one for one in problems(report, "unreached"))
+            assert server.asked.count(path) == 3
+        server.faults = {path: never_ends}
+        assert any("there are more" in one for one in problems(check_url(server.url)))
+        shutil.copy(file, tree / "elsewhere")
+        server.faults = {path: redirects}
+        assert check_url(server.url).findings == ()
+        server.faults = {path: redirects, "elsewhere": redirects}
+        assert any("redirects" in one for one in problems(check_url(server.url)))
+        server.faults = {INDEX: fails}
+        with pytest.raises(NetworkError):
+            check_url(server.url)
+        server.faults = {IMAGES: fails}
+        assert any(IMAGES in one for one in problems(check_url(server.url), "unreached"))
+
+
+def test_a_document_that_never_ends(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verifying, "_MOST_DOCUMENT_BYTES", 1_000_000)
+    with web(tree) as server:
+        server.faults = {IMAGES: never_ends}
+        assert any("longer than" in one for one in problems(check_url(server.url)))
+
+
+def test_a_server_that_answers_everything_with_a_page(tree: Path) -> None:
+    def page(handler: BaseHTTPRequestHandler, content: bytes) -> None:
+        body = b"<!doctype html><p>Hello"
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(body)))
+        handler.end_headers()
+        handler.wfile.write(body)
+
+    with web(tree) as server:
+        server.faults = dict.fromkeys(
+            ["1.0/index.json", *(f"meta/1.0/index-{n}{e}" for n in ("system", "user")
+                                 for e in ("", ".5", ".7"))], page)  # fmt: skip
+        assert check_url(server.url).findings == ()

@@ -22,9 +22,12 @@ def rebuild_key(inputs: RebuildInputs) -> str:
     return str(Digest.of(json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()))
 
 
-def packer_text(settings: PackSettings, program: str, *, lxc: bool) -> str:
-    """Return the packing as text: format, compression, program with version, extra files."""
-    extra = ", with .tar.xz for LXC" if lxc else ""
+def packer_text(settings: PackSettings, program: str, *, lxc: str) -> str:
+    """Return the packing as text: format, compression, program with version, extra files.
+
+    ``lxc`` is what makes the ``.tar.xz`` for LXC, empty where there is none.
+    """
+    extra = f", with .tar.xz for LXC by {lxc}" if lxc else ""
     return f"{settings.image_format} {settings.compression} by {program}{extra}"
 
 

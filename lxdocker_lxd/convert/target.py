@@ -49,7 +49,9 @@ class Target:
             manifest_digest=manifest_digest,
             spec_digest=str(self.loaded.digest),
             guest_digest=self.guest_digest,
-            packer=packer_text(self.settings, program, lxc=self.lxc),
+            packer=packer_text(
+                self.settings, program, lxc=compressor_version("xz") if self.lxc else ""
+            ),
         )
 
 

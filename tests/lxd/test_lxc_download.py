@@ -38,6 +38,7 @@ echo "cwd $(pwd)"
 echo "run $(/bin/busybox grep -c ' /run tmpfs ' /proc/mounts)" \\
 	"shm $(/bin/busybox grep -c ' /dev/shm tmpfs ' /proc/mounts)"
 echo "pid $$"
+[ "${0##*/}" != once ] || exit 0
 trap 'echo stopped by USR1; exit 0' USR1
 trap 'echo stopped by TERM; exit 0' TERM
 echo ready
@@ -81,6 +82,8 @@ def specifications(workshop: Workshop, image_layout: Path | None, *, mark: Path)
             ["probe"],
             {"Cmd": AWKWARD_WORDS, "Env": AWKWARD_ENV, "User": "1000", "WorkingDir": "/a  b"},
         ),
+        "quoted": (["/opt/app/once"], {"Cmd": ["two words", '"', ""]}),
+        "odd": (["once"], {"Cmd": AWKWARD_WORDS, "Env": AWKWARD_ENV, "User": "1000"}),
         "hostile": (
             ["/probe"],
             {
@@ -95,7 +98,7 @@ def specifications(workshop: Workshop, image_layout: Path | None, *, mark: Path)
     }
     evil = f"#!/bin/sh\ntouch {mark}\n".encode()
     for name, (entrypoint, config) in images.items():
-        files = FILES | {"opt/app/probe": PROBE, "evil/readlink": evil}
+        files = FILES | {"opt/app/probe": PROBE, "opt/app/once": PROBE, "evil/readlink": evil}
         write_layout(layout, tag=name, files=files, entrypoint=entrypoint, config=config)
         workshop.spec(name, f"image: oci:images.layout:{name}\n")
     if image_layout is not None:
@@ -236,6 +239,24 @@ def test_words_that_lxc_can_t_hold_arrive_all_the_same(lxc: PlainLxc) -> None:
     assert lxc.address("a1")
     lxc.stop("a1")
     lxc.wait_console("a1", "stopped by TERM")
+
+
+@pytest.mark.parametrize(
+    ("image", "command", "words"),
+    [
+        ("quoted", '/opt/app/once "two words" \'"\' ""', ["two words", '"', ""]),
+        ("odd", "/.lxdocker/lxc-start", AWKWARD_WORDS),
+    ],
+)
+def test_lxc_execute_starts_the_image_s_command_too(
+    lxc: PlainLxc, image: str, command: str, words: list[str]
+) -> None:
+    """A small init of its own is PID 1 then; lxc.execute.cmd knows quotes."""
+    lxc.create(f"e-{image}", image)
+    assert own_lines(lxc, f"e-{image}", "lxc.execute.cmd") == [command]
+    said = lxc.lxc("lxc-execute", f"e-{image}").stdout.replace("\r\n", "\n")
+    assert f"argc {len(words)}\n" + "".join(f"[{word}]\n" for word in words) in said
+    assert lxc.state(f"e-{image}") == "STOPPED"
 
 
 def test_an_image_s_variables_reach_no_program_of_the_host(lxc: PlainLxc, shop: Workshop) -> None:

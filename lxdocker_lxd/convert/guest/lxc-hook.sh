@@ -34,7 +34,7 @@ prepare_etc() {
 
 # In a session of its own, so that a command which signals its process group doesn't reach it.
 start_network() {
-	setsid sh "$base/network.sh" &
+	setsid sh "$base/network.sh" execute &
 	wait_seconds=${LXDOCKER_NETWORK_WAIT:-10}
 	is_number "$wait_seconds" || wait_seconds=10
 	[ "$wait_seconds" -gt 0 ] || return 0

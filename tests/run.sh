@@ -21,6 +21,8 @@ PACKAGES=(
     lxc wget
     # a real registry, its client, and judges of the result
     docker-registry skopeo umoci tar zstd pigz curl ca-certificates libfaketime procps
+    # signatures, certificates made by hand, a web server for exported trees
+    gnupg openssl nginx
     # inits that images bring along
     tini dumb-init catatonit s6 runit systemd
     # images made in the tests, the clean Debian root of the quick start, checks of the scripts

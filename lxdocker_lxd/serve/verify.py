@@ -14,7 +14,7 @@ from lxdocker_lxd.progress import Progress, StageStarted
 from lxdocker_lxd.serve import certificate as x509
 from lxdocker_lxd.serve import export_record, lxc_rules, stream_rules
 from lxdocker_lxd.serve.certificate import CertificateError
-from lxdocker_lxd.serve.export_plan import RECORD_PATH
+from lxdocker_lxd.serve.export_plan import RECORD_PATH, SIGNATURE_SUFFIXES
 from lxdocker_lxd.serve.export_record import ExportRecordError
 from lxdocker_lxd.serve.file_check import FileCheck
 from lxdocker_lxd.serve.finding import Finding, remark, wrong
@@ -110,6 +110,8 @@ class _Verification:
             return None
         self._answered = True
         self._documents += 1
+        if not path.endswith(SIGNATURE_SUFFIXES):
+            self._twin(path, content)
         return content
 
     def _read(self, path: str, *, compressed: bool) -> bytes:
@@ -162,7 +164,6 @@ class _Verification:
         content = self._document(path)
         if content is None:
             return any(finding.path == path for finding in self._found)
-        self._twin(path, content)
         documents = [(path, content)]
         listing = StreamListing()
         entries, findings = stream_rules.read_index(self._json(path, content), path=INDEX_PATH)
@@ -172,7 +173,6 @@ class _Verification:
             products = self._expected(root + entry.path)
             if products is None:
                 continue
-            self._twin(root + entry.path, products)
             documents.append((root + entry.path, products))
             values[entry.path] = self._json(root + entry.path, products)
             stream_rules.read_products(values[entry.path], entry, listing)
@@ -269,7 +269,6 @@ class _Verification:
         content = self._document(REGISTRY_PATH)
         if content is None or content.lstrip().startswith(b"<"):
             return False
-        self._twin(REGISTRY_PATH, content)
         documents: list[tuple[str, bytes]] = [(REGISTRY_PATH, content)]
         for kind, path in _trusted(self._json(REGISTRY_PATH, content)):
             if not is_inside(path):

@@ -32,15 +32,13 @@ class Served:
     export: tuple[str | Path, ...]
 
     def verify(self, *flags: str | Path) -> tuple[int, str]:
-        keys = ("--ca", self.authority, "--keyring", self.keyring)
+        keys = ["--ca", str(self.authority), "--keyring", str(self.keyring)]
         done = run(*COMMAND, "verify", self.url, *keys, *flags, check=False)
         return done.returncode, done.stdout + done.stderr
 
     def curl(self, path: str, *flags: str) -> str:
-        return run(
-            *("curl", "-sS", "--path-as-is", "--cacert", self.authority, *flags),
-            f"{self.url}/{path}",
-        ).stdout
+        command = ["curl", "-sS", "--path-as-is", "--cacert", str(self.authority)]
+        return run(*command, *flags, f"{self.url}/{path}").stdout
 
 
 @pytest.fixture(scope="module")

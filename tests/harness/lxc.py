@@ -25,7 +25,7 @@ class PlainLxc:
         self._place = PrivateLxd()
         self.home = self._place.home
         self.server = server
-        self._authority = authority
+        self.authority = authority
         self._containers = self.home / "containers"
         self._containers.mkdir(mode=0o711)
         (self.home / "cache").mkdir(mode=0o755)
@@ -64,7 +64,11 @@ class PlainLxc:
             [
                 *("dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--no-hosts"),
                 *("--no-resolv", "--port=0", "--bind-interfaces", f"--interface={self.bridge}"),
-                *(f"--dhcp-range={subnet[100]},{subnet[200]},1h", "--dhcp-authoritative"),
+                *(
+                    f"--dhcp-range={subnet[100]},{subnet[200]},1h",
+                    "--dhcp-authoritative",
+                    "--no-ping",
+                ),
                 *(f"--dhcp-option=option:dns-server,{subnet[1]}", "--dhcp-no-override"),
                 f"--dhcp-leasefile={self.home}/leases",
                 f"--pid-file={self.home}/dnsmasq.pid",
@@ -79,7 +83,7 @@ class PlainLxc:
     def environment(self) -> dict[str, str]:
         """What the LXC commands run with; without this machine's proxies."""
         wgetrc = self.home / "wgetrc"
-        wgetrc.write_text(f"ca_certificate = {self._authority}\nuse_proxy = off\n")
+        wgetrc.write_text(f"ca_certificate = {self.authority}\nuse_proxy = off\n")
         return {
             "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
             "HOME": str(self.home),

@@ -1,27 +1,24 @@
 """``lxc-create -t download`` of Debian's lxc, from our tree: listed, created, started, stopped."""
 
-import re
-import ssl
+import contextlib
+import hashlib
+import socket
+import subprocess
+import sys
 import tarfile
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from types import MappingProxyType
-from urllib.parse import unquote
 
 import pytest
-import trustme
 
-from lxdocker_lxd.serve import contents
-from lxdocker_lxd.serve.entry import FileEntry
-from lxdocker_lxd.serve.site import Site, SiteContext, SiteSettings
 from tests.convert.workshop import Workshop
-from tests.harness.http_server import serving
 from tests.harness.lxc import PlainLxc
-from tests.harness.processes import eventually
+from tests.harness.processes import eventually, run
 from tests.harness.small_image import write_layout
+from tests.serve.openpgp import openpgp_home
 
 pytestmark = [pytest.mark.lxd]
 
@@ -105,29 +102,31 @@ def specifications(workshop: Workshop, image_layout: Path | None, *, mark: Path)
         workshop.spec("nginx", f"image: oci:{image_layout}:nginx\n")
 
 
-def handler_of(site: Site, images: Path) -> type[BaseHTTPRequestHandler]:
-    """Answer from a site, as the image server does: slashes collapsed, files by their record."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            path = re.sub("/+", "/", unquote(self.path)).lstrip("/")
-            entry = site.find(path)
-            if entry is None:
-                self.send_error(404)
-                return
-            if isinstance(entry, FileEntry):
-                body = (images / entry.file.path).read_bytes()
-            else:
-                body = entry.render()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 - its name there
-            pass
-
-    return Handler
+@contextlib.contextmanager
+def served(images: Path, directory: Path, *flags: str) -> Iterator[tuple[str, Path]]:
+    """Yield ``HOST:PORT`` of the image server over ``images``, and its authority's certificate."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        host = f"127.0.0.1:{probe.getsockname()[1]}"
+    (directory / "settings.yaml").touch()
+    with (directory / "serve.log").open("wb") as log:
+        server = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "lxdocker_lxd", "serve", "--address", host),
+                *("--config", str(directory / "settings.yaml")),
+                *("--lxdimages", str(images), "--tls-dir", str(directory / "tls"), *flags),
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=log,
+        )
+    try:
+        assert server.stdout is not None
+        assert server.stdout.readline(), (directory / "serve.log").read_text()
+        yield host, directory / "tls" / "ca.crt"
+    finally:
+        server.terminate()
+        server.communicate(timeout=60)
 
 
 @pytest.fixture(scope="module")
@@ -147,17 +146,28 @@ def shop(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReques
 @pytest.fixture(scope="module")
 def lxc(shop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PlainLxc]:
     """LXC, and a server of the converted images that it trusts."""
-    authority = trustme.CA()
-    file = tmp_path_factory.mktemp("ca") / "ca.pem"
-    authority.cert_pem.write_to_path(str(file))
-    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    tls.minimum_version = ssl.TLSVersion.TLSv1_3
-    authority.issue_cert("127.0.0.1").configure_cert(tls)
-    settings = SiteSettings(base_url="https://127.0.0.1")
-    site = contents.site(SiteContext(catalogue=shop.catalogue, settings=settings, at=shop.now))
-    handler = handler_of(site, shop.options.lxdimages)
-    with serving(handler, tls=tls) as server, PlainLxc(server.host, file) as plain:
+    directory = tmp_path_factory.mktemp("served")
+    with (
+        served(shop.options.lxdimages, directory) as (server, authority),
+        PlainLxc(server, authority) as plain,
+    ):
         yield plain
+
+
+def fetched(server: str, authority: Path, path: str, to: Path) -> Path:
+    """Download with curl, which trusts the authority alone."""
+    run(
+        "curl",
+        "-sSf",
+        "--noproxy",
+        "*",
+        "--cacert",
+        authority,
+        "-o",
+        to,
+        f"https://{server}/{path}",
+    )
+    return to
 
 
 def own_lines(lxc: PlainLxc, name: str, key: str) -> list[str]:
@@ -342,6 +352,53 @@ def test_a_real_nginx_answers(lxc: PlainLxc) -> None:
     lxc.stop("w1", timeout_seconds=20)
     assert lxc.state("w1") == "STOPPED"
     lxc.wait_console("w1", "signal 3 (SIGQUIT) received")
+
+
+def test_a_new_version_is_taken_and_the_one_before_stays(
+    lxc: PlainLxc, shop: Workshop, tmp_path: Path
+) -> None:
+    lxc.create("v1", "quoted")
+    before = shop.product("quoted").newest
+    config: dict[str, object] = {"Cmd": ["new"], "StopSignal": "SIGINT"}
+    new = FILES | {"news": b"new", "opt/app/once": PROBE}
+    layout = shop.specs / "images.layout"
+    write_layout(layout, tag="quoted", files=new, entrypoint=["/opt/app/once"], config=config)
+    shop.run("quoted", hours_later=1)
+    after = shop.product("quoted").newest
+    eventually(
+        lambda: after.serial in lxc.template("--list").stdout,
+        timeout_seconds=10,
+        what="the new version",
+    )
+    created = lxc.create("v2", "quoted").stdout
+    # The copy that the template kept has expired when it was made, so it looks again.
+    assert "The cached copy has expired" in created
+    assert "Downloading the rootfs" in created
+    assert own_lines(lxc, "v2", "lxc.init.cmd") == ["/opt/app/once new"]
+    assert (lxc.rootfs("v2") / "news").exists()
+    assert not (lxc.rootfs("v1") / "news").exists()
+    old = f"lxc/quoted/amd64/{before.serial}/"
+    file = fetched(lxc.server, lxc.authority, f"{old}rootfs.tar.xz", tmp_path / "rootfs")
+    published = before.file("lxc-rootfs")
+    assert published is not None
+    assert hashlib.sha256(file.read_bytes()).hexdigest() == published.sha256
+    fetched(lxc.server, lxc.authority, f"{old}meta.tar.xz", tmp_path / "meta")
+
+
+def test_gpg_accepts_what_is_signed(shop: Workshop, tmp_path: Path) -> None:
+    """LXC before 4.0.12 looks for these; the key it is given by hand."""
+    with openpgp_home() as home:
+        home.make_key("server@example.org")
+        flags = ("--gpg-key", "server@example.org")
+        with served(shop.options.lxdimages, tmp_path, *flags) as (server, authority):
+            place = f"lxc/probe/amd64/{shop.product('probe').newest.serial}"
+            for path in (
+                *("meta/1.0/index-system", "meta//1.0/index-user.5", "meta/1.0/index-system.7"),
+                *(f"{place}//meta.tar.xz", f"/{place}//rootfs.tar.xz"),
+            ):
+                file = fetched(server, authority, path, tmp_path / "file")
+                signature = fetched(server, authority, f"{path}.asc", tmp_path / "file.asc")
+                assert "Good signature" in home.gpg("--verify", signature, file), path
 
 
 def test_the_same_image_gives_the_same_file_again(shop: Workshop, tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ pytestmark = [pytest.mark.lxd]
 
 BUSYBOX = Path("/bin/busybox")
 STANDARD_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+PORT_START = "net.ipv4.ip_unprivileged_port_start"
 ROOTFS_MOUNT = "/usr/lib/x86_64-linux-gnu/lxc/rootfs"
 
 PROBE = b"""#!/bin/busybox sh
@@ -305,6 +306,34 @@ def test_a_container_in_a_user_namespace(lxc: PlainLxc) -> None:
     assert lxc.address("u1")
     lxc.stop("u1")
     lxc.wait_console("u1", "stopped by USR1")
+
+
+def test_a_network_without_dhcp_holds_the_command_up_for_a_while_only(lxc: PlainLxc) -> None:
+    alone = {"lxc.net.0.link": "", "lxc.environment": "LXDOCKER_NETWORK_WAIT=1"}
+    lxc.create("d1", "probe", settings=alone)
+    lxc.start("d1")
+    said = lxc.wait_console("d1", "ready")
+    assert "no address from DHCP yet; the command starts without" in said
+    lxc.stop("d1")
+    lxc.wait_console("d1", "stopped by USR1")
+
+
+def test_names_are_made_where_the_image_has_none(lxc: PlainLxc) -> None:
+    lxc.create("m1", "probe", settings={"lxc.environment": "UDHCPC_NO_DNS=1"})
+    lxc.start("m1")
+    lxc.wait_console("m1", "ready")
+    etc = lxc.rootfs("m1") / "etc"
+    assert (etc / "hostname").read_text() == "m1\n"
+    assert "127.0.1.1\tm1\n" in (etc / "hosts").read_text()
+    assert (etc / "resolv.conf").read_text() == ""
+    shown = lxc.lxc("lxc-attach", "m1", "--", "/busybox-lxd", "sysctl", "-n", PORT_START).stdout
+    assert shown == "0\n"
+    lxc.stop("m1")
+    lxc.create("m2", "probe")
+    lxc.start("m2")
+    lxc.wait_console("m2", "ready")
+    resolv = (lxc.rootfs("m2") / "etc/resolv.conf").read_text()
+    assert resolv.startswith("nameserver 10.")
 
 
 def test_a_container_that_shares_the_host_s_network_leaves_it_alone(lxc: PlainLxc) -> None:

@@ -74,6 +74,7 @@ class FileCheck:
         self._metadata: dict[str, Sum] = {}
         self.files = 0
         self.size_bytes = 0
+        self._total_bytes = 0
 
     def promise(self, path: str) -> Promise:
         """Return what is promised of ``path`` so far, to be added to."""
@@ -92,6 +93,7 @@ class FileCheck:
         """Read all files, ``jobs`` at a time, and return what is wrong with them."""
         self._progress.emit(StageStarted(image="verify", stage="files"))
         found: list[Finding] = []
+        self._total_bytes = sum(max(one.size_bytes, default=0) for one in self._promises.values())
         metadata = [path for path, promise in self._promises.items() if promise.is_metadata]
         others = [
             path
@@ -133,19 +135,13 @@ class FileCheck:
                 stage="files",
                 digest=None,
                 done_bytes=self.size_bytes,
-                total_bytes=self._total_bytes(),
+                total_bytes=max(self._total_bytes, self.size_bytes),
             )
         )
         found = list(seen.findings)
         for path in paths:
             found += self._compared(path, seen)
         return found
-
-    def _total_bytes(self) -> int:
-        return max(
-            self.size_bytes,
-            sum(max(promise.size_bytes, default=0) for promise in self._promises.values()),
-        )
 
     def _read(self, paths: Sequence[str]) -> _Seen:
         for _ in range(_ATTEMPTS - 1):

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 from datetime import timedelta
 from pathlib import Path
 
@@ -17,13 +18,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lxdocker_lxd.catalogue import GRACE, PublishedFile
-from lxdocker_lxd.errors import LxdockerError, UsageError
+from lxdocker_lxd.errors import LxdockerError, StorageError, UsageError
 from lxdocker_lxd.serve.entry import Document, Entry, FileEntry
 from lxdocker_lxd.serve.export import export
 from lxdocker_lxd.serve.export_directory import ForeignFileError, SourceDamagedError
 from lxdocker_lxd.serve.export_plan import Rank, UnsafePathError, plan
 from lxdocker_lxd.serve.export_record import ExportedFile, ExportRecordError, parse, render
 from lxdocker_lxd.serve.site import Site
+from tests.harness.processes import run
 from tests.harness.stream_reader import Reader, read
 from tests.serve.shop import Heard, Shop
 from tests.serve.trees import NOW, content_of, made, named
@@ -59,21 +61,22 @@ def read_tree(target: Path, *, between: bool = False) -> int:
     ``between`` two documents the index may list the products of before: no reader minds.
     """
 
+    images = (target / IMAGES).read_bytes()
+    products = json.loads(images)["products"]
+
     def fetch(path: str) -> bytes:
-        content = (target / path).read_bytes()
+        content = images if path == IMAGES else (target / path).read_bytes()
         if path == INDEX and between:
             index = json.loads(content)
-            products = json.loads((target / IMAGES).read_bytes())["products"]
             index["index"]["images"]["products"] = sorted(products)
             content = json.dumps(index).encode()
         return content
 
     found = read(fetch, Reader.LXD_5_0_2, native="x86_64")
-    document = json.loads((target / IMAGES).read_bytes())
-    for product in document["products"].values():
+    for product in products.values():
         for version in product["versions"].values():
             for item in version["items"].values():
-                content = (target / item["path"]).read_bytes()
+                content = fetch(item["path"])
                 assert hashlib.sha256(content).hexdigest() == item["sha256"]
     return len(found.images)
 
@@ -446,6 +449,64 @@ def test_an_export_killed_at_any_step_leaves_a_valid_tree(
         assert shop.export(copy).count("written") == 0
         shutil.rmtree(copy)
     assert step > 40
+
+
+def test_readers_lose_nothing_while_exports_go_on(shop: Shop, target: Path) -> None:
+    shop.export(target)
+    stop = threading.Event()
+    rounds: list[int] = []
+    failures: list[BaseException] = []
+
+    def reading() -> None:
+        while not stop.is_set():
+            try:
+                rounds.append(read_tree(target, between=True))
+            except (AssertionError, OSError, KeyError, ValueError) as error:
+                failures.append(error)
+
+    thread = threading.Thread(target=reading)
+    thread.start()
+    try:
+        for number in range(25):
+            versions = (
+                made(f"{number + n}", at=NOW + timedelta(minutes=number + n)) for n in (0, 1)
+            )
+            shop.publish(named("web", *versions))
+            shop.export(target, at=NOW + timedelta(minutes=number))
+    finally:
+        stop.set()
+        thread.join()
+    assert failures == []
+    assert len(rounds) > 5
+
+
+@pytest.mark.root
+def test_a_full_disk_leaves_the_tree_as_it_was(shop: Shop, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    run("mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", disk)
+    try:
+        shop.export(disk / "www")
+        before = own_files(disk / "www")
+        (disk / "ballast").write_bytes(bytes((400 << 10) - 4096 - used(disk)))
+        shop.publish(named("web", made("one"), made("more", at=NOW)), named("db", made("two")))
+        with pytest.raises(StorageError, match="No space left") as caught:
+            shop.export(disk / "www")
+        assert "free some space" in caught.value.hint
+        after = own_files(disk / "www")
+        assert {path: after[path] for path in before} == before
+        assert read_tree(disk / "www") == 2
+        (disk / "ballast").unlink()
+        shop.export(disk / "www")
+        assert read_tree(disk / "www") == 3
+    finally:
+        run("umount", disk)
+
+
+def used(disk: Path) -> int:
+    """Bytes in use on a file system."""
+    found = os.statvfs(disk)
+    return (found.f_blocks - found.f_bfree) * found.f_frsize
 
 
 def test_an_export_of_nothing_is_a_tree_too(shop: Shop, target: Path) -> None:

@@ -1,0 +1,54 @@
+"""A LXD daemon: all ports over one connection."""
+
+import time
+from collections.abc import Callable
+
+from lxdocker_lxd.lxd.aliases import LxdAliases
+from lxdocker_lxd.lxd.api import Api
+from lxdocker_lxd.lxd.decoding import server_info
+from lxdocker_lxd.lxd.events import LxdEvents
+from lxdocker_lxd.lxd.failures import NotTrustedError
+from lxdocker_lxd.lxd.guests import LxdGuests
+from lxdocker_lxd.lxd.images import LxdImages
+from lxdocker_lxd.lxd.instances import LxdInstances
+from lxdocker_lxd.lxd.networks import LxdNetworks
+from lxdocker_lxd.lxd.operations import Operations
+from lxdocker_lxd.lxd.place import Place
+from lxdocker_lxd.lxd.power import LxdPower
+from lxdocker_lxd.lxd.profiles import LxdProfiles, LxdProjects
+from lxdocker_lxd.lxd.server import LxdServer
+from lxdocker_lxd.lxd.storage import LxdPools, LxdVolumes
+
+
+class LxdDaemon:
+    """Implements :class:`Lxd`; ``open_lxd`` makes one."""
+
+    def __init__(self, api: Api, *, pause: Callable[[float], None] = time.sleep) -> None:
+        operations = Operations(api)
+        self.server = LxdServer(api, operations)
+        self.images = LxdImages(api, operations)
+        self.aliases = LxdAliases(api)
+        self.instances = LxdInstances(api, operations)
+        self.power = LxdPower(api, operations)
+        self.guests = LxdGuests(api, operations, pause=pause)
+        self.volumes = LxdVolumes(api, operations)
+        self.pools = LxdPools(api, operations)
+        self.networks = LxdNetworks(api, operations)
+        self.profiles = LxdProfiles(api, operations)
+        self.projects = LxdProjects(api, operations)
+        self.events = LxdEvents(api)
+
+
+def open_lxd(place: Place, *, pause: Callable[[float], None] = time.sleep) -> LxdDaemon:
+    """Connect to the LXD at ``place``.
+
+    Raises NotInstalledError, NotRunningError, PermissionRefusedError, UnreachableError,
+    ServerCertificateError, or NotTrustedError for a remote one that doesn't know our certificate.
+    """
+    api = Api(place, pause=pause)
+    if not server_info(api.host_info).trusted:
+        raise NotTrustedError(
+            f"could not connect: {place} doesn't trust our client certificate",
+            hint="add it there: `lxc config trust add client.crt`",
+        )
+    return LxdDaemon(api, pause=pause)

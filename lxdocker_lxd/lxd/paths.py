@@ -1,0 +1,18 @@
+"""API paths made of names, and names out of the paths LXD gives."""
+
+from urllib.parse import parse_qs, quote, unquote, urlsplit
+
+from lxdocker_lxd.lxd.records import DEFAULT_PROJECT
+
+
+def under(*parts: str) -> str:
+    """Join parts of an API path; each is one segment, whatever characters it has."""
+    return "/".join(quote(part, safe="") for part in parts)
+
+
+def parts_of(source: str) -> tuple[tuple[str, ...], str]:
+    """Split what LXD names as ``/1.0/KIND/NAME?project=P`` into its parts and the project."""
+    url = urlsplit(source)
+    parts = [unquote(part) for part in url.path.split("/") if part]
+    project = parse_qs(url.query).get("project", [DEFAULT_PROJECT])[0]
+    return tuple(parts[1:] if parts[:1] == ["1.0"] else parts), project

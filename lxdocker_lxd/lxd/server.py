@@ -1,0 +1,80 @@
+"""The daemon itself: what it is, its settings, its members and operations."""
+
+from lxdocker_lxd.lxd import decoding
+from lxdocker_lxd.lxd.api import Api, Request
+from lxdocker_lxd.lxd.document import Document, documents
+from lxdocker_lxd.lxd.failures import AbsentError, WrongStateError
+from lxdocker_lxd.lxd.operations import Operations
+from lxdocker_lxd.lxd.paths import under
+from lxdocker_lxd.lxd.records import Config
+from lxdocker_lxd.lxd.server_records import Member, Operation, ServerInfo
+
+
+class LxdServer:
+    """Implements the port :class:`Server`."""
+
+    def __init__(self, api: Api, operations: Operations) -> None:
+        self._api = api
+        self._operations = operations
+
+    def info(self) -> ServerInfo:
+        """Ask what the daemon is."""
+        answer = self._api.read("", "read what LXD is")
+        return decoding.server_info(answer.document, etag=answer.etag)
+
+    def configure(self, changes: Config, *, etag: str = "") -> None:
+        """Set server keys."""
+        named = ", ".join(sorted(changes))
+        self._operations.run(
+            Request(
+                method="patch",
+                path="",
+                doing=f"set LXD's {named}",
+                body={"config": dict(changes)},
+                etag=etag,
+            )
+        )
+
+    def members(self) -> tuple[Member, ...]:
+        """The cluster's members."""
+        if not self.info().clustered:
+            return ()
+        answer = self._api.read("cluster/members", "list the cluster's members", recursion="1")
+        return tuple(decoding.member(item) for item in answer.documents)
+
+    def operations(self, *, project: str | None = None) -> tuple[Operation, ...]:
+        """What runs in the background."""
+        # LXD 5.0 can't list the operations of all projects in one answer.
+        names = [project] if project else self._projects()
+        return tuple(operation for name in names for operation in self._operations_of(name))
+
+    def _projects(self) -> list[str]:
+        answer = self._api.read("projects", "list the projects", recursion="1")
+        return [item.needed("name", "a project") for item in answer.documents]
+
+    def _operations_of(self, project: str) -> list[Operation]:
+        answer = self._api.read(
+            "operations",
+            f"list the operations of project {project}",
+            recursion="1",
+            project=project,
+        )
+        by_status = Document(answer.value)
+        return [
+            decoding.operation(item, project_name=project)
+            for _, listed in by_status.items()
+            for item in documents(listed)
+        ]
+
+    def cancel(self, operation_id: str) -> None:
+        """Ask an operation to stop."""
+        try:
+            self._api.send(
+                Request(
+                    method="delete",
+                    path=under("operations", operation_id),
+                    doing=f"cancel the operation {operation_id}",
+                )
+            )
+        except (AbsentError, WrongStateError):
+            return

@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lxdocker_lxd import cli
 from lxdocker_lxd.catalogue import GRACE, PublishedFile
 from lxdocker_lxd.errors import LxdockerError, StorageError, UsageError
 from lxdocker_lxd.serve.entry import Document, Entry, FileEntry
@@ -521,3 +522,30 @@ def test_a_site_with_files_only(shop: Shop, target: Path) -> None:
     site = Site([entry], roots=[""], servable={})
     export(site, shop.directory, target, at=NOW, progress=Heard())
     assert own_files(target) == {"a/b": b"meta one"}
+
+
+def test_the_command(shop: Shop, target: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def command(*flags: str) -> int:
+        published = ("--lxdimages", str(shop.directory.directory))
+        return cli.main(cli.parser(), ["export", str(target), *published, *flags])
+
+    assert command("--dry-run", "--format", "json") == 0
+    planned = json.loads(capsys.readouterr().out)
+    assert planned["dry_run"]
+    assert not target.exists()
+    assert command("--format", "json", "--progress", "json") == 0
+    captured = capsys.readouterr()
+    done = json.loads(captured.out)
+    assert {one["path"] for one in done["changes"]} == {one["path"] for one in planned["changes"]}
+    events = [json.loads(line)["event"] for line in captured.err.splitlines()]
+    assert {"stage-started", "bytes-done"} <= set(events)
+    assert command() == 0
+    assert capsys.readouterr().out.startswith("0 files written, ")
+    (target / "images" / "mine").write_text("mine")
+    assert command("--url", "https://elsewhere.example") == 0
+    assert "1.0/index.json" in capsys.readouterr().out
+    (target / ".lxdocker-export" / "record.json").unlink()
+    assert command() == 2
+    assert "neither empty nor an export" in capsys.readouterr().err
+    shop.directory.document.unlink()
+    assert command() == 3

@@ -9,13 +9,21 @@ import asyncio
 import socket
 import ssl
 import time
+from asyncio import sslproto
 from dataclasses import dataclass
 from typing import cast
 
 HANDSHAKE_SECONDS = 10.0
 _TLS_CLOSE_SECONDS = 1.0
 _READ_BYTES = 64 * 1024
+_PIECE_BYTES = 64 * 1024
+"""Encrypted and handed to the kernel at once: what a connection takes in memory is a few of them."""
 _LOOK_SECONDS = 0.05
+
+
+# For each TLS connection asyncio fills a buffer of 256 KiB for what comes in. Requests are small, and a
+# thousand connections would take 250 MiB.
+sslproto.SSLProtocol.max_size = 32 * 1024
 
 
 class _Wire(asyncio.StreamReaderProtocol):
@@ -60,8 +68,10 @@ class Channel:
         """Write ``data`` when what was written before is on its way; raise OSError when it broke."""
         if self.writer.is_closing():
             raise ConnectionResetError("the connection is closing")
-        self.writer.write(data)
-        await self.writer.drain()
+        whole = memoryview(data)
+        for start in range(0, len(whole), _PIECE_BYTES):
+            self.writer.write(whole[start : start + _PIECE_BYTES])
+            await self.writer.drain()
 
     async def close(self, stall_seconds: float) -> None:
         """Deliver what was written, then close; a peer that takes nothing for a time loses the rest.

@@ -10,12 +10,13 @@ import contextlib
 import logging
 from typing import cast
 
+import h11
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.asyncio.task_group import TaskGroup
 from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.config import Config
 from hypercorn.events import Closed, Event, RawData, Updated
-from hypercorn.protocol.h11 import H2CProtocolRequiredError, H2ProtocolAssumedError, H11Protocol
+from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.typing import ASGIFramework, ConnectionState
 
 from lxdocker_lxd.serve.channel import Channel
@@ -24,6 +25,20 @@ from lxdocker_lxd.serve.guard import App
 HEAD_SECONDS = 5.0
 """For the head of a request to arrive whole, from the handshake or the last answer on."""
 _MOST_HEAD_BYTES = 16 * 1024
+
+
+class _OtherVersionError(Exception):
+    """A request that isn't HTTP/1.0 or 1.1, and was refused."""
+
+
+class _Http1(H11Protocol):
+    """Hypercorn's protocol without its ways to HTTP/2: an upgrade is ignored, as RFC 9110 7.8 allows."""
+
+    async def _check_protocol(self, event: h11.Request) -> None:
+        if event.http_version not in (b"1.0", b"1.1"):
+            await self._send_error_response(505)
+            await self.send(Closed())
+            raise _OtherVersionError
 
 
 class Speaker:
@@ -56,7 +71,7 @@ class Connection:
         self._speaker = speaker
         self._channel = channel
         self._tasks = TaskGroup(loop)
-        self._protocol = H11Protocol(
+        self._protocol = _Http1(
             speaker.app,
             speaker.config,
             speaker.context,
@@ -78,7 +93,7 @@ class Connection:
         try:
             async with self._tasks:
                 self._await_head()
-                with contextlib.suppress(H2CProtocolRequiredError, H2ProtocolAssumedError):
+                with contextlib.suppress(_OtherVersionError):
                     while data := await self._channel.read():
                         await self._protocol.handle(RawData(data))
                 await self._protocol.handle(Closed())

@@ -2,7 +2,8 @@
 
 The catalogue's file is looked at every fifth of a second. A new site is built in a thread, and what
 clients asked for most is rendered before it takes the old one's place in a single assignment; so
-nobody waits, and every request is answered from one catalogue. A catalogue that can't be read, and one that
+every request is answered from one catalogue. Who asks for a document just after a change waits for
+the new site: LXD keeps what it reads for an hour. A catalogue that can't be read, and one that
 vanished, leave the last good site in service; :attr:`Publication.problem` says so.
 """
 
@@ -12,6 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import TypeVar
 
 from lxdocker_lxd.atomic import storage_error
@@ -25,6 +27,9 @@ from lxdocker_lxd.serve.server_log import ServerLog
 from lxdocker_lxd.serve.site import Site, SiteContext, SiteSettings
 
 LOOK_SECONDS = 0.2
+FRESH_SECONDS = 5.0
+"""How long a request waits for the site of a catalogue that just changed."""
+
 FIRST_DOCUMENTS = ("streams/v1/index.json", "streams/v1/images.json", "index.html")
 _MOST_PREPARED = 100
 _PREPARATION_SECONDS = 10.0
@@ -68,6 +73,8 @@ class Publication:
         # Two, so that a signature over a large file doesn't keep a page waiting.
         self.executor = ThreadPoolExecutor(2, thread_name_prefix="render")
         self._looked: _Look = None
+        self._settled: _Look = None
+        self._refreshing: asyncio.Task[bool] | None = None
         self._rereads = 0
         self._is_broken = False
         self._retry_at = 0.0
@@ -87,6 +94,30 @@ class Publication:
                 self._failed(error)
             except Exception as error:  # noqa: BLE001 - a bug in one site must not end the server
                 self._failed(error)
+            finally:
+                self._settled = self._looked
+            return False
+
+    async def fresh(self) -> PublishedSite:
+        """Return the site in service, after a change the new one, waited for at most FRESH_SECONDS.
+
+        A listing from before a version would hide it from the LXD that asks for an hour.
+        """
+        # Inline: one look costs less than handing it to a thread.
+        if self._is_changed():
+            if self._refreshing is None or self._refreshing.done():
+                self._refreshing = asyncio.create_task(self.refresh())
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(FRESH_SECONDS):
+                    # One client that leaves must not end what others wait for.
+                    await asyncio.shield(self._refreshing)
+        return self.current
+
+    def _is_changed(self) -> bool:
+        """Whether the file differs from the one that was last made into a site, or tried."""
+        try:
+            return _appearance(self._source.document) != self._settled
+        except OSError:
             return False
 
     async def watch(self) -> None:
@@ -128,13 +159,12 @@ class Publication:
     def _look(self) -> _Look:
         """Return what tells one catalogue file from the next; raise LxdockerError where none is."""
         try:
-            status = self._source.document.stat()
+            return _appearance(self._source.document)
         except FileNotFoundError:
             self._refuse_loss()
             return None
         except OSError as error:
             raise storage_error("read", self._source.document, error) from error
-        return status.st_mtime_ns, status.st_ino, status.st_size, status.st_ctime_ns
 
     def _refuse_loss(self) -> None:
         """Raise NotFoundError unless the catalogue was never there, in a directory that is."""
@@ -193,3 +223,9 @@ class Publication:
         if problem != self.problem:
             self._log.failed("catalogue", error)
         self.problem = problem
+
+
+def _appearance(document: Path) -> _Look:
+    """Return what tells one catalogue file from the next without reading it; raise OSError."""
+    status = document.stat()
+    return status.st_mtime_ns, status.st_ino, status.st_size, status.st_ctime_ns

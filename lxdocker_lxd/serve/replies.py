@@ -113,7 +113,7 @@ class Replies:
         return own if own is not None else await self._of_site(path, asked)
 
     async def _of_site(self, path: str, asked: Asked) -> Reply:
-        published = self.publication.current
+        published = await self.publication.fresh()
         if not path and asked.search is not None:
             return await self._search(asked, published)
         directory = not path or path.endswith("/")

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from lxdocker_lxd.serve.entry import Document
+from lxdocker_lxd.serve.publication import FRESH_SECONDS
 from lxdocker_lxd.serve.site import Site, SiteContext
 from tests.serve.shelf import InProcess, Shelf
 
@@ -36,6 +37,37 @@ def test_a_new_catalogue_is_served_at_the_next_look(tmp_path: Path) -> None:
             assert await house.publication.refresh()
             assert names(house) == ["db", "web"]
             assert house.publication.current is not first
+
+    asyncio.run(story())
+
+
+def test_who_asks_right_after_a_change_gets_the_new_listing(tmp_path: Path) -> None:
+    """LXD would keep a listing from before a version for an hour."""
+    shelf = Shelf(tmp_path)
+
+    async def story() -> None:
+        async with shelf.open() as house:
+            for number in range(5):
+                shelf.publish(f"web{number}", b"1")
+                asked = [house.ask("GET", "/streams/v1/images.json") for _ in range(4)]
+                for reply in await asyncio.gather(*asked):
+                    assert f"lxdocker:web{number}:amd64".encode() in reply.body
+
+    asyncio.run(story())
+
+
+def test_a_broken_catalogue_makes_nobody_wait_twice(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path)
+    shelf.publish("web", b"1")
+
+    async def story() -> None:
+        async with shelf.open() as house:
+            (tmp_path / "catalogue.json").write_bytes(b"{")
+            for _ in range(3):
+                began = asyncio.get_running_loop().time()
+                reply = await house.ask("GET", "/streams/v1/images.json")
+                assert b"lxdocker:web:amd64" in reply.body
+                assert asyncio.get_running_loop().time() - began < FRESH_SECONDS
 
     asyncio.run(story())
 

@@ -93,12 +93,13 @@ def base_url(settings: ServeSettings, *, port: int, certificate: ServerCertifica
     return f"https://{shown}" if port == _HTTPS_PORT else f"https://{shown}:{port}"
 
 
-def site_settings(settings: ServeSettings, url: str) -> SiteSettings:
-    """Return what a site at ``url`` depends on."""
+def site_settings(settings: ServeSettings, url: str, *, certificates: bytes = b"") -> SiteSettings:
+    """Return what a site at ``url`` depends on; ``certificates`` (PEM) is what clients trust."""
     return SiteSettings(
         base_url=url,
         remote_name=settings.remote_name,
         publish_delay_seconds=settings.publish_delay,
+        certificates=certificates,
     )
 
 
@@ -130,7 +131,7 @@ class _Service:
         signer = signing.gpg_signer(settings.gpg_key, lxdimages) if settings.gpg_key else None
         self._publication = Publication(
             CatalogueDirectory(lxdimages),
-            site_settings(settings, self._url),
+            site_settings(settings, self._url, certificates=certificate.authority() or b""),
             signer=signer,
             now=process.now,
             log=process.log,

@@ -85,9 +85,12 @@ def base_url(settings: ServeSettings, *, port: int, certificate: ServerCertifica
     """
     if settings.url is not None:
         return settings.url
-    elsewhere = certificate.facts().names.all() if certificate and settings.cert else ()
-    address = Address.parse(settings.address)
-    candidates = (*settings.names, address.host, *map(str, elsewhere), socket.gethostname())
+    host = Address.parse(settings.address).host
+    known = [str(name) for name in certificate.facts().names.all()] if certificate else []
+    if settings.cert is not None and host not in known:
+        candidates = [*settings.names, *known, host, socket.gethostname()]
+    else:
+        candidates = [*settings.names, host, socket.gethostname()]
     name = next(name for name in candidates if name and "*" not in name and name not in _ANY)
     shown = f"[{name}]" if ":" in name else name
     return f"https://{shown}" if port == _HTTPS_PORT else f"https://{shown}:{port}"

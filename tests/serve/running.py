@@ -24,12 +24,14 @@ import trustme
 from tests.serve.shelf import Shelf
 
 CHUNK = 64 * 1024
+PYTHON = os.environ.get("LXDOCKER_TEST_SERVER_PYTHON", sys.executable)
+"""Another interpreter may run the server: asyncio ends connections differently in 3.11, 3.12 and 3.13."""
 
 
 class RunningServer:
     """A server over a shelf, with a certificate of a throw-away authority."""
 
-    def __init__(self, shelf: Shelf, directory: Path, *flags: str, python: str) -> None:
+    def __init__(self, shelf: Shelf, directory: Path, *flags: str, python: str = PYTHON) -> None:
         self.shelf = shelf
         self.directory = directory
         self.flags = flags
@@ -38,7 +40,9 @@ class RunningServer:
         self.cert = directory / "cert.pem"
         self.log = directory / "serve.log"
         self.port = 0
+        self.announced = ""
         self.prefix: tuple[str, ...] = ()
+        self.certificate_flags: tuple[str, ...] = ("--key", str(self.key), "--cert", str(self.cert))
         self.environment: dict[str, str] = {}
         self.authority = trustme.CA()
         self.new_certificate()
@@ -60,13 +64,7 @@ class RunningServer:
         """Start it, on the port it had before, and wait until it is ready."""
         with self.log.open("a") as log:
             self._process = subprocess.Popen(
-                [
-                    *self.prefix,
-                    *(self.python, "-m", "lxdocker_lxd", "serve", "--config", os.devnull),
-                    *("--lxdimages", str(self.shelf.directory)),
-                    *("--address", f"127.0.0.1:{self.port}"),
-                    *("--key", str(self.key), "--cert", str(self.cert), *self.flags),
-                ],
+                self.command(address=f"127.0.0.1:{self.port}"),
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
@@ -74,9 +72,32 @@ class RunningServer:
             )
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
-        found = re.search(r":(\d+)/$", line.strip())
-        assert found, f"{line!r}\n{self.log.read_text()}"
-        self.port = int(found[1])
+        assert line, self.log.read_text()
+        self.announced = line.strip()
+        if found := re.search(r":(\d+)/$", self.announced):
+            self.port = int(found[1])
+
+    def command(self, *, address: str) -> list[str]:
+        """What starts it, in words."""
+        return [
+            *self.prefix,
+            *(self.python, "-m", "lxdocker_lxd", "serve", "--config", os.devnull),
+            *("--lxdimages", str(self.shelf.directory), "--address", address),
+            *(*self.certificate_flags, *self.flags),
+        ]
+
+    @staticmethod
+    @contextlib.contextmanager
+    def free_port() -> Iterator[int]:
+        """Yield a port nobody listens at."""
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            yield probe.getsockname()[1]
+
+    @property
+    def url(self) -> str:
+        """Where it answers."""
+        return f"https://127.0.0.1:{self.port}"
 
     @property
     def process(self) -> "subprocess.Popen[str]":
@@ -206,7 +227,7 @@ def seconds_until_closed(connection: socket.socket, limit_seconds: float = 30) -
 
 @contextlib.contextmanager
 def running(
-    shelf: Shelf, directory: Path, *flags: str, python: str = sys.executable
+    shelf: Shelf, directory: Path, *flags: str, python: str = PYTHON
 ) -> Iterator[RunningServer]:
     """Yield a server that runs; it ends with the block."""
     server = RunningServer(shelf, directory, *flags, python=python)

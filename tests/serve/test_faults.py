@@ -8,7 +8,6 @@ import re
 import signal
 import socket
 import ssl
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -92,7 +91,7 @@ def test_a_thousand_idle_connections_keep_nobody_out(shelf: Shelf, tmp_path: Pat
 
 def test_too_few_descriptors_stop_no_service(shelf: Shelf, tmp_path: Path) -> None:
     """With 100 open files 150 unfinished handshakes starved the stock server for a minute."""
-    server = RunningServer(shelf, tmp_path, python=sys.executable)
+    server = RunningServer(shelf, tmp_path)
     server.prefix = ("prlimit", "--nofile=100:100")
     try:
         server.start()

@@ -1,0 +1,95 @@
+"""The units: systemd accepts them, they give nothing away, and socket activation works."""
+
+import re
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.harness.processes import eventually, run
+from tests.serve.running import RunningServer
+from tests.serve.shelf import Shelf
+
+UNITS = Path(__file__).parents[2] / "packaging" / "systemd"
+SERVICE = UNITS / "lxdocker-lxd-serve.service"
+MOST_EXPOSURE = 1.5
+
+
+def exposure(unit: Path) -> float:
+    said = run("systemd-analyze", "security", "--offline=true", "--no-pager", unit).stdout
+    found = re.search(r"Overall exposure level for \S+: ([0-9.]+)", said)
+    assert found, said
+    return float(found[1])
+
+
+@pytest.mark.tools
+def test_systemd_accepts_the_units(tmp_path: Path) -> None:
+    for unit in UNITS.glob("*.s*"):
+        # The program is somewhere else on this machine.
+        text = unit.read_text().replace("/opt/lxdocker-lxd/bin/lxdocker-lxd", "/bin/true")
+        (tmp_path / unit.name).write_text(text)
+    units = [path for path in tmp_path.iterdir() if path.suffix in {".service", ".socket"}]
+    assert len(units) == 3
+    done = run("systemd-analyze", "verify", *units)
+    assert (done.stdout, done.stderr) == ("", "")
+
+
+@pytest.mark.tools
+def test_the_service_exposes_little() -> None:
+    assert exposure(SERVICE) <= MOST_EXPOSURE
+
+
+@pytest.mark.tools
+def test_the_capability_for_low_ports_adds_little(tmp_path: Path) -> None:
+    """The lines that the unit itself advises."""
+    text = SERVICE.read_text()
+    advised = re.findall(r"^#   (\w+=.*)$", text, flags=re.MULTILINE)
+    assert "AmbientCapabilities=CAP_NET_BIND_SERVICE" in advised
+    for line in advised:
+        key = line.partition("=")[0]
+        text = re.sub(rf"^{key}=.*\n", "", text, flags=re.MULTILINE)
+        text = text.replace("\nType=notify", f"\n{line}\nType=notify")
+    changed = tmp_path / SERVICE.name
+    changed.write_text(text)
+    assert exposure(changed) <= MOST_EXPOSURE
+
+
+@pytest.mark.tools
+def test_systemd_creates_the_user() -> None:
+    said = run("systemd-sysusers", "--dry-run", UNITS / "lxdocker-lxd.sysusers", check=False)
+    assert said.returncode == 0 or "--dry-run" in said.stderr
+
+
+def test_the_unit_waits_longer_than_the_server_does() -> None:
+    text = SERVICE.read_text()
+    assert "ExecReload=/bin/kill -HUP $MAINPID" in text
+    found = re.search(r"TimeoutStopSec=(\d+)", text)
+    assert found
+    assert int(found[1]) > 30 + 5
+
+
+@pytest.mark.tools
+def test_a_socket_of_systemd_is_served(tmp_path: Path) -> None:
+    """Opened by systemd's own program for that, which hands it over with the first connection."""
+    shelf = Shelf(tmp_path / "images")
+    server = RunningServer(shelf, tmp_path, "--stop-timeout", "1")
+    with RunningServer.free_port() as port:
+        server.port = port
+    with (tmp_path / "out").open("w") as out:
+        activator = subprocess.Popen(
+            [
+                *("systemd-socket-activate", "--listen", f"127.0.0.1:{server.port}"),
+                *("--fdname", "https", *server.command(address=":1")),
+            ],
+            stdout=out,
+            stderr=out,
+        )
+    try:
+        said = tmp_path / "out"
+        eventually(lambda: "Listening on" in said.read_text(), timeout_seconds=10, what="a socket")
+        assert server.get("/healthz").body == b"ok\n"
+        assert f":{server.port}/" in said.read_text()
+    finally:
+        activator.send_signal(signal.SIGTERM)
+        assert activator.wait(10) == 0

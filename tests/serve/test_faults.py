@@ -218,6 +218,16 @@ def test_heads_of_large_files_cost_nothing(server: RunningServer) -> None:
     assert server.cpu_seconds - before < 0.5
 
 
+def test_answers_on_one_connection_come_at_once(server: RunningServer) -> None:
+    """Each took 40 ms: its second half waited until the first was acknowledged."""
+    with server.tls() as connection:
+        began = time.monotonic()
+        for _ in range(20):
+            connection.sendall(request("/healthz"))
+            read_until(connection, b"ok\n")
+        assert time.monotonic() - began < 0.4
+
+
 def test_requests_may_come_before_answers_are_taken(server: RunningServer) -> None:
     with server.tls() as connection:
         connection.sendall(request("/healthz") * 20 + request("/readyz", "Connection: close"))

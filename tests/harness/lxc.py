@@ -4,6 +4,7 @@
 swept with the private LXDs, whose kind of directory this one has.
 """
 
+import shutil
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -52,6 +53,8 @@ class PlainLxc:
         if self._dnsmasq is not None:
             self._dnsmasq.terminate()
             self._dnsmasq.wait(timeout=10)
+        # LXC never removes its lock files.
+        shutil.rmtree(Path("/run/lxc/lock", *self.home.parts[1:]), ignore_errors=True)
         self._place.close()
 
     def _start_network(self) -> None:

@@ -1,0 +1,1 @@
+"""What can be said to each command: arguments, and nothing that runs."""

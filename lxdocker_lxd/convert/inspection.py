@@ -9,7 +9,12 @@ from dataclasses import dataclass
 from lxdocker_lxd.convert import oci
 from lxdocker_lxd.convert.image_config import ImageConfig
 from lxdocker_lxd.convert.oci import Descriptor, Index, Manifest
-from lxdocker_lxd.convert.pull import INDEX_COUNT_LIMIT, INDEX_DEPTH_LIMIT, PlatformNotFoundError
+from lxdocker_lxd.convert.pull import (
+    INDEX_COUNT_LIMIT,
+    INDEX_DEPTH_LIMIT,
+    PlatformNotFoundError,
+    check_platform,
+)
 from lxdocker_lxd.convert.source import Source
 from lxdocker_lxd.digest import Digest, VerifyingReader
 from lxdocker_lxd.errors import VerificationError
@@ -26,12 +31,17 @@ class Offer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resolved:
-    """What a name means for one platform. ``offers`` is empty for an image without an index."""
+    """What a name means for one platform.
+
+    ``offers`` is empty for an image without an index, and ``described`` None: it is the platform
+    that the index gives the image.
+    """
 
     top_digest: Digest
     manifest_digest: Digest
     manifest: Manifest
     offers: tuple[Offer, ...]
+    described: Platform | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,10 +53,12 @@ class Inspection:
     size_bytes: int
 
 
-def inspect(source: Source, wanted: Platform, *, image: str) -> Inspection:
+def inspect(
+    source: Source, wanted: Platform, *, image: str, or_another: bool = False
+) -> Inspection:
     """Return what ``source`` names for ``wanted``; ``image`` names it in errors.
 
-    Raises NotFoundError, VerificationError, NetworkError, AuthenticationError.
+    With ``or_another`` an image without an index may be for any platform. Raises NotFoundError, VerificationError, NetworkError, AuthenticationError.
     """
     resolved = resolve(source, wanted, image=image)
     manifest = resolved.manifest
@@ -55,6 +67,8 @@ def inspect(source: Source, wanted: Platform, *, image: str) -> Inspection:
     what_config = f"{image}: configuration {manifest.config.digest}"
     config = oci.parse_image_config(_config(source, manifest.config, what_config), what=what_config)
     oci.check_layers(manifest, config, what=what)
+    if not or_another:
+        check_platform(config, wanted, described=resolved.described, image=image)
     return Inspection(
         resolved=resolved,
         config=config,
@@ -75,7 +89,11 @@ def resolve(source: Source, wanted: Platform, *, image: str) -> Resolved:
     )
     if isinstance(top, Manifest):
         return Resolved(
-            top_digest=answer.digest, manifest_digest=answer.digest, manifest=top, offers=()
+            top_digest=answer.digest,
+            manifest_digest=answer.digest,
+            manifest=top,
+            offers=(),
+            described=None,
         )
     entries = _flattened(source, top, image)
     chosen = choose(entries, wanted)
@@ -90,6 +108,7 @@ def resolve(source: Source, wanted: Platform, *, image: str) -> Resolved:
         manifest_digest=chosen.digest,
         manifest=manifest,
         offers=tuple(Offer(platform=entry.platform, digest=entry.digest) for entry in entries),
+        described=chosen.platform,
     )
 
 

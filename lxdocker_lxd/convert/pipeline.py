@@ -16,7 +16,7 @@ from functools import partial
 
 from lxdocker_lxd.catalogue import Catalogue, Product
 from lxdocker_lxd.catalogue_directory import CatalogueDirectory
-from lxdocker_lxd.convert.inspection import resolve
+from lxdocker_lxd.convert.inspection import inspect
 from lxdocker_lxd.convert.production import Interrupted, Production, current_version
 from lxdocker_lxd.convert.rebuild import reason
 from lxdocker_lxd.convert.run import ConvertOptions, ImageOutcome, Outcome, RunReport
@@ -165,8 +165,8 @@ class _Run:
         if version is not None and same:
             manifest_digest = version.source.manifest_digest
         else:
-            resolved = resolve(source, target.platform, image=target.label)
-            manifest_digest = str(resolved.manifest_digest)
+            found = inspect(source, target.platform, image=target.label)
+            manifest_digest = str(found.resolved.manifest_digest)
         why = reason(version, target.inputs(manifest_digest))
         return _outcome(target.key, "would-build" if why else "unchanged", why, product)
 

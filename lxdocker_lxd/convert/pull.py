@@ -38,6 +38,25 @@ class PlatformNotFoundError(NotFoundError):
         )
 
 
+def check_platform(
+    config: ImageConfig, wanted: Platform, *, described: Platform | None, image: str
+) -> None:
+    """Refuse an image whose ``config`` is for another machine than ``wanted``.
+
+    ``described`` is what an index says of the image: its word on the variant stands, for many
+    configurations don't tell theirs. Raises PlatformNotFoundError.
+    """
+    own = config.platform
+    if own is None:
+        return
+    exact = described is None and bool(config.variant)
+    for fitting in wanted.substitutes():
+        same = (own.os, own.architecture) == (fitting.os, fitting.architecture)
+        if same and (not exact or own == fitting):
+            return
+    raise PlatformNotFoundError(image, wanted, (own,))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerBlob:
     """One stored layer; ``diff_id`` is the digest it has uncompressed, not checked yet."""
@@ -125,7 +144,7 @@ class _Pull:
             config_raw, what=f"{self._image}: configuration {manifest.config.digest}"
         )
         oci.check_layers(manifest, config, what=what)
-        self._check_platform(config, chosen.platform)
+        check_platform(config, self._wanted, described=chosen.platform, image=self._image)
         paths = self._layers(manifest.layers, jobs)
         return PulledImage(
             top_digest=top_digest,
@@ -245,21 +264,6 @@ class _Pull:
             )
         self._put(descriptor, _ignore)
         return self._store.read(descriptor.digest, limit_bytes=descriptor.size_bytes, what=what)
-
-    def _check_platform(self, config: ImageConfig, chosen: Platform | None) -> None:
-        """Refuse an image for another machine.
-
-        The index's word on the variant stands, for many configurations don't tell theirs.
-        """
-        own = config.platform
-        if own is None:
-            return
-        exact = chosen is None and bool(config.variant)
-        for fitting in self._wanted.substitutes():
-            same = (own.os, own.architecture) == (fitting.os, fitting.architecture)
-            if same and (not exact or own == fitting):
-                return
-        raise PlatformNotFoundError(self._image, self._wanted, (own,))
 
     def _layers(self, layers: tuple[Descriptor, ...], jobs: int) -> dict[Digest, Path]:
         """Fetch each distinct layer once, ``jobs`` at a time."""

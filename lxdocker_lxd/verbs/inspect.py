@@ -23,7 +23,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
     wanted = Platform.parse(options.platform) if options.platform else this_platform()
     with Sources(settings.registries) as sources:
         opened = sources.open(source, notice=console.note)
-        found = inspect(opened, wanted, image=str(source))
+        found = inspect(opened, wanted, image=str(source), or_another=options.platform is None)
     # Without layers there are no files to look at: the command alone tells a known init.
     choice = supervisor_choice(
         None, found.config, None, stop_signal=stop_signal_number(found.config.stop_signal)

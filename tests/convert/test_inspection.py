@@ -58,3 +58,11 @@ def test_a_platform_it_is_not_offered_for_lists_the_others() -> None:
     index, _, _ = two_platforms()
     with pytest.raises(PlatformNotFoundError, match="linux/amd64, linux/arm64"):
         resolve(FakeSource(index), Platform.parse("s390x"), image="web")
+
+
+def test_an_image_without_an_index_is_for_its_own_machine_only() -> None:
+    image = tiny_image({"bin/app": b"one"}, architecture="arm64")
+    with pytest.raises(PlatformNotFoundError, match="it is offered for linux/arm64"):
+        inspect(FakeSource(image), AMD64, image="web")
+    found = inspect(FakeSource(image), AMD64, image="web", or_another=True)
+    assert str(found.config.platform) == "linux/arm64"

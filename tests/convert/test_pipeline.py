@@ -252,6 +252,15 @@ def test_a_dry_run_tells_everything_and_changes_nothing(workshop: Workshop) -> N
     assert {path: path.stat().st_mtime_ns for path in workshop.root.rglob("*")} == before
 
 
+def test_a_dry_run_fails_where_a_run_would(workshop: Workshop) -> None:
+    """An image without an index, for another machine: only its configuration tells."""
+    workshop.image("web", {}, architecture="s390x")
+    workshop.spec("web")
+    for dry_run in (True, False):
+        error = outcome(workshop.run(dry_run=dry_run), "web").error
+        assert "it is offered for linux/s390x" in str(error)
+
+
 def test_a_dry_run_needs_no_directories(workshop: Workshop) -> None:
     workshop.both("web", b"one")
     assert outcomes(workshop.run(dry_run=True)) == {"web": "would-build"}

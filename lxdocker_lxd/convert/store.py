@@ -207,7 +207,8 @@ class Store:
             try:
                 used = reachable(self._index(), keep, self._read_manifest)
             except VerificationError as error:
-                _log.debug("%s: not pruned: %s", self._directory, error)
+                # Told, for the disk fills up until it is mended.
+                _log.warning("%s: nothing removed from this cache: %s", self._directory, error)
                 return 0
             try:
                 return self._remove_unused(used)

@@ -355,7 +355,7 @@ def test_prune_spares_files_it_does_not_know(store: Store, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("damage", ["manifest", "index.json"])
 def test_prune_removes_nothing_when_it_cannot_know(
-    store: Store, tmp_path: Path, damage: str
+    store: Store, tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     manifest = image(store, b"layer")
     store.tag("a", manifest)
@@ -366,6 +366,7 @@ def test_prune_removes_nothing_when_it_cannot_know(
     victim.write_bytes(b"x" * victim.stat().st_size)
     assert store.prune([]) == 0
     assert store.has(describe(b"layer"))
+    assert "nothing removed from this cache" in caplog.text
 
 
 def test_kept_digests_may_be_anything(store: Store) -> None:

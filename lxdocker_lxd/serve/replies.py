@@ -7,13 +7,12 @@ its digest, or to nowhere: no request ever becomes a path on the disk.
 import asyncio
 import ipaddress
 from collections.abc import AsyncIterator, Callable, Mapping
-from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import quote
 
 from lxdocker_lxd.errors import LxdockerError, NotFoundError
-from lxdocker_lxd.serve import file_body, request_path
+from lxdocker_lxd.serve import request_path
 from lxdocker_lxd.serve.answer import (
     IMMUTABLE,
     REVALIDATE,
@@ -25,6 +24,7 @@ from lxdocker_lxd.serve.answer import (
 )
 from lxdocker_lxd.serve.entry import Document, FileEntry
 from lxdocker_lxd.serve.exchange import Exchange
+from lxdocker_lxd.serve.file_body import Disk
 from lxdocker_lxd.serve.metrics import MEDIA_TYPE as METRICS_TYPE
 from lxdocker_lxd.serve.pages import catalog
 from lxdocker_lxd.serve.publication import Publication, PublishedSite
@@ -83,11 +83,11 @@ class House:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replies:
-    """Answers requests from a publication. Disk reads run in ``disk``."""
+    """Answers requests from a publication, and with files from ``disk``."""
 
     publication: Publication
     house: House
-    disk: Executor
+    disk: Disk
     log: ServerLog
 
     async def to(self, asked: Asked) -> Reply:
@@ -151,11 +151,8 @@ class Replies:
 
     async def _file(self, entry: FileEntry, asked: Asked) -> Reply:
         asked.exchange.kind = "file"
-        loop = asyncio.get_running_loop()
         try:
-            file = await loop.run_in_executor(
-                self.disk, file_body.opened, self.publication.directory, entry.file
-            )
+            file = await self.disk.opened(self.publication.directory, entry.file)
         except NotFoundError as error:
             self.log.failed("serve", error)
             return _line(404, "the file is gone")

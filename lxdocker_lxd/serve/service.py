@@ -21,6 +21,7 @@ from lxdocker_lxd.errors import UsageError
 from lxdocker_lxd.serve import app, listening, signing, tls
 from lxdocker_lxd.serve.certificate_watch import CertificateWatch
 from lxdocker_lxd.serve.exchange import Downloads
+from lxdocker_lxd.serve.file_body import Disk
 from lxdocker_lxd.serve.guard import App, Guard
 from lxdocker_lxd.serve.listening import Address
 from lxdocker_lxd.serve.metrics import Metrics
@@ -181,7 +182,10 @@ class _Service:
             authority=self._certificate.authority,
         )
         replies = Replies(
-            publication=self._publication, house=house, disk=self._disk, log=self._process.log
+            publication=self._publication,
+            house=house,
+            disk=Disk(self._disk),
+            log=self._process.log,
         )
         self._add_gauges()
         return app.create(replies, self._process.log)

@@ -21,6 +21,7 @@ from lxdocker_lxd.catalogue_directory import CatalogueDirectory
 from lxdocker_lxd.catalogue_document import render
 from lxdocker_lxd.serve import app, contents
 from lxdocker_lxd.serve.exchange import Downloads
+from lxdocker_lxd.serve.file_body import Disk
 from lxdocker_lxd.serve.guard import App, Guard
 from lxdocker_lxd.serve.metrics import Metrics
 from lxdocker_lxd.serve.publication import Publication
@@ -128,7 +129,7 @@ class InProcess:
                 metrics_audience=audience,
                 authority=lambda: authority,
             ),
-            disk=self.disk,
+            disk=Disk(self.disk),
             log=self.log,
         )
         self.app: App = Guard(

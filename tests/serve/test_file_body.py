@@ -1,6 +1,7 @@
 """Bytes of published files: open through a prune, in blocks that fit the client, never too few."""
 
 import asyncio
+import errno
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +11,7 @@ import pytest
 
 from lxdocker_lxd.errors import NotFoundError
 from lxdocker_lxd.serve import file_body
-from lxdocker_lxd.serve.file_body import BLOCK_BYTES, ChangedFileError, OpenFile, opened
+from lxdocker_lxd.serve.file_body import BLOCK_BYTES, ChangedFileError, Disk, OpenFile, opened
 from tests.serve.shelf import Shelf
 
 CONTENT = os.urandom(4 * BLOCK_BYTES + 17)
@@ -18,7 +19,7 @@ CONTENT = os.urandom(4 * BLOCK_BYTES + 17)
 
 async def taken(file: OpenFile, start: int, stop: int) -> list[bytes]:
     with ThreadPoolExecutor(1) as executor:
-        return [block async for block in file.blocks(start, stop, executor)]
+        return [block async for block in file.blocks(start, stop, Disk(executor))]
 
 
 @pytest.mark.parametrize(
@@ -66,7 +67,7 @@ def test_slow_clients_get_small_blocks_and_fast_ones_large(
     async def sizes() -> list[int]:
         found = []
         with ThreadPoolExecutor(1) as executor:
-            async for block in file.blocks(0, len(CONTENT), executor):
+            async for block in file.blocks(0, len(CONTENT), Disk(executor)):
                 found.append(len(block))
                 if len(found) > 2:
                     time.sleep(0.03)  # noqa: ASYNC251 - a client that doesn't take it
@@ -75,4 +76,52 @@ def test_slow_clients_get_small_blocks_and_fast_ones_large(
     found = asyncio.run(sizes())
     assert found[:3] == [64 * 1024, 128 * 1024, BLOCK_BYTES]
     assert found[3:5] == [BLOCK_BYTES // 2, BLOCK_BYTES // 4]
+    file.close()
+
+
+def test_two_who_take_as_fast_as_they_are_given_take_turns(tmp_path: Path) -> None:
+    """What is in memory is read without waiting, so nothing else would let the second one begin."""
+    shelf = Shelf(tmp_path)
+    published = shelf.put("rootfs", CONTENT)
+    order: list[str] = []
+
+    async def take(name: str, disk: Disk) -> bytes:
+        file = opened(tmp_path, published)
+        found = b""
+        async for block in file.blocks(0, len(CONTENT), disk):
+            order.append(name)
+            found += block
+        file.close()
+        return found
+
+    async def both() -> tuple[bytes, bytes]:
+        with ThreadPoolExecutor(1) as executor:
+            disk = Disk(executor)
+            return await asyncio.gather(take("a", disk), take("b", disk))
+
+    assert tuple(asyncio.run(both())) == (CONTENT, CONTENT)
+    assert order[:4] == ["a", "b", "a", "b"]
+
+
+@pytest.mark.parametrize("present_bytes", [-1, 0, 4096])
+def test_what_is_not_in_memory_comes_from_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, present_bytes: int
+) -> None:
+    """As where a file system can't tell, where nothing is there, and where a part is."""
+    preadv = os.preadv
+
+    def in_part(descriptor: int, buffers: list[memoryview], start: int, flags: int) -> int:
+        assert flags == os.RWF_NOWAIT
+        if present_bytes < 0:
+            raise OSError(errno.EOPNOTSUPP, "not supported")
+        if present_bytes == 0 or start % (128 * 1024) > 0:
+            raise BlockingIOError
+        return preadv(descriptor, [buffers[0][:present_bytes]], start, 0)
+
+    monkeypatch.setattr(os, "preadv", in_part)
+    shelf = Shelf(tmp_path)
+    file = opened(tmp_path, shelf.put("rootfs", CONTENT))
+    blocks = asyncio.run(taken(file, 0, len(CONTENT)))
+    assert b"".join(blocks) == CONTENT
+    assert (len(blocks[0]) == present_bytes) == (present_bytes > 0)
     file.close()

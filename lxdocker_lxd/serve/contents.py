@@ -3,7 +3,7 @@
 import itertools
 
 from lxdocker_lxd.serve import image_registry, lxc_index, streams
-from lxdocker_lxd.serve.pages import catalog
+from lxdocker_lxd.serve.pages import catalog, image_view
 from lxdocker_lxd.serve.site import Site, SiteContext
 
 
@@ -18,5 +18,8 @@ def site(context: SiteContext) -> Site:
         ),
         roots=streams.roots(context),
         servable=context.catalogue.servable(),
-        next_change=streams.next_change(context),
+        next_change=min(
+            filter(None, (streams.next_change(context), image_view.next_change(context))),
+            default=None,
+        ),
     )

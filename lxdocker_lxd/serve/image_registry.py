@@ -30,7 +30,7 @@ _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----\n?"
 
 def entries(context: SiteContext) -> Iterator[Entry]:
     """Yield the index, the keys and certificates it names, and with a signer their signatures."""
-    certificates = _certificates(context.settings.certificates)
+    certificates = certificates_by_path(context.settings.certificates)
     documents = [
         Document(
             path=INDEX_PATH,
@@ -95,17 +95,17 @@ def _aliases(context: SiteContext) -> Mapping[str, object]:
     return found
 
 
-def _key_path(signer: Signer) -> str:
-    return f"keys/{signer.long_id}"
-
-
-def _certificates(pem: bytes) -> dict[str, bytes]:
-    """Return each certificate of a PEM text by its path."""
+def certificates_by_path(pem: bytes) -> dict[str, bytes]:
+    """Return each certificate of a PEM text by its path on the site, which ends in its sha256."""
     found = {}
     for block in _PEM.findall(pem):
         certificate = ssl.PEM_cert_to_DER_cert(block.decode("ascii"))
         found[f"certs/{hashlib.sha256(certificate).hexdigest()}"] = block
     return found
+
+
+def _key_path(signer: Signer) -> str:
+    return f"keys/{signer.long_id}"
 
 
 def _signature(signer: Signer, render: Callable[[], bytes]) -> bytes:

@@ -33,7 +33,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+%@-]*")
 
 def entries(context: SiteContext) -> Iterator[Entry]:
     """Yield the indexes and the files they name."""
-    products = [product for product in context.catalogue.products if _is_listable(product)]
+    products = [product for product in context.catalogue.products if is_listable(product)]
     index = "".join(map(_line, products)).encode()
     for name in _INDEXES:
         for ending in _ENDINGS:
@@ -47,6 +47,12 @@ def entries(context: SiteContext) -> Iterator[Entry]:
 def directory(product: Product, version: Version) -> str:
     """Return the directory of a version's two files, with a slash at its end."""
     return f"lxc/{product.name}/{product.architecture}/{version.serial}/"
+
+
+def is_listable(product: Product) -> bool:
+    """Whether the indexes have a line for ``product``: lxc-create can make a container of it."""
+    newest = product.newest
+    return newest.file("lxc-rootfs") is not None and newest.lxc is not None and _has_name(product)
 
 
 def _version_entries(context: SiteContext, product: Product, version: Version) -> Iterator[Entry]:
@@ -75,11 +81,6 @@ def _document(
             media_type=_SIGNATURE_MEDIA_TYPE,
             render=lambda: signer.detached(render()),
         )
-
-
-def _is_listable(product: Product) -> bool:
-    newest = product.newest
-    return newest.file("lxc-rootfs") is not None and newest.lxc is not None and _has_name(product)
 
 
 def _has_name(product: Product) -> bool:

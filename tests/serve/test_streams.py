@@ -4,7 +4,7 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from lxdocker_lxd.catalogue import Catalogue, Product, Version
 from lxdocker_lxd.serve.contents import site
 from lxdocker_lxd.serve.entry import Document, FileEntry
+from lxdocker_lxd.serve.pages.image_view import OLD_DAYS
 from lxdocker_lxd.serve.site import Site
 from lxdocker_lxd.serve.streams import next_change, roots
 from tests.harness.stream_reader import Reader, check_files
@@ -173,7 +174,9 @@ class TestStagedPublication:
 
     def test_the_site_knows_when_it_changes(self) -> None:
         assert self.site(minutes(150)).next_change == minutes(180)
-        assert self.site(minutes(180)).next_change is None
+        # Next, the pages call the new one old.
+        assert self.site(minutes(180)).next_change == minutes(120) + timedelta(days=OLD_DAYS)
+        assert self.site(minutes(120) + timedelta(days=OLD_DAYS)).next_change is None
         both = context_of(
             self.product(),
             at=minutes(150),

@@ -31,6 +31,8 @@ DOORS = {
     "quart": {"serve/app.py"},
     "hypercorn": {"serve/connection.py"},
     "werkzeug": {"serve/app.py", "serve/answer.py"},
+    "jinja2": {"serve/pages/page_templates.py"},
+    "markupsafe": {"serve/pages/page_templates.py"},
 }
 
 PURE = (
@@ -106,6 +108,15 @@ PURE = (
     "serve/lxc_config.py",
     "serve/lxc_index.py",
     "serve/lxc_metadata.py",
+    "serve/run_config.py",
+    "serve/version_comparison.py",
+    "serve/pages/catalog.py",
+    "serve/pages/client_commands.py",
+    "serve/pages/image_document.py",
+    "serve/pages/image_search.py",
+    "serve/pages/image_view.py",
+    "serve/pages/legible.py",
+    "serve/pages/update_feed.py",
 )
 IMPURE_MODULES = {
     "os",

@@ -22,9 +22,9 @@ _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
 
 
 class _Anything(BaseConverter):
-    """Every path, slashes and empty segments included."""
+    """Every path; slashes, empty segments and line ends included."""
 
-    regex = ".*"
+    regex = "(?s:.*)"
     part_isolating = False
 
 

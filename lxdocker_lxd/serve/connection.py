@@ -8,7 +8,8 @@ the others after their answer; a client that is given up leaves nothing behind.
 import asyncio
 import contextlib
 import logging
-from typing import cast
+import re
+from typing import NoReturn, cast
 
 import h11
 from hypercorn.app_wrappers import ASGIWrapper
@@ -27,8 +28,12 @@ HEAD_SECONDS = 5.0
 _MOST_HEAD_BYTES = 16 * 1024
 
 
-class _OtherVersionError(Exception):
-    """A request that isn't HTTP/1.0 or 1.1, and was refused."""
+# What may stand in Host (RFC 9110 7.2): a name or an address, and a port.
+_HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._~%!$&'()*+,;=-]*)(:[0-9]*)?")
+
+
+class _RefusedError(Exception):
+    """A request that was refused before the app heard of it."""
 
 
 class _Http1(H11Protocol):
@@ -36,9 +41,27 @@ class _Http1(H11Protocol):
 
     async def _check_protocol(self, event: h11.Request) -> None:
         if event.http_version not in (b"1.0", b"1.1"):
-            await self._send_error_response(505)
-            await self.send(Closed())
-            raise _OtherVersionError
+            await self._refuse(505)
+        if not _is_clear(event):
+            await self._refuse(400)
+
+    async def _refuse(self, status: int) -> NoReturn:
+        await self._send_error_response(status)
+        await self.send(Closed())
+        raise _RefusedError
+
+    async def _send_h11_event(self, event: h11.Event) -> None:
+        """Send all but the invitation to a body: a client that waits for it gets the answer instead."""
+        if not isinstance(event, h11.InformationalResponse):
+            await super()._send_h11_event(event)  # type: ignore[arg-type]  # it says which ones
+
+
+def _is_clear(request: h11.Request) -> bool:
+    """Whether everybody reads the request's host and its end in the same way (RFC 9112 3.2, 6.3)."""
+    values = dict(request.headers)
+    if b"content-length" in values and b"transfer-encoding" in values:
+        return False
+    return _HOST.fullmatch(values.get(b"host", b"")) is not None
 
 
 class Speaker:
@@ -93,7 +116,7 @@ class Connection:
         try:
             async with self._tasks:
                 self._await_head()
-                with contextlib.suppress(_OtherVersionError):
+                with contextlib.suppress(_RefusedError):
                     while data := await self._channel.read():
                         await self._protocol.handle(RawData(data))
                 await self._protocol.handle(Closed())

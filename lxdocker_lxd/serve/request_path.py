@@ -30,7 +30,8 @@ def parse(raw: bytes) -> str:
         raise PathError("the path is too long")
     absolute = _ABSOLUTE.match(raw)
     try:
-        text = unquote_to_bytes(raw.removeprefix(absolute[0]) if absolute else raw).decode("utf-8")
+        rest = raw.removeprefix(absolute[0]) or b"/" if absolute else raw
+        text = unquote_to_bytes(rest).decode("utf-8")
     except UnicodeDecodeError as error:
         raise PathError("the path is not UTF-8") from error
     if not text.startswith("/"):

@@ -1,0 +1,161 @@
+"""The journal's lines and what they add up to: which updates are open, and what became of others.
+
+One JSON object a line. A reader skips what it doesn't understand, a torn last line above all, for
+a crash may cut the file anywhere. No configuration of an instance is ever written here, for some of
+it is secret; the stamps in LXD hold it.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+
+from lxdocker_lxd.update.transaction import Transaction
+
+FORMAT = 1
+
+
+class Event(StrEnum):
+    """What happened to a transaction, or was decided about it."""
+
+    BEGUN = "begun"
+    OUTAGE = "outage"
+    BECAME = "became"
+    COMMITTED = "committed"
+    BACK = "back"
+    ENDED = "ended"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One line. ``result`` and ``outage_seconds`` are set when a transaction ended.
+
+    ``blame`` says that the new version was at fault, so that it isn't tried again.
+    """
+
+    at: datetime
+    event: Event
+    transaction: Transaction
+    result: str = ""
+    reason: str = ""
+    blame: bool = False
+    previous: str = ""
+    outage_seconds: float | None = None
+
+
+def line_of(entry: Entry) -> bytes:
+    """Return the entry as one line with its end."""
+    document: dict[str, object] = {
+        "format": FORMAT,
+        "at": entry.at.astimezone(UTC).isoformat(),
+        "event": entry.event,
+        "transaction": entry.transaction.id,
+        "project": entry.transaction.project,
+        "name": entry.transaction.name,
+        "fingerprint": entry.transaction.fingerprint,
+    }
+    optional = {
+        "result": entry.result,
+        "reason": entry.reason,
+        "blame": entry.blame,
+        "previous": entry.previous,
+        "outage_seconds": entry.outage_seconds,
+    }
+    document |= {key: value for key, value in optional.items() if value not in ("", False, None)}
+    return json.dumps(document, separators=(",", ":")).encode() + b"\n"
+
+
+def entries(content: bytes) -> tuple[Entry, ...]:
+    """Return the entries that can be read, in order; whatever else the file holds is skipped."""
+    found = (_entry(line) for line in content.split(b"\n") if line)
+    return tuple(entry for entry in found if entry is not None)
+
+
+def _entry(line: bytes) -> Entry | None:
+    try:
+        document = json.loads(line)
+        seconds = document.get("outage_seconds")
+        at = datetime.fromisoformat(document["at"])
+        return Entry(
+            at=at if at.tzinfo is not None else at.replace(tzinfo=UTC),
+            event=Event(document["event"]),
+            transaction=Transaction(
+                id=str(document["transaction"]),
+                project=str(document["project"]),
+                name=str(document["name"]),
+                fingerprint=str(document["fingerprint"]),
+            ),
+            result=str(document.get("result", "")),
+            reason=str(document.get("reason", "")),
+            blame=document.get("blame") is True,
+            previous=str(document.get("previous", "")),
+            outage_seconds=float(seconds) if isinstance(seconds, int | float) else None,
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """What the journal knows of one transaction; ``ended`` is its last entry, if it has one."""
+
+    transaction: Transaction
+    began: datetime
+    outage: bool = False
+    became: bool = False
+    committed: bool = False
+    back: bool = False
+    blame: bool = False
+    reason: str = ""
+    ended: Entry | None = None
+
+
+def accounts(found: Iterable[Entry]) -> dict[str, Account]:
+    """Return what is known of each transaction by its id, in the order of their beginnings."""
+    known: dict[str, Account] = {}
+    for entry in found:
+        account = known.get(entry.transaction.id) or Account(
+            transaction=entry.transaction, began=entry.at
+        )
+        known[entry.transaction.id] = _with(account, entry)
+    return known
+
+
+def _with(account: Account, entry: Entry) -> Account:
+    match entry.event:
+        case Event.BEGUN:
+            return account
+        case Event.OUTAGE:
+            return replace(account, outage=True)
+        case Event.BECAME:
+            return replace(account, became=True)
+        case Event.COMMITTED:
+            return replace(account, committed=True)
+        case Event.BACK:
+            # A committed update may be turned back by its user later: it is open again.
+            return replace(
+                account,
+                back=True,
+                committed=False,
+                blame=entry.blame,
+                reason=entry.reason,
+                ended=None,
+            )
+        case Event.ENDED:
+            return replace(account, ended=entry)
+
+
+def still_open(known: Iterable[Account]) -> tuple[Account, ...]:
+    """Return the transactions without an end."""
+    return tuple(account for account in known if account.ended is None)
+
+
+def compacted(found: tuple[Entry, ...], most: int) -> tuple[Entry, ...]:
+    """Return the entries a rotation keeps: all of open transactions, and the last ``most`` ends."""
+    open_ids = {account.transaction.id for account in still_open(accounts(found).values())}
+    ends = [entry for entry in found if entry.event is Event.ENDED]
+    kept_ends = {id(entry) for entry in ends[-most:]}
+    return tuple(
+        entry for entry in found if entry.transaction.id in open_ids or id(entry) in kept_ends
+    )

@@ -1,0 +1,325 @@
+"""Park and replace: the next step of an update, from what is observed and what was decided.
+
+There is one function for an update that goes well, for one that turns back and for one that was
+interrupted anywhere: it looks at the two instances of a transaction as they are and names the next
+step. Nothing is remembered between steps but what the journal and the stamps hold. A state nobody
+foresaw is held: nothing is touched, somebody is told.
+
+Forward: make the successor aside, prove it, lease the name, stop, park the old, rename both, give
+the successor the name's exact configuration, start, wait for health, commit. Back: the same with
+the roles exchanged.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from lxdocker_lxd.lxd.records import Instance
+from lxdocker_lxd.update.configuration import absorbed, differences, is_parked, merged
+from lxdocker_lxd.update.transaction import (
+    Phase,
+    Role,
+    Saved,
+    Stamp,
+    Transaction,
+    stamp_of,
+)
+
+
+class Act(StrEnum):
+    """One step; each is one call to LXD, or one decision written down."""
+
+    STAGE = "stage"
+    PROVE = "prove"
+    LEASE = "lease"
+    OUTAGE = "outage"
+    STOP = "stop"
+    PARK = "park"
+    GIVE_NAME_UP = "give name up"
+    TAKE_NAME = "take name"
+    RESTORE = "restore"
+    START = "start"
+    GATE = "gate"
+    COMMIT = "commit"
+    KEEP = "keep"
+    NOTE_STARTED = "note started"
+    TURN_BACK = "turn back"
+    REJECT = "reject"
+    RELEASE = "release"
+    DISCARD = "discard"
+    COMMITTED = "committed"
+    ROLLED_BACK = "rolled back"
+    GIVEN_UP = "given up"
+    USER_TOOK_OVER = "user took over"
+    HOLD = "hold"
+
+
+ENDS = frozenset(
+    {Act.COMMITTED, Act.ROLLED_BACK, Act.GIVEN_UP, Act.USER_TOOK_OVER, Act.HOLD},
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """What to do next, to which of the two instances, and why."""
+
+    act: Act
+    role: Role | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Party:
+    """One of a transaction's two instances as it was just read."""
+
+    instance: Instance
+    stamp: Stamp
+    transaction: Transaction
+
+    @property
+    def named(self) -> bool:
+        """Whether it has the name the update is about."""
+        return self.instance.name == self.transaction.name
+
+    @property
+    def waiting(self) -> bool:
+        """Whether it has the name under which its role waits."""
+        return self.instance.name == self.transaction.parked(self.stamp.role)
+
+    @property
+    def running(self) -> bool:
+        """Whether it runs."""
+        return self.instance.status == "Running"
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it is stopped; neither means a state that passes, or needs somebody."""
+        return self.instance.status == "Stopped"
+
+    @property
+    def parked(self) -> bool:
+        """Whether it holds nothing but its root disk."""
+        return is_parked(self.instance)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """All that decides: the parties, who has the name, and what was written down.
+
+    ``fresh`` is true in the run that began the transaction; any other run gives up what caused no
+    outage yet. ``back`` and ``committed`` are decisions of the journal, ``became`` says that the
+    successor once had the name, ``passed`` that its gate was passed in this run, ``restored`` and
+    ``started`` that this run restored and started it.
+    """
+
+    transaction: Transaction
+    old: Party | None
+    new: Party | None
+    holder: Instance | None
+    fresh: bool = False
+    give_up: bool = False
+    back: bool = False
+    committed: bool = False
+    became: bool = False
+    passed: bool = False
+    restored: bool = False
+    started: bool = False
+
+    @property
+    def saved(self) -> Saved | None:
+        """What the name stands for: what was saved, with a user's changes to either party since."""
+        old, new = self.old, self.new
+        saved = None
+        if old is not None and old.stamp.saved is not None:
+            saved = absorbed(old.instance, old.stamp.saved)
+        if new is None or new.stamp.saved is None:
+            return saved
+        if saved is None:
+            return absorbed(new.instance, new.stamp.saved)
+        return merged(saved, new.stamp.saved, absorbed(new.instance, new.stamp.saved))
+
+    @property
+    def stranger(self) -> bool:
+        """Whether the name belongs to an instance that is no party."""
+        parties = [party.instance.name for party in (self.old, self.new) if party is not None]
+        return self.holder is not None and self.holder.name not in parties
+
+
+def party_of(instance: Instance, transaction: Transaction, role: Role) -> Party | None:
+    """Return the instance as a party, if its stamp says that it is this one."""
+    stamp = stamp_of(instance)
+    if stamp is None or (stamp.transaction, stamp.role) != (transaction.id, role):
+        return None
+    return Party(instance=instance, stamp=stamp, transaction=transaction)
+
+
+def decide(view: View) -> Step:
+    """Return the next step; pure, total, and the same after a crash as before it."""
+    old, new = view.old, view.new
+    strange = [
+        party.instance
+        for party in (old, new)
+        if party is not None and not (party.running or party.stopped)
+    ]
+    if strange:
+        return _hold(f"{strange[0].name} is {strange[0].status}, neither running nor stopped")
+    if old is not None and not old.named and not old.waiting:
+        return _moved_by_user(view, old)
+    if old is None:
+        return _without_old(view, new)
+    if old.named:
+        return _old_has_name(view, old, new)
+    return _old_waits(view, old, new)
+
+
+def _hold(reason: str) -> Step:
+    return Step(act=Act.HOLD, reason=reason)
+
+
+def _without_old(view: View, new: Party | None) -> Step:
+    """Before the lease, after the release, or after a user removed the old instance."""
+    if new is None:
+        if view.back or view.give_up or not view.fresh:
+            return Step(act=Act.ROLLED_BACK if view.back else Act.GIVEN_UP)
+        return Step(act=Act.STAGE) if view.holder is not None else _user("it was deleted")
+    if new.named:
+        return _new_alone(view, new)
+    if new.stamp.phase in {Phase.REJECTED, Phase.RETIRED}:
+        return Step(act=Act.ROLLED_BACK)
+    if view.holder is None:
+        if view.became:
+            return _hold("the name is gone, and only the version that took it is left")
+        return Step(act=Act.DISCARD, role=Role.NEW, reason="the instance was deleted")
+    if view.give_up or not view.fresh:
+        return Step(act=Act.DISCARD, role=Role.NEW, reason="nothing was changed yet")
+    if new.stamp.phase is Phase.STAGED:
+        return Step(act=Act.PROVE, role=Role.NEW)
+    return Step(act=Act.LEASE, role=Role.OLD)
+
+
+def _new_alone(view: View, new: Party) -> Step:
+    """The successor has the name and a user removed the parked instance."""
+    if new.stamp.phase is Phase.COMMITTED:
+        return Step(act=Act.COMMITTED)
+    if view.back:
+        return _hold("the new version failed, and the parked old one was removed")
+    return _bring_up(view, new)
+
+
+def _user(reason: str) -> Step:
+    return Step(act=Act.USER_TOOK_OVER, reason=reason)
+
+
+def _moved_by_user(view: View, old: Party) -> Step:
+    """A user renamed the old instance: it gets its settings back where it is, and goes free."""
+    if view.new is not None and view.new.named:
+        return _new_alone(view, view.new)
+    return _settle_old(view, old, reason="it was renamed by somebody")
+
+
+def _old_has_name(view: View, old: Party, new: Party | None) -> Step:
+    phase = old.stamp.phase
+    if new is not None and new.named:
+        return _hold("both instances have the name")
+    if phase in {Phase.ROLLBACK, Phase.RETURNED}:
+        return _settle_old(view, old, reason="")
+    if phase is Phase.LEASED:
+        if new is None or view.give_up or view.back or not view.fresh:
+            return Step(act=Act.RELEASE, role=Role.OLD, reason="no outage began")
+        if old.running is not (old.stamp.saved is not None and old.stamp.saved.running):
+            return Step(act=Act.RELEASE, role=Role.OLD, reason="it was started or stopped")
+        return Step(act=Act.OUTAGE, role=Role.OLD)
+    if new is None or view.back or phase is Phase.KEPT:
+        return Step(act=Act.TURN_BACK, role=Role.OLD, reason="there is no successor")
+    return _give_name_up(view, old, new)
+
+
+def _give_name_up(view: View, leaving: Party, coming: Party) -> Step:
+    """Take one step that frees the name: stop, park, rename away."""
+    role = leaving.stamp.role
+    saved = view.saved
+    if saved is None:
+        return _hold("no stamp holds the configuration")
+    if leaving.running and not saved.running:
+        return Step(act=Act.NOTE_STARTED, role=Role.OLD, reason="somebody started it")
+    if leaving.running:
+        return Step(act=Act.STOP, role=role)
+    if not leaving.parked:
+        return Step(act=Act.PARK, role=role)
+    if not coming.waiting or not coming.stopped:
+        return _hold(f"{coming.instance.name} isn't waiting, stopped, under its own name")
+    return Step(act=Act.GIVE_NAME_UP, role=role)
+
+
+def _settle_old(view: View, old: Party, *, reason: str) -> Step:
+    """Take one step that makes the old instance what it was: settings, power, freedom."""
+    saved = old.stamp.saved
+    if saved is None:
+        return _hold("the old instance's stamp doesn't hold its configuration")
+    phase = old.stamp.phase
+    if phase is not Phase.RETURNED:
+        # NICs can't be exchanged safely below a guest that somebody started while it was parked.
+        if old.running and old.parked and saved.nics:
+            return Step(act=Act.STOP, role=Role.OLD, reason="it was started while parked")
+        return Step(act=Act.RESTORE, role=Role.OLD, reason=reason)
+    if saved.running and old.stopped:
+        return Step(act=Act.START, role=Role.OLD)
+    new = view.new
+    if new is not None and new.waiting and new.stamp.phase in {Phase.RESTORED, Phase.COMMITTED}:
+        return Step(act=Act.REJECT, role=Role.NEW)
+    return Step(act=Act.RELEASE, role=Role.OLD, reason=reason)
+
+
+def _old_waits(view: View, old: Party, new: Party | None) -> Step:
+    phase = old.stamp.phase
+    if new is None or not (new.named or new.waiting):
+        return _successor_gone(view, old)
+    if view.stranger:
+        return _hold("the name was taken by an instance that isn't the updater's")
+    if old.running:
+        return _hold(f"somebody started the parked {old.instance.name}")
+    if phase is Phase.ROLLBACK:
+        if new.named:
+            return _give_name_up(view, new, old)
+        return Step(act=Act.TAKE_NAME, role=Role.OLD)
+    if view.back:
+        return Step(act=Act.TURN_BACK, role=Role.OLD)
+    if phase is Phase.KEPT:
+        return Step(act=Act.COMMITTED)
+    if new.waiting:
+        return Step(act=Act.TAKE_NAME, role=Role.NEW)
+    if new.stamp.phase is Phase.COMMITTED:
+        return Step(act=Act.KEEP, role=Role.OLD)
+    return _bring_up(view, new)
+
+
+def _successor_gone(view: View, old: Party) -> Step:
+    """The old instance waits, parked, and there is no successor."""
+    if view.holder is not None:
+        return _user("another instance has the name; the parked one stays")
+    if old.stamp.phase is Phase.ROLLBACK:
+        return Step(act=Act.TAKE_NAME, role=Role.OLD)
+    if old.stamp.phase is Phase.KEPT or view.became:
+        return _user("the new version was deleted; the parked one stays")
+    return Step(act=Act.TURN_BACK, role=Role.OLD, reason="the successor is gone")
+
+
+def _bring_up(view: View, new: Party) -> Step:
+    """Take one step that makes the successor what the name stands for."""
+    saved = view.saved
+    if saved is None:
+        return _hold("no stamp holds the configuration")
+    if view.committed or view.passed:
+        return Step(act=Act.COMMIT, role=Role.NEW)
+    if new.stamp.phase is not Phase.RESTORED:
+        if new.running:
+            return Step(act=Act.STOP, role=Role.NEW, reason="it was started while parked")
+        return Step(act=Act.RESTORE, role=Role.NEW)
+    if new.stopped and not view.started:
+        # Later differences are a user's; those right after the last write are LXD's or ours.
+        asked = new.stamp.saved if view.restored else None
+        left = differences(new.instance, asked) if asked is not None else ()
+        if left:
+            reason = f"not restored: {', '.join(left)}"
+            return Step(act=Act.TURN_BACK, role=Role.OLD, reason=reason)
+        return Step(act=Act.START if saved.running else Act.COMMIT, role=Role.NEW)
+    return Step(act=Act.GATE, role=Role.NEW)

@@ -79,7 +79,8 @@ class Publication:
         self._is_broken = False
         self._retry_at = 0.0
         self._turn = asyncio.Lock()
-        self._in_service = False
+        self.in_service = False
+        """Whether a catalogue, be it an empty one, was ever read. Before, there is nothing to list."""
         self.problem: str | None = "the catalogue was not read yet"
         self.changed_at = now()
         self.rebuild_seconds = 0.0
@@ -133,11 +134,11 @@ class Publication:
         now = self._now()
         next_change = self.current.site.next_change
         due = next_change is not None and now >= next_change
-        if self._in_service and not due and not self._reads_again():
+        if self.in_service and not due and not self._reads_again():
             return False
         self._is_broken = True
         catalogue = await self._in_thread(self._source.read)
-        same = self._in_service and catalogue is self.current.context.catalogue
+        same = self.in_service and catalogue is self.current.context.catalogue
         if due or not same:
             await self._replace(catalogue, now)
         self._is_broken, self.problem = False, None
@@ -186,7 +187,7 @@ class Publication:
         published = await self._in_thread(lambda: self._published(catalogue, now))
         await self._prepare(published)
         self.current = published
-        self._in_service = True
+        self.in_service = True
         self.changed_at = now
         self.rebuild_seconds = loop.time() - began
 

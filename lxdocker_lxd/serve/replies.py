@@ -114,6 +114,9 @@ class Replies:
 
     async def _of_site(self, path: str, asked: Asked) -> Reply:
         published = await self.publication.fresh()
+        if not self.publication.in_service:
+            # LXD would keep an empty listing for an hour; at an error it stays with the one it has.
+            return _busy("the images can't be listed yet")
         if not path and asked.search is not None:
             return await self._search(asked, published)
         directory = not path or path.endswith("/")

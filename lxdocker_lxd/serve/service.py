@@ -36,7 +36,7 @@ from lxdocker_lxd.serve.tls import ServerCertificate
 
 _DISK_THREADS = 8
 _HTTPS_PORT = 443
-_SPARE_DESCRIPTORS = 64
+_SPARE_DESCRIPTORS = 32
 _ANY = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound
 _MINIMUM = {"1.3": ssl.TLSVersion.TLSv1_3, "1.2": ssl.TLSVersion.TLSv1_2}
 
@@ -142,7 +142,7 @@ class _Service:
         )
         self._server = Server(
             ServerLimits(
-                connections=_possible_connections(settings.connections),
+                connections=_possible_connections(settings.connections, process.log),
                 stall_seconds=settings.stall_timeout,
             ),
             metrics=self._metrics,
@@ -292,7 +292,7 @@ class _Service:
         self._process.log.line(ERROR, f"event loop: {context.get('message')}: {error!r}")
 
 
-def _possible_connections(wanted: int) -> int:
+def _possible_connections(wanted: int, log: ServerLog) -> int:
     """Raise the limit of open files as far as allowed; return how many connections that carries.
 
     Each may need a socket and a file.
@@ -303,7 +303,13 @@ def _possible_connections(wanted: int) -> int:
         return wanted
     allowed = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(allowed, soft), hard))
-    return min(wanted, max((allowed - _SPARE_DESCRIPTORS) // 2, 1))
+    possible = min(wanted, max((allowed - _SPARE_DESCRIPTORS) // 2, 1))
+    if possible < wanted:
+        log.caution(
+            f"{possible} connections at once instead of {wanted}: no more than {hard} open files are"
+            " allowed (LimitNOFILE= of the unit, ulimit -Hn)"
+        )
+    return possible
 
 
 class _ToServerLog(logging.Handler):

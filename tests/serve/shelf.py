@@ -42,10 +42,12 @@ class Shelf:
         self.source.images.mkdir(parents=True, exist_ok=True)
 
     def put(self, role: FileRole, content: bytes) -> PublishedFile:
-        """Write a published file."""
+        """Write a published file; who reads it under this name finds it whole, as the converter's."""
         digest = hashlib.sha256(content).hexdigest()
         path = f"images/{digest}{SUFFIXES[role]}"
-        (self.directory / path).write_bytes(content)
+        fresh = self.directory / "images" / ".fresh"
+        fresh.write_bytes(content)
+        fresh.replace(self.directory / path)
         return PublishedFile(role=role, path=path, sha256=digest, size_bytes=len(content))
 
     def publish(

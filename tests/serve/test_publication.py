@@ -130,9 +130,8 @@ def test_a_broken_catalogue_leaves_the_last_good_site(tmp_path: Path, broken: by
     asyncio.run(story())
 
 
-def test_a_broken_catalogue_at_the_start_is_an_empty_site_that_is_not_ready(
-    tmp_path: Path,
-) -> None:
+def test_a_broken_catalogue_at_the_start_lists_nothing_not_even_emptiness(tmp_path: Path) -> None:
+    """LXD would keep an empty listing for an hour; at an error it stays with the one it has."""
     shelf = Shelf(tmp_path)
     (tmp_path / "catalogue.json").write_bytes(b"{")
 
@@ -140,6 +139,10 @@ def test_a_broken_catalogue_at_the_start_is_an_empty_site_that_is_not_ready(
         async with shelf.open() as house:
             assert (await house.ask("GET", "/readyz")).status == 503
             assert (await house.ask("GET", "/healthz")).status == 200
+            for target in ("/", "/streams/v1/index.json", "/streams/v1/images.json", "/nothing"):
+                found = await house.ask("GET", target)
+                assert (found.status, found.headers["retry-after"]) == (503, "30")
+                assert found.body == b"the images can't be listed yet\n"
             (tmp_path / "catalogue.json").unlink()
             shelf.publish("web", b"1")
             await house.publication.refresh()
@@ -179,7 +182,7 @@ def test_a_directory_that_does_not_exist_yet_is_told_and_awaited(tmp_path: Path)
     async def story() -> None:
         async with shelf.open() as house:
             assert "does not exist" in (house.publication.problem or "")
-            assert (await house.ask("GET", "/streams/v1/index.json")).status == 200
+            assert (await house.ask("GET", "/streams/v1/index.json")).status == 503
             Shelf(tmp_path / "images").publish("web", b"1")
             await house.publication.refresh()
             assert (names(house), house.publication.problem) == (["web"], None)

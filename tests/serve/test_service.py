@@ -192,13 +192,15 @@ def test_a_port_in_use_is_said(shelf: Shelf, tmp_path: Path) -> None:
     )
 
 
-def test_a_directory_that_is_not_there_yet_is_served_empty_and_told(tmp_path: Path) -> None:
+def test_a_directory_that_is_not_there_yet_is_told_and_awaited(tmp_path: Path) -> None:
+    """It was an empty listing, which LXD keeps for an hour."""
     shelf = Shelf(tmp_path / "images")
     (tmp_path / "images" / "images").rmdir()
     (tmp_path / "images").rmdir()
     with running(shelf, tmp_path) as server:
         assert "does not exist" in server.log.read_text()
-        assert server.get("/streams/v1/index.json").status == 200
+        found = server.get("/streams/v1/index.json")
+        assert (found.status, found.headers["retry-after"]) == (503, "30")
         assert server.get("/readyz").status == 503
         Shelf(tmp_path / "images").publish("web", ROOTFS)
         eventually(lambda: server.get("/readyz").status == 200, timeout_seconds=5, what="it")

@@ -49,20 +49,26 @@ def directory(product: Product, version: Version) -> str:
     return f"lxc/{product.name}/{product.architecture}/{version.serial}/"
 
 
+def rootfs_path(product: Product, version: Version) -> str | None:
+    """Return where a version's root filesystem for plain LXC is, if it has one that is offered."""
+    if version.file("lxc-rootfs") is None or version.lxc is None or not _has_name(product):
+        return None
+    return f"{directory(product, version)}rootfs.tar.xz"
+
+
 def is_listable(product: Product) -> bool:
     """Whether the indexes have a line for ``product``: lxc-create can make a container of it."""
-    newest = product.newest
-    return newest.file("lxc-rootfs") is not None and newest.lxc is not None and _has_name(product)
+    return rootfs_path(product, product.newest) is not None
 
 
 def _version_entries(context: SiteContext, product: Product, version: Version) -> Iterator[Entry]:
     rootfs, settings = version.file("lxc-rootfs"), version.lxc
-    if rootfs is None or settings is None or not _has_name(product):
+    path = rootfs_path(product, version)
+    if rootfs is None or settings is None or path is None:
         return
     place = directory(product, version)
     render = partial(metadata_archive, product, version, settings)
     yield from _document(context, f"{place}meta.tar.xz", _ARCHIVE_MEDIA_TYPE, render)
-    path = f"{place}rootfs.tar.xz"
     yield FileEntry(path=path, media_type=FILE_MEDIA_TYPE, file=rootfs)
     if context.signer is not None:
         sign = partial(context.signer.detached_file, rootfs)

@@ -30,6 +30,21 @@ HOSTILE = "\n".join(HOSTILE_TEXTS)
 LXC = LxcSettings(uid=101, gid=101, groups=(), home="/", stop_signal=3, tmpfs=())
 
 
+OFFERED: Mapping[str, Mapping[str, Json]] = {
+    "postgres": {
+        "ExposedPorts": {"5432/tcp": {}},
+        "Volumes": {"/var/lib/postgresql/data": {}},
+        "User": "postgres",
+    },
+    "home-assistant": {
+        "Entrypoint": ["/init"],
+        "ExposedPorts": {"8123/tcp": {}},
+        "WorkingDir": "/config",
+        "Labels": {"org.opencontainers.image.url": "https://www.home-assistant.io/"},
+    },
+}
+
+
 def layer(word: str, size_bytes: int) -> PublishedLayer:
     return PublishedLayer(
         digest=digest(f"compressed {word}"),
@@ -209,7 +224,7 @@ def catalogue() -> tuple[Product, ...]:
                     days=days,
                     megabytes=size,
                     layers={name: size},
-                    config={"Cmd": [name]},
+                    config={"Cmd": [name], **OFFERED.get(name, {})},
                 ),
             ),
             description=description,

@@ -7,12 +7,12 @@ import functools
 from collections.abc import Iterable, Iterator
 from urllib.parse import quote, urlsplit
 
-from lxdocker_lxd.instance_keys import INSTANCE_KEYS, guest_keys
+from lxdocker_lxd.instance_keys import INSTANCE_KEYS
 from lxdocker_lxd.serve.entry import Document, Entry
 from lxdocker_lxd.serve.image_registry import certificates_by_path
 from lxdocker_lxd.serve.pages import client_commands, image_document, update_feed
 from lxdocker_lxd.serve.pages.image_search import findable, found
-from lxdocker_lxd.serve.pages.image_view import OLD_DAYS, ImageView, history, images
+from lxdocker_lxd.serve.pages.image_view import OLD_DAYS, ImageView, file_path, history, images
 from lxdocker_lxd.serve.pages.page_templates import page
 from lxdocker_lxd.serve.pages.static_files import STATIC_FILES
 from lxdocker_lxd.serve.run_config import RunConfig
@@ -99,15 +99,20 @@ def _image_page(context: SiteContext, image: ImageView) -> bytes:
         image=image,
         old_days=OLD_DAYS,
         commands_given=client_commands.launch(image, context.settings),
-        example_key=guest_keys()[0].name,
+        ports_reached=client_commands.reach(image),
         histories=[(build, history(build, context)) for build in image.builds],
         config_of=lambda build: RunConfig.read(build.current.config),
         links=_LINK_LABELS,
+        file_path=file_path,
     )
 
 
 def _keys_page(context: SiteContext) -> bytes:
-    return page("keys.html", **_frame(context, root="../"), keys=INSTANCE_KEYS)
+    return page(
+        "keys.html",
+        **_frame(context, root="../"),
+        keys=[key for key in INSTANCE_KEYS if key.read_by == "guest"],
+    )
 
 
 def _frame(context: SiteContext, *, root: str) -> dict[str, object]:

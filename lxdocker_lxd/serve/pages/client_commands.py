@@ -3,18 +3,23 @@
 Every word from the catalogue is quoted for a shell; what remains can be pasted without fear.
 """
 
+import itertools
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from lxdocker_lxd.serve import lxc_index
 from lxdocker_lxd.serve.pages.image_view import ImageView
+from lxdocker_lxd.serve.run_config import RunConfig
 from lxdocker_lxd.serve.site import SiteSettings
 
 _INSTANCE_NAME_CHARACTERS = 63
 _NOT_IN_INSTANCE_NAMES = re.compile(r"[^A-Za-z0-9]+")
 _SCHEME = re.compile(r"https?://")
+_PORT = re.compile(r"0*([1-9][0-9]{0,4})(?:/(tcp|udp))?")
+_LAST_PORT = 65535
+_MOST_PORTS = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +46,24 @@ def launch(image: ImageView, settings: SiteSettings) -> tuple[ClientCommand, ...
 def short_launch(image: ImageView, settings: SiteSettings) -> str:
     """Return LXD's command for a list, where room is short."""
     return launch(image, settings)[0].text
+
+
+def reach(image: ImageView) -> tuple[ClientCommand, ...]:
+    """Return how each of the first declared ports becomes one of the host's, on all its addresses."""
+    instance = _instance_name(image.name)
+    ports = RunConfig.read(image.latest.config).ports if instance else ()
+    return tuple(itertools.islice(_proxies(instance, ports), _MOST_PORTS))
+
+
+def _proxies(instance: str, ports: Iterable[str]) -> Iterator[ClientCommand]:
+    for port in ports:
+        match = _PORT.fullmatch(port)
+        if match is None or int(match[1]) > _LAST_PORT:
+            continue
+        number, protocol = match[1], match[2] or "tcp"
+        ends = (f"listen={protocol}:0.0.0.0:{number}", f"connect={protocol}:127.0.0.1:{number}")
+        words = ("lxc", "config", "device", "add", instance, f"{protocol}-{number}", "proxy", *ends)
+        yield ClientCommand(client=f"{number}/{protocol}", text=shlex.join(words))
 
 
 def add_remote(settings: SiteSettings) -> tuple[ClientCommand, ...]:

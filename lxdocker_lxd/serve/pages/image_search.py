@@ -1,4 +1,7 @@
-"""Finding images by words. Pure; the page's script does the same with the same texts."""
+"""Finding images by words. Pure; the page's script does the same with the same texts.
+
+Lower case, not folded case: browsers have nothing else, and both are to find the same.
+"""
 
 from collections.abc import Iterable, Iterator
 
@@ -8,7 +11,7 @@ from lxdocker_lxd.serve.pages.legible import legible
 
 def found(query: str, images: Iterable[ImageView]) -> Iterator[ImageView]:
     """Yield the images that have every word of ``query`` somewhere; all when it has no word."""
-    words = query.casefold().split()
+    words = query.lower().split()
     for image in images:
         text = findable(image)
         if all(word in text for word in words):
@@ -28,4 +31,4 @@ def findable(image: ImageView) -> str:
         source = version.source
         parts += [build.architecture, version.serial, version.fingerprint]
         parts += [source.reference, source.top_digest, source.manifest_digest]
-    return legible(" ".join(" ".join(dict.fromkeys(parts)).split()).casefold())
+    return legible(" ".join(" ".join(dict.fromkeys(parts)).split()).lower())

@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
-from lxdocker_lxd.catalogue import Product, Version
+from lxdocker_lxd.catalogue import Product, PublishedFile, Version
+from lxdocker_lxd.serve import lxc_index
 from lxdocker_lxd.serve.run_config import RunConfig
 from lxdocker_lxd.serve.site import SiteContext
 from lxdocker_lxd.serve.staging import standing
+from lxdocker_lxd.serve.stream_document import stream_files
 from lxdocker_lxd.serve.version_comparison import VersionChanges, compare
 
 OLD_DAYS = 90
@@ -123,6 +125,13 @@ def history(build: Build, context: SiteContext) -> tuple[VersionView, ...]:
             )
         )
     return tuple(reversed(views))
+
+
+def file_path(product: Product, version: Version, file: PublishedFile) -> str | None:
+    """Return where the tree has a version's file, if it has; an export knows no other place."""
+    if file.role == "lxc-rootfs":
+        return lxc_index.rootfs_path(product, version)
+    return file.path if stream_files(version) else None
 
 
 def next_change(context: SiteContext) -> datetime | None:

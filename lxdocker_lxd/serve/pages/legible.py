@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 
 MOST_CHARACTERS = 4000
 _KEPT = "\n\t"
-_HTTP = re.compile(r"https?://[!-~]{1,2000}", re.IGNORECASE)
+# RFC 3986: the characters that an address may have.
+_HTTP = re.compile(r"https?://[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]{1,2000}", re.IGNORECASE)
 
 
 def legible(text: str) -> str:

@@ -1,0 +1,52 @@
+"""What an updater works with besides LXD, and what it answers: all of it replaceable by a test."""
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from lxdocker_lxd.update.procedure import Act, Step
+from lxdocker_lxd.update.transaction import Transaction
+
+RETENTION = timedelta(hours=72)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What a health gate says, and why."""
+
+    healthy: bool
+    reason: str = ""
+
+
+class Gate(Protocol):
+    """Decides whether a started instance does its work."""
+
+    def judge(self, name: str, *, project: str) -> Verdict:
+        """Watch the instance for as long as its checks need, and say how it does."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How a transaction ended; HOLD leaves it open and needs somebody's eyes."""
+
+    transaction: Transaction
+    act: Act
+    reason: str = ""
+    blame: bool = False
+    outage_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Means:
+    """What an updater works with besides LXD."""
+
+    gate: Gate
+    clock: Callable[[], datetime]
+    pause: Callable[[float], None]
+    draw_id: Callable[[], str] = lambda: secrets.token_hex(4)
+    stop_timeout_seconds: int = 30
+    retention: timedelta = RETENTION
+    on_step: Callable[[Transaction, Step], None] = lambda _transaction, _step: None

@@ -1,0 +1,295 @@
+"""The steps of an update as calls to LXD; each changes one thing and may be repeated.
+
+Writes are conditional on what was just read, so a user's change in between is never overwritten:
+the write is refused, and the next look decides anew.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import TypeVar
+
+from lxdocker_lxd.errors import LxdError
+from lxdocker_lxd.lxd.calls import NewInstance
+from lxdocker_lxd.lxd.failures import StopTimedOutError
+from lxdocker_lxd.lxd.ports import Lxd
+from lxdocker_lxd.lxd.records import Instance, InstanceSettings
+from lxdocker_lxd.update import configuration
+from lxdocker_lxd.update.procedure import Act, Party, Step, View
+from lxdocker_lxd.update.transaction import (
+    Phase,
+    Role,
+    Saved,
+    Stamp,
+    is_ours,
+    rejected_versions,
+    stamp_of,
+)
+
+_Thing = TypeVar("_Thing")
+_AT_WORK = frozenset(
+    {
+        Phase.STAGED,
+        Phase.PROVED,
+        Phase.RESTORED,
+        Phase.LEASED,
+        Phase.OUTAGE,
+        Phase.ROLLBACK,
+        Phase.RETURNED,
+    }
+)
+
+
+class AnotherUpdaterError(LxdError):
+    """Another updater is at work on the instance."""
+
+
+class HeldError(LxdError):
+    """A step would lose something; nothing was done."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handling:
+    """How an update treats its instance; ``retention_until`` is when a copy left may be removed."""
+
+    stop_timeout_seconds: int = 30
+    protect_start: bool = False
+    retention_until: datetime
+    blame: bool = False
+    stays_stopped: bool = False
+
+
+class Steps:
+    """Does single steps over the ports. Raises what the ports raise, and HeldError."""
+
+    def __init__(self, lxd: Lxd) -> None:
+        self._lxd = lxd
+        self._acts: dict[Act, Callable[[View, Step, Handling], None]] = {
+            Act.STAGE: self._stage,
+            Act.PROVE: self._prove,
+            Act.LEASE: self._lease,
+            Act.OUTAGE: self._outage,
+            Act.STOP: self._stop,
+            Act.PARK: self._park,
+            Act.GIVE_NAME_UP: self._give_name_up,
+            Act.TAKE_NAME: self._take_name,
+            Act.RESTORE: self._restore,
+            Act.START: self._start,
+            Act.COMMIT: self._commit,
+            Act.KEEP: self._keep,
+            Act.NOTE_STARTED: self._note_started,
+            Act.TURN_BACK: self._turn_back,
+            Act.REJECT: self._reject,
+            Act.RELEASE: self._release,
+            Act.DISCARD: self._discard,
+        }
+
+    def perform(self, step: Step, view: View, handling: Handling) -> None:
+        """Do the step to what was just observed."""
+        self._acts[step.act](view, step, handling)
+
+    def _write(self, instance: Instance, settings: InstanceSettings) -> None:
+        self._lxd.instances.replace(
+            instance.name, settings, etag=instance.etag, project=instance.project
+        )
+
+    def _stamp(self, party: Party, stamp: Stamp) -> None:
+        self._write(party.instance, configuration.stamped(party.instance, stamp))
+
+    # ---- before the outage
+
+    def _stage(self, view: View, _step: Step, handling: Handling) -> None:
+        holder = _present(view.holder)
+        transaction = view.transaction
+        stamp = transaction.stamp(Role.NEW, Phase.STAGED, None)
+        settings = configuration.stage_settings(holder, stamp, protect_start=handling.protect_start)
+        new = NewInstance(
+            name=transaction.parked(Role.NEW),
+            image=transaction.fingerprint,
+            settings=settings,
+            type=holder.type,
+            target=holder.location if holder.location not in ("", "none") else "",
+        )
+        self._lxd.instances.create(new, project=transaction.project)
+
+    def _prove(self, view: View, _step: Step, handling: Handling) -> None:
+        holder, new = _present(view.holder), _present(view.new)
+        saved = configuration.saved_of(holder)
+        stamp = view.transaction.stamp(Role.NEW, Phase.PROVED, saved)
+        wanted = configuration.stage_settings(holder, stamp, protect_start=handling.protect_start)
+        theirs = {
+            key: value
+            for key, value in new.instance.config.items()
+            if key.startswith(("volatile.", "image."))
+        }
+        self._write(new.instance, replace(wanted, config={**theirs, **wanted.config}))
+
+    def _lease(self, view: View, _step: Step, _handling: Handling) -> None:
+        holder = _present(view.holder)
+        held = stamp_of(holder)
+        if held is not None and is_ours(holder) and held.phase in _AT_WORK:
+            raise AnotherUpdaterError(
+                f"update {holder.name}: another updater is at work on it"
+                f" (transaction {held.transaction})",
+                hint="if that one is gone, `lxdocker-lxd update recover` finishes its work",
+            )
+        saved = configuration.saved_of(holder)
+        stamp = view.transaction.stamp(Role.OLD, Phase.LEASED, saved)
+        self._write(holder, configuration.stamped(holder, stamp))
+
+    def _outage(self, view: View, _step: Step, _handling: Handling) -> None:
+        old = _present(view.old)
+        self._stamp(old, replace(old.stamp, phase=Phase.OUTAGE))
+
+    # ---- exchanging names
+
+    def _stop(self, view: View, step: Step, handling: Handling) -> None:
+        party = _party(view, step)
+        name, project = party.instance.name, party.instance.project
+        if party.stamp.role is Role.NEW:
+            # It has failed, or was never let run: nothing to ask it.
+            self._lxd.power.kill(name, project=project)
+            return
+        try:
+            self._lxd.power.stop(
+                name, timeout_seconds=handling.stop_timeout_seconds, project=project
+            )
+        except StopTimedOutError:
+            self._lxd.power.kill(name, project=project)
+
+    def _park(self, view: View, step: Step, handling: Handling) -> None:
+        party = _party(view, step)
+        stamp = party.stamp
+        if stamp.role is Role.OLD and stamp.saved is not None:
+            stamp = replace(stamp, saved=configuration.absorbed(party.instance, stamp.saved))
+        settings = configuration.parked_settings(
+            party.instance, stamp, protect_start=handling.protect_start
+        )
+        self._write(party.instance, settings)
+
+    def _give_name_up(self, view: View, step: Step, _handling: Handling) -> None:
+        party = _party(view, step)
+        self._lxd.instances.rename(
+            party.instance.name,
+            view.transaction.parked(party.stamp.role),
+            project=view.transaction.project,
+        )
+
+    def _take_name(self, view: View, step: Step, _handling: Handling) -> None:
+        party = _party(view, step)
+        self._lxd.instances.rename(
+            party.instance.name, view.transaction.name, project=view.transaction.project
+        )
+
+    def _restore(self, view: View, step: Step, _handling: Handling) -> None:
+        party = _party(view, step)
+        old = party.stamp.role is Role.OLD
+        saved = party.stamp.saved if old else view.saved
+        if saved is None:
+            raise HeldError(f"restore {party.instance.name}: its stamp holds no configuration")
+        phase = Phase.RETURNED if old else Phase.RESTORED
+        stamp = replace(party.stamp, phase=phase, saved=saved)
+        # Even when nothing differs the phase has to be written: restoring is over then.
+        settings = configuration.next_write(party.instance, saved, stamp)
+        self._write(party.instance, settings or configuration.stamped(party.instance, stamp))
+
+    def _start(self, view: View, step: Step, _handling: Handling) -> None:
+        party = _party(view, step)
+        self._lxd.power.start(party.instance.name, project=party.instance.project)
+
+    # ---- the end of it
+
+    def _commit(self, view: View, _step: Step, _handling: Handling) -> None:
+        new = _present(view.new)
+        stamp = replace(new.stamp, phase=Phase.COMMITTED, saved=None)
+        settings = configuration.released(new.instance, ())
+        self._write(
+            new.instance,
+            configuration.stamped(replace(new.instance, config=settings.config), stamp),
+        )
+
+    def _keep(self, view: View, _step: Step, handling: Handling) -> None:
+        old = _present(view.old)
+        self._stamp(old, replace(old.stamp, phase=Phase.KEPT, until=handling.retention_until))
+
+    def _note_started(self, view: View, _step: Step, _handling: Handling) -> None:
+        old = _present(view.old)
+        saved = _present(old.stamp.saved)
+        self._stamp(old, replace(old.stamp, saved=replace(saved, running=True)))
+
+    def _turn_back(self, view: View, _step: Step, handling: Handling) -> None:
+        old = _present(view.old)
+        saved = _saved_for_return(view, old)
+        if handling.stays_stopped and saved is not None:
+            saved = replace(saved, running=False)
+        stamp = replace(
+            old.stamp,
+            phase=Phase.ROLLBACK,
+            saved=saved,
+            blame=handling.blame,
+            until=None,
+        )
+        self._stamp(old, stamp)
+
+    def _reject(self, view: View, _step: Step, handling: Handling) -> None:
+        new, old = _present(view.new), _present(view.old)
+        # A failed version isn't missed; one that somebody went back from may hold data.
+        failed = old.stamp.blame
+        stamp = replace(
+            new.stamp,
+            phase=Phase.REJECTED if failed else Phase.RETIRED,
+            saved=None,
+            until=None if failed else handling.retention_until,
+        )
+        self._stamp(new, stamp)
+
+    def _release(self, view: View, _step: Step, _handling: Handling) -> None:
+        old = _present(view.old)
+        rejected = rejected_versions(old.instance)
+        if old.stamp.blame and old.stamp.fingerprint not in rejected:
+            rejected = (*rejected, old.stamp.fingerprint)
+        self._write(old.instance, configuration.released(old.instance, rejected))
+
+    def _discard(self, view: View, _step: Step, _handling: Handling) -> None:
+        new = _present(view.new)
+        name, project = new.instance.name, new.instance.project
+        if self._lxd.instances.snapshots(name, project=project):
+            raise HeldError(
+                f"remove {name}: somebody made snapshots of it",
+                hint=f"`lxc delete {name}` when they aren't needed",
+            )
+        if new.running:
+            raise HeldError(f"remove {name}: somebody started it")
+        self._lxd.instances.delete(name, project=project)
+
+
+def _saved_for_return(view: View, old: Party) -> Saved | None:
+    """Return what the old instance gets back: what the name stood for last, by a user's hand."""
+    new, saved = view.new, old.stamp.saved
+    if new is not None and new.named and new.stamp.phase in {Phase.RESTORED, Phase.COMMITTED}:
+        last = configuration.saved_of(new.instance)
+        config = dict(last.config)
+        if saved is not None and saved.idmap_base:
+            config.pop(configuration.IDMAP_BASE, None)
+        running = last.running
+        if new.stamp.phase is Phase.RESTORED and saved is not None:
+            # It may have crashed; that doesn't make the name one that is to be stopped.
+            running = saved.running
+        return replace(
+            last,
+            config=config,
+            running=running,
+            idmap_base=saved.idmap_base if saved is not None else "",
+        )
+    return configuration.absorbed(old.instance, saved) if saved is not None else None
+
+
+def _party(view: View, step: Step) -> Party:
+    return _present(view.old if step.role is Role.OLD else view.new)
+
+
+def _present(value: _Thing | None) -> _Thing:
+    """Return what the decision saw; it never names a step for something that isn't there."""
+    if value is None:
+        raise HeldError("the updater chose a step for an instance that isn't there")
+    return value

@@ -1,0 +1,326 @@
+"""One update at a time, from its beginning or from wherever it was interrupted, to its end.
+
+The loop looks, decides and does one step, until there is nothing to do. What it was told by LXD
+about the last step hardly matters: the next look tells.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from lxdocker_lxd.errors import LxdError, LxdockerError
+from lxdocker_lxd.lxd.failures import (
+    AbsentError,
+    AddressTakenError,
+    BusyError,
+    ChangedMeanwhileError,
+    NameTakenError,
+    NotRunningError,
+    UnknownOutcomeError,
+    UnreachableError,
+    WrongStateError,
+)
+from lxdocker_lxd.lxd.ports import Lxd
+from lxdocker_lxd.lxd.records import Instance
+from lxdocker_lxd.update.configuration import PROTECT_START_EXTENSION
+from lxdocker_lxd.update.journal import Journal
+from lxdocker_lxd.update.journal_record import Account, Entry, Event, accounts
+from lxdocker_lxd.update.means import Means, Outcome
+from lxdocker_lxd.update.procedure import (
+    ENDS,
+    Act,
+    Party,
+    Step,
+    View,
+    decide,
+    party_of,
+)
+from lxdocker_lxd.update.steps import AnotherUpdaterError, Handling, HeldError, Steps
+from lxdocker_lxd.update.transaction import Role, Transaction
+
+MOST_STEPS = 80
+MOST_FAILURES = 6
+# What only a fresh look can judge: somebody was faster, or nobody knows what became of a request.
+_LOOK_AGAIN = (
+    UnknownOutcomeError,
+    BusyError,
+    ChangedMeanwhileError,
+    NotRunningError,
+    UnreachableError,
+    AbsentError,
+    NameTakenError,
+    WrongStateError,
+)
+_BEFORE_OUTAGE = frozenset({Act.STAGE, Act.PROVE, Act.LEASE, Act.OUTAGE})
+_FORWARD = frozenset({Act.STOP, Act.PARK, Act.GIVE_NAME_UP, Act.TAKE_NAME, Act.RESTORE, Act.START})
+
+
+@dataclass(slots=True, kw_only=True)
+class _Run:
+    """What one run of the loop knows besides LXD and the journal."""
+
+    transaction: Transaction
+    fresh: bool = False
+    give_up: bool = False
+    back: bool = False
+    committed: bool = False
+    became: bool = False
+    passed: bool = False
+    restored: bool = False
+    started: bool = False
+    blame: bool = False
+    stays_stopped: bool = False
+    reason: str = ""
+    failures: int = 0
+    outage_began: datetime | None = None
+    outage_ended: datetime | None = None
+
+
+class Updater:
+    """Updates, turns back and finishes what was interrupted; one transaction at a time.
+
+    Everything raised by the journal passes through: without it no step is made. When LXD can't be
+    reached any more the error passes through too, and the transaction stays open.
+    """
+
+    def __init__(self, lxd: Lxd, journal: Journal, means: Means) -> None:
+        self._lxd = lxd
+        self._journal = journal
+        self._means = means
+        self._steps = Steps(lxd)
+        self._protect_start: bool | None = None
+
+    def update(self, name: str, fingerprint: str, *, project: str) -> Outcome:
+        """Bring an instance to an image that is in its project's store."""
+        transaction = Transaction(
+            id=self._means.draw_id(), project=project, name=name, fingerprint=fingerprint
+        )
+        holder = self._get(name, project)
+        previous = holder.base_image if holder is not None else ""
+        self._note(transaction, Event.BEGUN, previous=previous)
+        return self._loop(_Run(transaction=transaction, fresh=True))
+
+    def resume(self, transaction: Transaction) -> Outcome:
+        """Finish an interrupted transaction, whatever of it is left in LXD and in the journal."""
+        account = accounts(self._journal.read()).get(transaction.id)
+        return self._loop(_run_of(transaction, account))
+
+    def turn_back(self, transaction: Transaction) -> Outcome:
+        """Return a committed update to its parked copy, because somebody asks for it."""
+        self._note(transaction, Event.BACK, reason="asked for")
+        return self._loop(_Run(transaction=transaction, back=True, became=True, reason="asked for"))
+
+    # ---- the loop
+
+    def _loop(self, run: _Run) -> Outcome:
+        for _ in range(MOST_STEPS):
+            try:
+                view = self._look(run)
+            except (UnknownOutcomeError, NotRunningError, UnreachableError) as error:
+                self._count(run, error)
+                continue
+            step = decide(view)
+            self._means.on_step(run.transaction, step)
+            if step.act in ENDS:
+                return self._end(run, step)
+            try:
+                self._do(step, view, run)
+            except HeldError as error:
+                return self._end(run, Step(act=Act.HOLD, reason=error.message))
+            except _LOOK_AGAIN as error:
+                self._failed_softly(step, run, error)
+            except LxdockerError as error:
+                held = self._failed(step, run, error)
+                if held is not None:
+                    return self._end(run, held)
+        return self._end(run, Step(act=Act.HOLD, reason="too many steps without an end"))
+
+    def _look(self, run: _Run) -> View:
+        transaction = run.transaction
+        holder = self._get(transaction.name, transaction.project)
+        old, new = (self._party(transaction, role, holder) for role in (Role.OLD, Role.NEW))
+        if old is None and (run.outage_began or not run.fresh):
+            old = self._moved(transaction, Role.OLD)
+        if old is not None and old.stamp.blame:
+            run.blame = True
+        return View(
+            transaction=transaction,
+            old=old,
+            new=new,
+            holder=holder,
+            fresh=run.fresh,
+            give_up=run.give_up,
+            back=run.back,
+            committed=run.committed,
+            became=run.became,
+            passed=run.passed,
+            restored=run.restored,
+            started=run.started,
+        )
+
+    def _party(self, transaction: Transaction, role: Role, holder: Instance | None) -> Party | None:
+        waiting = self._get(transaction.parked(role), transaction.project)
+        for instance in (waiting, holder):
+            party = party_of(instance, transaction, role) if instance is not None else None
+            if party is not None:
+                return party
+        return None
+
+    def _moved(self, transaction: Transaction, role: Role) -> Party | None:
+        """Find a party that a user gave another name."""
+        for listed in self._lxd.instances.list(project=transaction.project):
+            if party_of(listed, transaction, role) is not None:
+                instance = self._get(listed.name, transaction.project)
+                return party_of(instance, transaction, role) if instance is not None else None
+        return None
+
+    def _get(self, name: str, project: str) -> Instance | None:
+        try:
+            return self._lxd.instances.get(name, project=project)
+        except AbsentError:
+            return None
+
+    def _do(self, step: Step, view: View, run: _Run) -> None:
+        match step.act:
+            case Act.OUTAGE:
+                self._note(run.transaction, Event.OUTAGE)
+            case Act.STOP | Act.PARK if run.outage_began is None:
+                run.outage_began = self._means.clock()
+            case Act.TAKE_NAME if step.role is Role.NEW:
+                self._note(run.transaction, Event.BECAME)
+                run.became = True
+            case Act.GATE:
+                self._gate(run)
+                return
+            case Act.COMMIT if not run.committed:
+                self._note(run.transaction, Event.COMMITTED)
+                run.committed = True
+            case Act.TURN_BACK:
+                self._turn(run, step.reason or run.reason, blame=run.blame)
+            case Act.RELEASE | Act.DISCARD:
+                run.give_up = True
+                run.reason = run.reason or step.reason
+            case _:
+                pass
+        self._steps.perform(step, view, self._handling(run))
+        self._done(step, view, run)
+
+    def _done(self, step: Step, view: View, run: _Run) -> None:
+        run.failures = 0
+        if step.act is Act.RESTORE and step.role is Role.NEW:
+            run.restored = True
+        elif step.act is Act.START:
+            run.started = step.role is Role.NEW
+            run.outage_ended = self._means.clock()
+        elif step.act is Act.COMMIT and view.old is None:
+            run.reason = run.reason or "the parked copy was removed by somebody"
+
+    def _gate(self, run: _Run) -> None:
+        verdict = self._means.gate.judge(run.transaction.name, project=run.transaction.project)
+        if verdict.healthy:
+            run.passed = True
+        else:
+            self._turn(run, verdict.reason, blame=True)
+
+    def _turn(self, run: _Run, reason: str, *, blame: bool) -> None:
+        """Write down that the transaction goes back, before the first step that does."""
+        if not run.back:
+            run.back, run.blame, run.reason = True, blame, reason
+            self._note(run.transaction, Event.BACK, reason=reason, blame=blame)
+
+    # ---- what goes wrong
+
+    def _failed_softly(self, step: Step, run: _Run, error: LxdockerError) -> None:
+        if step.act is Act.STAGE and not isinstance(error, NotRunningError | UnreachableError):
+            # Made or not, nobody watched it being unpacked: it doesn't count as proved.
+            run.give_up, run.reason = True, error.message
+        elif step.act is Act.STOP and isinstance(error, WrongStateError) and run.fresh:
+            self._turn(run, "somebody stopped it", blame=False)
+            run.stays_stopped = True
+        self._count(run, error)
+
+    def _count(self, run: _Run, error: LxdockerError) -> None:
+        run.failures += 1
+        if run.failures > MOST_FAILURES:
+            raise error
+        self._means.pause(min(0.1 * 2**run.failures, 10))
+
+    def _failed(self, step: Step, run: _Run, error: LxdockerError) -> Step | None:
+        """Give up, turn back or hold, as far as the step had come."""
+        if step.act in _BEFORE_OUTAGE or isinstance(error, AnotherUpdaterError):
+            run.give_up, run.reason = True, error.message
+            return None
+        if step.act in _FORWARD and not run.back and isinstance(error, LxdError):
+            blame = step.act is Act.START and not isinstance(error, AddressTakenError)
+            self._turn(run, error.message, blame=blame)
+            return None
+        return Step(act=Act.HOLD, reason=error.message)
+
+    # ---- the end
+
+    def _end(self, run: _Run, step: Step) -> Outcome:
+        reason = step.reason or run.reason
+        seconds = None
+        if run.outage_began is not None and run.outage_ended is not None:
+            seconds = (run.outage_ended - run.outage_began).total_seconds()
+        if step.act is not Act.HOLD:
+            entry = Entry(
+                at=self._means.clock(),
+                event=Event.ENDED,
+                transaction=run.transaction,
+                result=step.act,
+                reason=reason,
+                blame=run.blame,
+                outage_seconds=seconds,
+            )
+            self._journal.append(entry)
+        return Outcome(
+            transaction=run.transaction,
+            act=step.act,
+            reason=reason,
+            blame=run.blame,
+            outage_seconds=seconds,
+        )
+
+    def _note(
+        self,
+        transaction: Transaction,
+        event: Event,
+        *,
+        reason: str = "",
+        blame: bool = False,
+        previous: str = "",
+    ) -> None:
+        self._journal.append(
+            Entry(
+                at=self._means.clock(),
+                event=event,
+                transaction=transaction,
+                reason=reason,
+                blame=blame,
+                previous=previous,
+            )
+        )
+
+    def _handling(self, run: _Run) -> Handling:
+        if self._protect_start is None:
+            self._protect_start = self._lxd.server.info().supports(PROTECT_START_EXTENSION)
+        return Handling(
+            stop_timeout_seconds=self._means.stop_timeout_seconds,
+            protect_start=self._protect_start,
+            retention_until=self._means.clock() + self._means.retention,
+            blame=run.blame,
+            stays_stopped=run.stays_stopped,
+        )
+
+
+def _run_of(transaction: Transaction, account: Account | None) -> _Run:
+    if account is None:
+        return _Run(transaction=transaction)
+    return _Run(
+        transaction=replace(transaction, fingerprint=account.transaction.fingerprint),
+        back=account.back,
+        committed=account.committed,
+        became=account.became,
+        blame=account.blame,
+        reason=account.reason or "interrupted",
+    )

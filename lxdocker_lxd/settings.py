@@ -53,6 +53,12 @@ _OWN: tuple[Setting, ...] = (
         parse=path,
     ),
     Setting(
+        key="imports",
+        meaning="directory where imports are remembered and converted",
+        default="/var/lib/lxdocker-lxd/imports",
+        parse=path,
+    ),
+    Setting(
         key="imageformat",
         meaning="format of the root filesystem: squashfs, gzip or tar",
         default="squashfs",
@@ -87,6 +93,7 @@ class Settings:
     specs: Path
     cache: Path
     lxdimages: Path
+    imports: Path
     imageformat: ImageFormat
     jobs: int
     versions: int

@@ -5,7 +5,7 @@
 #    source ~/.local/share/bash_completion/lxdocker-lxd
 # See also: https://github.com/scop/bash-completion/blob/main/doc/configuration.md
 
-_shtab_lxdocker_lxd_subparsers=(convert images inspect resolve serve export verify)
+_shtab_lxdocker_lxd_subparsers=(convert images inspect resolve serve export verify import refresh)
 
 _shtab_lxdocker_lxd_convert_option_strings=(-h --help --specs --cache --lxdimages --imageformat --jobs --name --busybox --versions --lxc --dry-run --format --progress --config --debug)
 _shtab_lxdocker_lxd_images_option_strings=(-h --help --lxdimages --verify --format --config --debug)
@@ -14,6 +14,8 @@ _shtab_lxdocker_lxd_resolve_option_strings=(-h --help --remote --format --config
 _shtab_lxdocker_lxd_serve_option_strings=(-h --help --lxdimages --address --http-address --key --cert --tls-dir --tls-minimum --name --url --remote-name --gpg-key --publish-delay --connections --downloads --stall-timeout --stop-timeout --metrics --print-remotes --format --config --debug)
 _shtab_lxdocker_lxd_export_option_strings=(-h --help --lxdimages --url --remote-name --gpg-key --publish-delay --dry-run --format --progress --config --debug)
 _shtab_lxdocker_lxd_verify_option_strings=(-h --help --ca --keyring --jobs --format --progress --config --debug)
+_shtab_lxdocker_lxd_import_option_strings=(-h --help --alias --lxe --public --replace --from --ca --imports --dry-run --project --target-remote --format --progress --config --debug)
+_shtab_lxdocker_lxd_refresh_option_strings=(-h --help --imports --dry-run --format --progress --config --debug)
 _shtab_lxdocker_lxd_option_strings=(-h --help --version)
 
 _shtab_lxdocker_lxd_convert___specs_COMPGEN=_shtab_compgen_dirs
@@ -35,6 +37,11 @@ _shtab_lxdocker_lxd_export___config_COMPGEN=_shtab_compgen_files
 _shtab_lxdocker_lxd_verify___ca_COMPGEN=_shtab_compgen_files
 _shtab_lxdocker_lxd_verify___keyring_COMPGEN=_shtab_compgen_files
 _shtab_lxdocker_lxd_verify___config_COMPGEN=_shtab_compgen_files
+_shtab_lxdocker_lxd_import___ca_COMPGEN=_shtab_compgen_files
+_shtab_lxdocker_lxd_import___imports_COMPGEN=_shtab_compgen_dirs
+_shtab_lxdocker_lxd_import___config_COMPGEN=_shtab_compgen_files
+_shtab_lxdocker_lxd_refresh___imports_COMPGEN=_shtab_compgen_dirs
+_shtab_lxdocker_lxd_refresh___config_COMPGEN=_shtab_compgen_files
 
 _shtab_lxdocker_lxd_convert___imageformat_choices=(squashfs gzip tar)
 _shtab_lxdocker_lxd_convert___format_choices=(table json)
@@ -49,7 +56,12 @@ _shtab_lxdocker_lxd_export___format_choices=(table json)
 _shtab_lxdocker_lxd_export___progress_choices=(auto plain rich json none)
 _shtab_lxdocker_lxd_verify___format_choices=(table json)
 _shtab_lxdocker_lxd_verify___progress_choices=(auto plain rich json none)
-_shtab_lxdocker_lxd_pos_0_choices=(convert images inspect resolve serve export verify)
+_shtab_lxdocker_lxd_import___replace_choices=(keep delete)
+_shtab_lxdocker_lxd_import___format_choices=(table json)
+_shtab_lxdocker_lxd_import___progress_choices=(auto plain rich json none)
+_shtab_lxdocker_lxd_refresh___format_choices=(table json)
+_shtab_lxdocker_lxd_refresh___progress_choices=(auto plain rich json none)
+_shtab_lxdocker_lxd_pos_0_choices=(convert images inspect resolve serve export verify import refresh)
 
 _shtab_lxdocker_lxd_convert__h_nargs=0
 _shtab_lxdocker_lxd_convert___help_nargs=0
@@ -78,6 +90,17 @@ _shtab_lxdocker_lxd_export___debug_nargs=0
 _shtab_lxdocker_lxd_verify__h_nargs=0
 _shtab_lxdocker_lxd_verify___help_nargs=0
 _shtab_lxdocker_lxd_verify___debug_nargs=0
+_shtab_lxdocker_lxd_import__h_nargs=0
+_shtab_lxdocker_lxd_import___help_nargs=0
+_shtab_lxdocker_lxd_import___lxe_nargs=0
+_shtab_lxdocker_lxd_import___public_nargs=0
+_shtab_lxdocker_lxd_import___replace_nargs='?'
+_shtab_lxdocker_lxd_import___dry_run_nargs=0
+_shtab_lxdocker_lxd_import___debug_nargs=0
+_shtab_lxdocker_lxd_refresh__h_nargs=0
+_shtab_lxdocker_lxd_refresh___help_nargs=0
+_shtab_lxdocker_lxd_refresh___dry_run_nargs=0
+_shtab_lxdocker_lxd_refresh___debug_nargs=0
 _shtab_lxdocker_lxd_pos_0_nargs=A...
 _shtab_lxdocker_lxd__h_nargs=0
 _shtab_lxdocker_lxd___help_nargs=0

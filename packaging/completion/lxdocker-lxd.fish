@@ -50,8 +50,8 @@ function _shtab_lxdocker_lxd_using
   test "$_shtab_lxdocker_lxd_cmdpath" = "$argv"
 end
 
-set -g _shtab_lxdocker_lxd_commands convert images inspect resolve serve export verify
-set -g _shtab_lxdocker_lxd_opts_with_value --address --busybox --ca --cache --cert --config --connections --downloads --format --gpg-key --http-address --imageformat --jobs --key --keyring --lxdimages --metrics --name --platform --progress --publish-delay --remote --remote-name --specs --stall-timeout --stop-timeout --tls-dir --tls-minimum --url --versions
+set -g _shtab_lxdocker_lxd_commands convert images inspect resolve serve export verify import refresh
+set -g _shtab_lxdocker_lxd_opts_with_value --address --alias --busybox --ca --cache --cert --config --connections --downloads --format --from --gpg-key --http-address --imageformat --imports --jobs --key --keyring --lxdimages --metrics --name --platform --progress --project --publish-delay --remote --remote-name --replace --specs --stall-timeout --stop-timeout --target-remote --tls-dir --tls-minimum --url --versions
 
 complete -c lxdocker-lxd -e
 complete -c lxdocker-lxd -f
@@ -138,3 +138,27 @@ complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using verify' -l format -xka "t
 complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using verify' -l progress -xka "auto plain rich json none" -d 'how progress is shown'
 complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using verify' -l config -xka "(__fish_complete_path (commandline -ct))" -d 'settings file'
 complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using verify' -l debug -d 'show tracebacks'
+complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using; and test $_shtab_lxdocker_lxd_npos -eq 0' -a import -d 'Convert an image and put it straight into LXD, without a server.'
+complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using import' -s h -l help -d 'show this help message and exit'
+complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using import' -l alias -x -d 'the image'"'"'s name in LXD, instead of its own (may be repeated)'
+complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using import' -l lxe -d 'also the aliases under which LXE looks for it'
+complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using import' -l public -d 'let anyone who reaches LXD copy the image'
+complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using import' -l replace -xka "keep delete" -d 'take aliases from other images too, and keep those (or delete them)'
+complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using import' -l from -x -d 'let LXD pull SOURCE from this server'
+complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using import' -l ca -xka "(__fish_complete_path (commandline -ct))" -d 'PEM file with the CA of that server'"'"'s certificate'
+complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using import' -l imports -xka "(__fish_complete_directories)" -d 'directory where imports are remembered'
+complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using import' -l dry-run -d 'say what would be done, change nothing'
+complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using import' -l project -x -d 'of LXD'
+complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using import' -l target-remote -x -d 'a LXD that lxc knows by this name'
+complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using import' -l format -xka "table json" -d 'of the result'
+complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using import' -l progress -xka "auto plain rich json none" -d 'how progress is shown'
+complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using import' -l config -xka "(__fish_complete_path (commandline -ct))" -d 'settings file'
+complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using import' -l debug -d 'show tracebacks'
+complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using; and test $_shtab_lxdocker_lxd_npos -eq 0' -a refresh -d 'Convert and send again what was imported, where it changed.'
+complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using refresh' -s h -l help -d 'show this help message and exit'
+complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using refresh' -l imports -xka "(__fish_complete_directories)" -d 'directory where imports are remembered'
+complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using refresh' -l dry-run -d 'say what would be done, change nothing'
+complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using refresh' -l format -xka "table json" -d 'of the result'
+complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using refresh' -l progress -xka "auto plain rich json none" -d 'how progress is shown'
+complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using refresh' -l config -xka "(__fish_complete_path (commandline -ct))" -d 'settings file'
+complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using refresh' -l debug -d 'show tracebacks'

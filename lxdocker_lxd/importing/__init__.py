@@ -1,0 +1,1 @@
+"""Images straight into LXD: what a word names, converted, sent, named, and remembered."""

@@ -1,0 +1,313 @@
+"""The use case ``import``: one source, converted or copied, in one project of one LXD.
+
+Order: look whether the aliases are free; convert (nothing is pulled or built that the catalogue has
+already); send what LXD hasn't got; name it; remember it. A failure before the last step leaves LXD
+as it was.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from lxdocker_lxd.convert.run import ConvertOptions
+from lxdocker_lxd.errors import LxdockerError, UsageError
+from lxdocker_lxd.importing.conversion import Published
+from lxdocker_lxd.importing.import_directory import ImportDirectory
+from lxdocker_lxd.importing.import_plan import Clock, ImportPlan, PlannedChoice, Planner
+from lxdocker_lxd.importing.import_record import ImportRecord, with_record
+from lxdocker_lxd.importing.lxc_remotes import LxcRemote
+from lxdocker_lxd.importing.naming import lxe_aliases
+from lxdocker_lxd.importing.placing import Naming, Placed, Shelf
+from lxdocker_lxd.importing.sending import send, steps
+from lxdocker_lxd.importing.source_choice import Choice, RemoteChoice, SourceChoice
+from lxdocker_lxd.lxd.ports import Lxd
+from lxdocker_lxd.lxd.records import DEFAULT_PROJECT, UpdateSource
+from lxdocker_lxd.platform import Platform
+from lxdocker_lxd.progress import ImageFinished, Progress, StageStarted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wishes:
+    """What was said beside the source. No ``aliases`` means those that go without saying.
+
+    ``replace`` may take names from any image. ``delete_old`` None deletes earlier versions of the
+    same import and keeps other images; True and False do so with all.
+    """
+
+    aliases: tuple[str, ...] = ()
+    lxe: bool = False
+    public: bool = False
+    replace: bool = False
+    delete_old: bool | None = None
+
+    def naming(self, aliases: tuple[str, ...], ours: frozenset[str]) -> Naming:
+        """Return these wishes for an image with these names."""
+        return Naming(
+            aliases=tuple(dict.fromkeys(aliases)),
+            ours=ours,
+            replace=self.replace,
+            delete_ours=self.delete_old is not False,
+            delete_others=self.delete_old is True,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Destination:
+    """Where to: ``remote`` is lxc's name for that LXD, empty for this machine's."""
+
+    lxd: Lxd
+    remote: str = ""
+    project: str = DEFAULT_PROJECT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportOutcome:
+    """What came of an import.
+
+    ``outcome`` is ``imported``, ``renamed`` (LXD had the image under other names), ``unchanged``,
+    ``would-import``, ``would-keep``, ``forgotten`` or ``failed``.
+    """
+
+    source: str
+    name: str
+    outcome: str
+    project: str = DEFAULT_PROJECT
+    remote: str = ""
+    fingerprint: str = ""
+    serial: str = ""
+    size_bytes: int | None = None
+    aliases: tuple[str, ...] = ()
+    moved: tuple[str, ...] = ()
+    deleted: tuple[str, ...] = ()
+    seconds: float = 0.0
+    error: LxdockerError | None = None
+
+
+class Importer:
+    """Imports into one destination. ``options`` are those of ``convert``, for the user's specs.
+
+    ``certificate`` returns the PEM text that is trusted for a remote's server, or an empty one.
+    """
+
+    def __init__(
+        self,
+        options: ConvertOptions,
+        directory: ImportDirectory,
+        destination: Destination,
+        progress: Progress,
+        *,
+        now: Clock,
+        certificate: Callable[[LxcRemote], str],
+    ) -> None:
+        self._directory = directory
+        self._lxd = destination.lxd
+        self._destination = destination
+        self._progress = progress
+        self._now = now
+        self._certificate = certificate
+        self._shelf = Shelf(destination.lxd, destination.project)
+        self._planner = Planner(options, directory, architecture_of(destination.lxd))
+
+    def run(
+        self, text: str, choice: Choice, wishes: Wishes, *, dry_run: bool = False
+    ) -> ImportOutcome:
+        """Import what ``choice`` is, which ``text`` named. Raises LxdockerError."""
+        started = time.monotonic()
+        if isinstance(choice, RemoteChoice):
+            outcome = self._copy(text, choice, wishes, dry_run=dry_run)
+        else:
+            outcome = self._import(text, choice, wishes, dry_run=dry_run)
+        self._progress.emit(ImageFinished(image=outcome.name, outcome=outcome.outcome, detail=""))
+        return replace(outcome, seconds=time.monotonic() - started)
+
+    # ---- converted here
+
+    def _import(
+        self, text: str, choice: PlannedChoice, wishes: Wishes, *, dry_run: bool
+    ) -> ImportOutcome:
+        plan = self._planner.plan(choice)
+        aliases = (*(wishes.aliases or plan.aliases), *_wanted_by_lxe(text, plan, wishes))
+        naming = wishes.naming(aliases, self._ours(plan))
+        self._shelf.check(naming)
+        if dry_run:
+            return self._foreseen(text, plan, naming)
+        written = isinstance(choice, SourceChoice) and self._directory.write_spec(
+            plan.name, str(plan.source), plan.foreign
+        )
+        try:
+            found = plan.convert(self._progress, self._now)
+            placed = self.place(found, plan, naming, wishes)
+        except BaseException:
+            if written:
+                self._directory.remove_spec(plan.name)
+            raise
+        record = self._record(text, plan, wishes, naming, placed.fingerprint)
+        self._directory.change(lambda records: with_record(records, record))
+        return self.outcome(text, found, placed)
+
+    def _ours(self, plan: ImportPlan) -> frozenset[str]:
+        """Return the fingerprints of this product's versions, and of what was sent before."""
+        product = plan.product()
+        versions = {version.fingerprint for version in product.versions} if product else set()
+        key = self._record("", plan, Wishes(), Naming(aliases=()), "").key
+        sent = {one.fingerprint for one in self._directory.records() if one.key == key}
+        return frozenset(versions | sent)
+
+    def place(self, found: Published, plan: ImportPlan, naming: Naming, wishes: Wishes) -> Placed:
+        """Send a version unless LXD has it, and give it its names."""
+        version = found.version
+        if wishes.lxe and plan.source is not None:
+            digests = (version.source.top_digest, version.source.manifest_digest)
+            more = lxe_aliases(plan.source, digests)
+            naming = replace(naming, aliases=tuple(dict.fromkeys((*naming.aliases, *more))))
+
+        def fetch() -> str:
+            return send(
+                self._lxd,
+                found.directory,
+                found.product,
+                version,
+                project=self._destination.project,
+                public=wishes.public,
+                progress=self._progress,
+            )
+
+        return self._shelf.place(
+            fetch, naming, fingerprint=version.fingerprint, public=wishes.public
+        )
+
+    def _foreseen(self, text: str, plan: ImportPlan, naming: Naming) -> ImportOutcome:
+        product = plan.product()
+        there = product is not None and self._shelf.image(product.newest.fingerprint) is not None
+        kept = there and not plan.would_build(self._progress, self._now)
+        if not there:
+            # Says what would fail, at least as far as documents tell.
+            plan.would_build(self._progress, self._now)
+        newest = product.newest if product and kept else None
+        return ImportOutcome(
+            source=text,
+            name=plan.name,
+            outcome="would-keep" if kept else "would-import",
+            project=self._destination.project,
+            remote=self._destination.remote,
+            fingerprint=newest.fingerprint if newest else "",
+            serial=newest.serial if newest else "",
+            aliases=naming.aliases,
+        )
+
+    def outcome(self, text: str, found: Published, placed: Placed) -> ImportOutcome:
+        """Return what came of a version that was sent or found."""
+        return ImportOutcome(
+            source=text,
+            name=found.product.name,
+            outcome=word_for(placed),
+            project=self._destination.project,
+            remote=self._destination.remote,
+            fingerprint=placed.fingerprint,
+            serial=found.version.serial,
+            size_bytes=found.version.size_bytes,
+            aliases=placed.aliases,
+            moved=placed.moved,
+            deleted=placed.deleted,
+        )
+
+    def _record(
+        self, text: str, plan: ImportPlan, wishes: Wishes, naming: Naming, fingerprint: str
+    ) -> ImportRecord:
+        return ImportRecord(
+            kind=plan.kind,
+            name=plan.name,
+            source=text,
+            aliases=naming.aliases,
+            architecture=plan.architecture,
+            fingerprint=fingerprint,
+            remote=self._destination.remote,
+            project=self._destination.project,
+            public=wishes.public,
+            lxe=wishes.lxe,
+            keep_old=wishes.delete_old is False,
+        )
+
+    # ---- copied by the daemon
+
+    def _copy(
+        self, text: str, choice: RemoteChoice, wishes: Wishes, *, dry_run: bool
+    ) -> ImportOutcome:
+        remote, project = choice.remote, self._destination.project
+        if wishes.lxe:
+            raise UsageError(
+                f"--lxe is for images that are converted here, and {text} is copied from a server",
+                hint="name the aliases you want with --alias",
+            )
+        label = f"{remote.name}/{choice.alias}".lstrip("/")
+        source = UpdateSource(
+            server=remote.address,
+            protocol=remote.protocol,
+            alias=choice.alias,
+            certificate=self._certificate(remote),
+        )
+        naming = wishes.naming(wishes.aliases or (label,), self._from(source))
+        self._shelf.check(naming)
+        outcome = ImportOutcome(
+            source=text,
+            name=label,
+            outcome="would-import",
+            project=project,
+            remote=self._destination.remote,
+            aliases=naming.aliases,
+        )
+        if dry_run:
+            return outcome
+        self._progress.emit(StageStarted(image=label, stage="copy"))
+
+        def fetch() -> str:
+            on_transfer = steps(self._progress, label)
+            return self._lxd.images.pull(
+                source, project=project, public=wishes.public, on_transfer=on_transfer
+            )
+
+        placed = self._shelf.place(fetch, naming, public=wishes.public)
+        image = self._lxd.images.get(placed.fingerprint, project=project)
+        return replace(
+            outcome,
+            outcome=word_for(placed),
+            fingerprint=placed.fingerprint,
+            serial=image.properties.get("serial", ""),
+            size_bytes=image.size_bytes,
+            moved=placed.moved,
+            deleted=placed.deleted,
+        )
+
+    def _from(self, source: UpdateSource) -> frozenset[str]:
+        """Return the images that came from this source: a name may move from one to the next."""
+        images = self._lxd.images.list(project=self._destination.project)
+        return frozenset(
+            image.fingerprint
+            for image in images
+            if image.update_source is not None and image.update_source.key == source.key
+        )
+
+
+def _wanted_by_lxe(text: str, plan: ImportPlan, wishes: Wishes) -> tuple[str, ...]:
+    if not wishes.lxe:
+        return ()
+    found = lxe_aliases(plan.source) if plan.source is not None else ()
+    if not found:
+        raise UsageError(
+            f"LXE never looks for {text} in the local store: it copies it from a remote",
+            hint="serve the image, and give LXE the remotes of `lxdocker-lxd serve --print-remotes`",
+        )
+    return found
+
+
+def word_for(placed: Placed) -> str:
+    """Return in a word what placing did."""
+    if placed.sent:
+        return "imported"
+    return "renamed" if placed.named else "unchanged"
+
+
+def architecture_of(lxd: Lxd) -> str:
+    """Return the architecture that LXD runs best, in the words of images (``amd64``)."""
+    architectures = lxd.server.info().architectures
+    return Platform.parse(architectures[0]).lxd_architecture

@@ -1,0 +1,96 @@
+"""A published version on its way into LXD: its files in pieces, never whole in memory."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from lxdocker_lxd.atomic import storage_error
+from lxdocker_lxd.catalogue import Product, PublishedFile, Version
+from lxdocker_lxd.catalogue_directory import CatalogueDirectory
+from lxdocker_lxd.errors import NotFoundError
+from lxdocker_lxd.lxd.calls import ImageUpload, TransferStep
+from lxdocker_lxd.lxd.ports import Lxd, OnTransfer
+from lxdocker_lxd.progress import BytesDone, Progress, StageStarted
+
+STAGE = "send"
+_PIECE_BYTES = 1 << 18
+
+
+def send(
+    lxd: Lxd,
+    directory: CatalogueDirectory,
+    product: Product,
+    version: Version,
+    *,
+    project: str,
+    public: bool,
+    progress: Progress,
+) -> str:
+    """Upload a version without aliases and return its fingerprint; what ``Images.upload`` says."""
+    metadata, rootfs = _file(directory, version, "metadata"), _file(directory, version, "rootfs")
+    path = directory.path(rootfs)
+    try:
+        head = directory.path(metadata).read_bytes()
+    except OSError as error:
+        raise storage_error("read", directory.path(metadata), error) from error
+    progress.emit(StageStarted(image=product.name, stage=STAGE))
+    upload = ImageUpload(
+        metadata=head,
+        rootfs=_pieces(path),
+        rootfs_size_bytes=rootfs.size_bytes,
+        fingerprint=version.fingerprint,
+        filename=f"{product.name}.{path.name.partition('.')[2]}",
+        properties=properties(version),
+        public=public,
+    )
+    return lxd.images.upload(upload, project=project, on_transfer=steps(progress, product.name))
+
+
+def properties(version: Version) -> Mapping[str, str]:
+    """Return what an image says of its origin, in the words the image server uses too."""
+    return {
+        "serial": version.serial,
+        "requirements.lxdocker.digest": version.source.top_digest,
+        "requirements.lxdocker.image": version.source.reference,
+        "requirements.lxdocker.manifest": version.source.manifest_digest,
+        "requirements.lxdocker.platform": version.source.platform,
+    }
+
+
+def steps(progress: Progress, image: str) -> OnTransfer:
+    """Return a listener of LXD's transfers that reports them as progress.
+
+    A daemon that downloads tells percents only: they are shown as bytes of a hundred.
+    """
+
+    def step(done: TransferStep) -> None:
+        known = done.done_bytes is not None
+        progress.emit(
+            BytesDone(
+                image=image,
+                stage=STAGE if known else done.stage,
+                digest=None,
+                done_bytes=(done.done_bytes if known else done.percent) or 0,
+                total_bytes=(done.total_bytes or 0) if known else 100,
+            )
+        )
+
+    return step
+
+
+def _file(directory: CatalogueDirectory, version: Version, role: str) -> PublishedFile:
+    file = version.file("metadata" if role == "metadata" else "rootfs")
+    if file is None or not directory.holds(file):
+        raise NotFoundError(
+            f"the {role} of version {version.serial} is not in {directory.images}",
+            hint="run lxdocker-lxd convert, which makes missing files again",
+        )
+    return file
+
+
+def _pieces(path: Path) -> Iterator[bytes]:
+    try:
+        with path.open("rb") as file:
+            while piece := file.read(_PIECE_BYTES):
+                yield piece
+    except OSError as error:
+        raise storage_error("read", path, error) from error

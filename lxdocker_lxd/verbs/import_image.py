@@ -1,0 +1,106 @@
+"""``lxdocker-lxd import``: one source into LXD, its outcome into a table or JSON."""
+
+import argparse
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from lxdocker_lxd.console import Console, document, human_size, table
+from lxdocker_lxd.errors import UsageError
+from lxdocker_lxd.importing.image_import import Destination, Importer, ImportOutcome, Wishes
+from lxdocker_lxd.importing.import_directory import ImportDirectory
+from lxdocker_lxd.lxd.daemon import open_lxd
+from lxdocker_lxd.verbs.import_surroundings import (
+    Certificates,
+    chosen,
+    convert_options,
+    from_server,
+    lxc_directory,
+)
+from lxdocker_lxd.verbs.progress_listener import progress_listener
+from lxdocker_lxd.verbs.surroundings import load_settings
+
+_SHORT_DIGITS = 12
+
+
+def run(options: argparse.Namespace, console: Console) -> int:
+    """Import, print what came of it, return the exit code."""
+    settings = load_settings(options)
+    lxc = lxc_directory()
+    if options.ca and not options.server:
+        raise UsageError("--ca goes with --from", hint="name the server with --from")
+    choice = (
+        from_server(options.server, options.source, lxc)
+        if options.server
+        else chosen(options.source, settings, lxc)
+    )
+    lxd = open_lxd(lxc.place(options.target_remote))
+    wishes = Wishes(
+        aliases=tuple(options.aliases),
+        lxe=options.lxe,
+        public=options.public,
+        replace=options.replace is not None,
+        delete_old=None if options.replace is None else options.replace == "delete",
+    )
+    with progress_listener(settings.progress, console) as progress:
+        importer = Importer(
+            convert_options(settings),
+            ImportDirectory(settings.imports),
+            Destination(lxd=lxd, remote=options.target_remote, project=options.project),
+            progress,
+            now=lambda: datetime.now(UTC),
+            certificate=Certificates(lxc, options.ca),
+        )
+        outcome = importer.run(options.source, choice, wishes, dry_run=options.dry_run)
+    console.result(render([outcome], options.format))
+    return 0
+
+
+def render(outcomes: Sequence[ImportOutcome], form: str) -> str:
+    """Return outcomes for people, or for programs."""
+    return as_json(outcomes) if form == "json" else as_table(outcomes)
+
+
+def as_table(outcomes: Sequence[ImportOutcome]) -> str:
+    """Return one row an image."""
+    rows = [
+        (
+            outcome.name,
+            outcome.outcome,
+            outcome.project,
+            ", ".join(outcome.aliases),
+            outcome.serial,
+            outcome.fingerprint[:_SHORT_DIGITS],
+            human_size(outcome.size_bytes) if outcome.size_bytes is not None else "",
+        )
+        for outcome in outcomes
+    ]
+    return table(("name", "outcome", "project", "aliases", "version", "fingerprint", "size"), rows)
+
+
+def as_json(outcomes: Sequence[ImportOutcome]) -> str:
+    """Return every field of each."""
+    images = [
+        {
+            "source": outcome.source,
+            "name": outcome.name,
+            "outcome": outcome.outcome,
+            "remote": outcome.remote or None,
+            "project": outcome.project,
+            "fingerprint": outcome.fingerprint or None,
+            "serial": outcome.serial or None,
+            "size_bytes": outcome.size_bytes,
+            "aliases": list(outcome.aliases),
+            "moved_aliases": list(outcome.moved),
+            "deleted_images": list(outcome.deleted),
+            "seconds": round(outcome.seconds, 3),
+            "error": {
+                "message": outcome.error.message,
+                "hint": outcome.error.hint,
+                "exit_code": outcome.error.exit_code,
+            }
+            if outcome.error
+            else None,
+        }
+        for outcome in outcomes
+    ]
+    return document({"images": images})

@@ -1,6 +1,5 @@
 """What an updater works with besides LXD, and what it answers: all of it replaceable by a test."""
 
-import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -46,7 +45,7 @@ class Means:
     gate: Gate
     clock: Callable[[], datetime]
     pause: Callable[[float], None]
-    draw_id: Callable[[], str] = lambda: secrets.token_hex(4)
+    draw_id: Callable[[], str]
     stop_timeout_seconds: int = 30
     retention: timedelta = RETENTION
     on_step: Callable[[Transaction, Step], None] = lambda _transaction, _step: None

@@ -213,7 +213,10 @@ def _moved_by_user(view: View, old: Party) -> Step:
     """A user renamed the old instance: it gets its settings back where it is, and goes free."""
     if view.new is not None and view.new.named:
         return _new_alone(view, view.new)
-    return _settle_old(view, old, reason="it was renamed by somebody")
+    reason = "it was renamed by somebody"
+    if old.stamp.phase is Phase.LEASED:
+        return Step(act=Act.RELEASE, role=Role.OLD, reason=reason)
+    return _settle_old(view, old, reason=reason)
 
 
 def _old_has_name(view: View, old: Party, new: Party | None) -> Step:

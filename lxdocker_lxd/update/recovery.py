@@ -34,8 +34,9 @@ def unfinished(instances: Iterable[Instance], journal: Journal) -> tuple[Transac
         stamp = stamp_of(instance)
         if stamp is None or stamp.phase in _AT_REST:
             continue
-        # A copy made by a user has a stamp too. It only counts where the journal knows no better.
-        if is_ours(instance) or stamp.role is Role.OLD:
+        # A copy made by a user has a stamp too; one that a user renamed as well.
+        moved = stamp.role is Role.OLD and stamp.transaction not in known
+        if is_ours(instance) or moved:
             found.setdefault(stamp.transaction, transaction_of(instance, stamp))
     return tuple(found.values())
 
@@ -105,9 +106,12 @@ def reap(lxd: Lxd, now: datetime) -> tuple[str, ...]:
 
 def parked_copy(instances: Iterable[Instance], name: str, project: str) -> Transaction | None:
     """Return the committed transaction whose parked copy of ``name`` is still there."""
-    for instance in instances:
+    here = [instance for instance in instances if instance.project == project]
+    stamps = [stamp_of(instance) for instance in here if instance.name == name]
+    current = stamps[0].transaction if stamps and stamps[0] is not None else ""
+    for instance in here:
         stamp = stamp_of(instance)
-        if stamp is None or (stamp.name, instance.project) != (name, project):
+        if stamp is None or (stamp.name, stamp.transaction) != (name, current):
             continue
         if stamp.phase is Phase.KEPT and is_ours(instance) and instance.name != name:
             return transaction_of(instance, stamp)

@@ -138,7 +138,9 @@ class Updater:
         transaction = run.transaction
         holder = self._get(transaction.name, transaction.project)
         old, new = (self._party(transaction, role, holder) for role in (Role.OLD, Role.NEW))
-        if old is None and (run.outage_began or not run.fresh):
+        # A renamed one leaves no holder; with a holder, what else has its stamp is a copy.
+        nobody = holder is None or (new is not None and new.named)
+        if old is None and nobody and (run.outage_began or not run.fresh):
             old = self._moved(transaction, Role.OLD)
         if old is not None and old.stamp.blame:
             run.blame = True

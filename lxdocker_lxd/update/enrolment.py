@@ -1,0 +1,133 @@
+"""Which instances are followed, and how: keys of an instance or of its profiles become a policy.
+
+What isn't enrolled is never touched. A key that can't be understood keeps its instance from being
+updated until somebody corrects it.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import TypeVar
+
+from lxdocker_lxd.errors import LxdockerError, UsageError
+from lxdocker_lxd.lxd.records import Config, Instance
+from lxdocker_lxd.update.source import SOURCE_KEY, Source, source_of_text
+from lxdocker_lxd.update.transaction import Phase, stamp_of
+from lxdocker_lxd.update.window import Window, windows_of
+
+UPDATE_KEY = "user.lxdocker.update"
+DEPENDS_KEY = "user.lxdocker.depends"
+WINDOW_KEY = "user.lxdocker.update.window"
+MINIMUM_AGE_KEY = "user.lxdocker.update.minimum_age"
+PIN_KEY = "user.lxdocker.update.pin"
+SKIP_KEY = "user.lxdocker.update.skip"
+SNOOZE_KEY = "user.lxdocker.update.snooze"
+_Value = TypeVar("_Value")
+_DURATION = re.compile(r"(\d+)([smhdw])")
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_PARKED_PHASES = frozenset({Phase.KEPT, Phase.REJECTED, Phase.RETIRED})
+
+
+class PolicyError(UsageError):
+    """A key of the update policy that can't be understood."""
+
+
+class Mode(StrEnum):
+    """What happens when there is a newer image."""
+
+    AUTO = "auto"
+    NOTIFY = "notify"
+    OFF = "off"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """How an instance is followed; ``problems`` are keys that can't be understood."""
+
+    mode: Mode = Mode.OFF
+    source: Source | None = None
+    windows: tuple[Window, ...] = ()
+    minimum_age: timedelta = timedelta(0)
+    pin: str = ""
+    skip: tuple[str, ...] = ()
+    snoozed_until: datetime | None = None
+    depends: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+
+
+def duration_of(text: str) -> timedelta:
+    """Return the length ``90s``, ``30m``, ``12h``, ``3d`` or ``1w`` names; raise PolicyError."""
+    match = _DURATION.fullmatch(text.strip())
+    if match is None:
+        raise PolicyError(f"{text!r} is no duration", hint="as in 90s, 30m, 12h, 3d or 1w")
+    return timedelta(seconds=int(match[1]) * _UNITS[match[2]])
+
+
+def policy_of(config: Config) -> Policy:
+    """Return the policy that expanded configuration tells of; never raises."""
+    mode, wrong_mode = _read(config, UPDATE_KEY, _mode, Mode.OFF)
+    source, wrong_source = _read(config, SOURCE_KEY, _source, None)
+    always: tuple[Window, ...] = ()
+    windows, wrong_windows = _read(config, WINDOW_KEY, windows_of, always)
+    age, wrong_age = _read(config, MINIMUM_AGE_KEY, duration_of, timedelta(0))
+    snoozed, wrong_snooze = _read(config, SNOOZE_KEY, _moment, None)
+    return Policy(
+        mode=mode,
+        source=source,
+        windows=windows,
+        minimum_age=age,
+        pin=config.get(PIN_KEY, "").strip().lower(),
+        skip=tuple(config.get(SKIP_KEY, "").lower().replace(",", " ").split()),
+        snoozed_until=snoozed,
+        depends=tuple(config.get(DEPENDS_KEY, "").replace(",", " ").split()),
+        problems=(*wrong_mode, *wrong_source, *wrong_windows, *wrong_age, *wrong_snooze),
+    )
+
+
+def _read(
+    config: Config, key: str, parse: Callable[[str], _Value], default: _Value
+) -> tuple[_Value, tuple[str, ...]]:
+    text = config.get(key, "")
+    if not text:
+        return default, ()
+    try:
+        return parse(text), ()
+    except LxdockerError as error:
+        return default, (f"{key}: {error.message}",)
+
+
+def _mode(text: str) -> Mode:
+    try:
+        return Mode(text.strip())
+    except ValueError as error:
+        raise PolicyError(f"{text!r} is neither auto, notify nor off") from error
+
+
+def _source(text: str) -> Source | None:
+    return source_of_text(text)
+
+
+def _moment(text: str) -> datetime | None:
+    try:
+        moment = datetime.fromisoformat(text.strip())
+    except ValueError as error:
+        raise PolicyError(f"{text!r} is no time", hint="as in 2026-12-24T18:00Z") from error
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+
+
+def is_enrolled(instance: Instance, projects: frozenset[str]) -> bool:
+    """Whether the instance is to be followed: asked for, in an allowed project, no parked copy.
+
+    An empty set allows every project.
+    """
+    if projects and instance.project not in projects:
+        return False
+    stamp = stamp_of(instance)
+    if stamp is not None and stamp.phase in _PARKED_PHASES and instance.name != stamp.name:
+        return False
+    policy = policy_of(instance.expanded_config)
+    return policy.mode is not Mode.OFF or any(
+        problem.startswith(f"{UPDATE_KEY}:") for problem in policy.problems
+    )

@@ -1,0 +1,225 @@
+"""What is to be done now, and why: a pure function of what LXD holds, the policy and the time.
+
+Every enrolled instance gets exactly one decision with a reason. Those to be updated come in an
+order in which each follows what it depends on; after a dependency's update its running dependants
+are restarted, unless they are updated themselves. A cycle of dependencies is refused as a whole.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from graphlib import CycleError, TopologicalSorter
+
+from lxdocker_lxd.lxd.records import Alias, Image, Instance
+from lxdocker_lxd.update.enrolment import Mode, Policy, is_enrolled, policy_of
+from lxdocker_lxd.update.source import newest
+from lxdocker_lxd.update.transaction import Phase, rejected_versions, stamp_of
+from lxdocker_lxd.update.window import is_open, next_opening
+
+BREAKER = 3
+
+Key = tuple[str, str]
+
+
+class Choice(StrEnum):
+    """What is done with an instance."""
+
+    UPDATE = "update"
+    RESTART = "restart"
+    NOTIFY = "notify"
+    WAIT = "wait"
+    CURRENT = "current"
+    REFUSE = "refuse"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """One instance's decision; ``fingerprint`` is the image it would get."""
+
+    project: str
+    name: str
+    choice: Choice
+    reason: str
+    fingerprint: str = ""
+    running: str = ""
+
+    @property
+    def key(self) -> Key:
+        """Project and name."""
+        return (self.project, self.name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scene:
+    """All that a plan is made from.
+
+    ``images`` and ``aliases`` are by project, of every project the updater may look at. ``busy``
+    are instances LXD is at work on, ``absent_members`` cluster members that aren't online.
+    ``by_hand`` ignores windows, age and snooze, as somebody asks for the update now.
+    """
+
+    instances: tuple[Instance, ...]
+    images: Mapping[str, tuple[Image, ...]]
+    aliases: Mapping[str, tuple[Alias, ...]]
+    now: datetime
+    projects: frozenset[str] = frozenset()
+    busy: frozenset[Key] = frozenset()
+    absent_members: frozenset[str] = frozenset()
+    by_hand: bool = False
+
+
+def plan(scene: Scene) -> tuple[Decision, ...]:
+    """Return a decision for every enrolled instance, in the order in which to act."""
+    enrolled = {
+        (instance.project, instance.name): instance
+        for instance in scene.instances
+        if is_enrolled(instance, scene.projects)
+    }
+    policies = {key: policy_of(one.expanded_config) for key, one in enrolled.items()}
+    order, cycle = _order(policies)
+    decisions: dict[Key, Decision] = {}
+    for key in order:
+        decision = _decide(enrolled[key], policies[key], scene)
+        updated = [name for name in policies[key].depends if _moves(decisions.get((key[0], name)))]
+        decisions[key] = _after(decision, enrolled[key], updated, scene)
+    for key in cycle:
+        decisions[key] = _decision(
+            enrolled[key], Choice.REFUSE, f"its dependencies form a cycle: {_chain(cycle)}"
+        )
+    return tuple(decisions.values())
+
+
+def _chain(cycle: tuple[Key, ...]) -> str:
+    return ", ".join(name for _, name in cycle)
+
+
+def _moves(decision: Decision | None) -> bool:
+    return decision is not None and decision.choice in {Choice.UPDATE, Choice.RESTART}
+
+
+def _after(decision: Decision, instance: Instance, updated: list[str], scene: Scene) -> Decision:
+    """Restart a running dependant of what is updated, unless it is updated itself."""
+    restartable = decision.choice in {Choice.CURRENT, Choice.WAIT}
+    if not updated or not restartable or not instance.running:
+        return decision
+    if decision.key in scene.busy or policy_of(instance.expanded_config).mode is not Mode.AUTO:
+        return decision
+    return _decision(instance, Choice.RESTART, f"{', '.join(updated)} is updated")
+
+
+def _order(policies: Mapping[Key, Policy]) -> tuple[tuple[Key, ...], tuple[Key, ...]]:
+    """Return the keys with dependencies first, and those of cycles; names break ties."""
+    left = dict(sorted(policies.items()))
+    refused: set[Key] = set()
+    while True:
+        graph = {
+            key: [(key[0], name) for name in sorted(set(policy.depends)) if (key[0], name) in left]
+            for key, policy in left.items()
+        }
+        try:
+            return tuple(TopologicalSorter(graph).static_order()), tuple(sorted(refused))
+        except CycleError as error:
+            members = set(error.args[1])
+            refused |= members
+            left = {key: policy for key, policy in left.items() if key not in members}
+
+
+def _decide(instance: Instance, policy: Policy, scene: Scene) -> Decision:
+    obstacle = _obstacle(instance, policy, scene)
+    if obstacle is not None:
+        return obstacle
+    source = policy.source
+    if source is None:
+        return _decision(instance, Choice.REFUSE, "it isn't known where its image comes from")
+    project = instance.project
+    image = newest(source, scene.images.get(project, ()), scene.aliases.get(project, ()))
+    if image is None:
+        return _decision(instance, Choice.WAIT, f"the image store holds no {source}")
+    if image.fingerprint == instance.base_image:
+        return _decision(instance, Choice.CURRENT, f"it has the newest {source.alias}")
+    if (image.type or "container") != instance.type:
+        return _decision(instance, Choice.REFUSE, f"the new image is for a {image.type}")
+    if image.architecture != instance.architecture:
+        return _decision(instance, Choice.REFUSE, f"the new image is for {image.architecture}")
+    return _timing(instance, policy, image, scene)
+
+
+def _obstacle(instance: Instance, policy: Policy, scene: Scene) -> Decision | None:
+    """Return what stands against any update of this instance now."""
+    stamp = stamp_of(instance)
+    if policy.problems:
+        return _decision(instance, Choice.REFUSE, "; ".join(policy.problems))
+    if instance.ephemeral:
+        return _decision(instance, Choice.REFUSE, "it is ephemeral: stopping it would delete it")
+    if not instance.base_image:
+        return _decision(instance, Choice.REFUSE, "it wasn't made of an image")
+    if stamp is not None and stamp.phase is not Phase.COMMITTED:
+        return _decision(instance, Choice.WAIT, "an earlier update isn't finished")
+    if instance.status not in {"Running", "Stopped"}:
+        return _decision(instance, Choice.WAIT, f"it is {instance.status.lower()}")
+    if (instance.project, instance.name) in scene.busy:
+        return _decision(instance, Choice.WAIT, "LXD is at work on it")
+    if instance.location in scene.absent_members:
+        return _decision(instance, Choice.WAIT, f"the member {instance.location} isn't online")
+    return None
+
+
+def _timing(instance: Instance, policy: Policy, image: Image, scene: Scene) -> Decision:
+    """Decide about an image that is new and fits."""
+    fingerprint = image.fingerprint
+    rejected = rejected_versions(instance)
+
+    def wait(reason: str, choice: Choice = Choice.WAIT) -> Decision:
+        return _decision(instance, choice, reason, fingerprint)
+
+    if policy.pin and not fingerprint.startswith(policy.pin):
+        return wait(f"it is pinned to {policy.pin}")
+    if any(fingerprint.startswith(skipped) for skipped in policy.skip):
+        return wait("this version is to be skipped")
+    if fingerprint in rejected:
+        return wait("this version was tried and rolled back")
+    if len(rejected) >= BREAKER:
+        return wait(
+            f"{len(rejected)} versions in a row were rolled back; nothing is tried until"
+            f" `lxdocker-lxd update enable {instance.name}`",
+            Choice.REFUSE,
+        )
+    if policy.mode is Mode.NOTIFY:
+        return wait("there is a new version; it is only told", Choice.NOTIFY)
+    reason = "" if scene.by_hand else _not_yet(policy, image, scene.now)
+    return wait(reason) if reason else wait("there is a new version", Choice.UPDATE)
+
+
+def _not_yet(policy: Policy, image: Image, now: datetime) -> str:
+    """Return why the time hasn't come, or nothing."""
+    if policy.snoozed_until is not None and now < policy.snoozed_until:
+        return f"snoozed until {policy.snoozed_until.isoformat()}"
+    if policy.minimum_age:
+        if image.uploaded_at is None:
+            return "nobody knows how old the image is"
+        if now < image.uploaded_at + policy.minimum_age:
+            return (
+                f"the image is to rest until {(image.uploaded_at + policy.minimum_age).isoformat()}"
+            )
+    if not is_open(policy.windows, now):
+        opening = next_opening(policy.windows, now)
+        when = opening.isoformat() if opening is not None else "nobody knows when"
+        return f"the maintenance window opens {when}"
+    return ""
+
+
+def _decision(instance: Instance, choice: Choice, reason: str, fingerprint: str = "") -> Decision:
+    return Decision(
+        project=instance.project,
+        name=instance.name,
+        choice=choice,
+        reason=reason,
+        fingerprint=fingerprint,
+        running=instance.base_image,
+    )
+
+
+def chosen(decisions: Iterable[Decision], names: frozenset[str]) -> tuple[Decision, ...]:
+    """Return the decisions about these names, or all when there are none."""
+    return tuple(decision for decision in decisions if not names or decision.name in names)

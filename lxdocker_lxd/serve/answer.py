@@ -23,8 +23,6 @@ IMMUTABLE = "public, max-age=31536000, immutable"
 """For what is named by its digest."""
 REVALIDATE = "no-cache"
 """For documents: may be kept, and is asked for again each time, which costs a 304."""
-SHORT = "public, max-age=60"
-"""For what pages load."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

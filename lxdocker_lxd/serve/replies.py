@@ -16,7 +16,6 @@ from lxdocker_lxd.serve import request_path
 from lxdocker_lxd.serve.answer import (
     IMMUTABLE,
     REVALIDATE,
-    SHORT,
     Answer,
     Facts,
     answer,
@@ -27,6 +26,7 @@ from lxdocker_lxd.serve.exchange import Exchange
 from lxdocker_lxd.serve.file_body import Disk
 from lxdocker_lxd.serve.metrics import MEDIA_TYPE as METRICS_TYPE
 from lxdocker_lxd.serve.pages import catalog
+from lxdocker_lxd.serve.pages.static_files import STATIC_FILES
 from lxdocker_lxd.serve.publication import Publication, PublishedSite
 from lxdocker_lxd.serve.rendition import Rendition, rendition
 from lxdocker_lxd.serve.server_log import ServerLog, quoted
@@ -38,7 +38,7 @@ _POLICY = (
     "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; form-action 'self';"
     " base-uri 'none'; frame-ancestors 'none'"
 )
-_PAGE_PARTS = ("text/css", "text/javascript", "image/")
+_NEVER_CHANGE = frozenset(file.path for file in STATIC_FILES.values())
 _RETRY_SECONDS = "30"
 _MOST_SEARCHED = 200
 
@@ -138,7 +138,7 @@ class Replies:
         except LxdockerError as error:
             self.log.failed(f"make {quoted(entry.path)}", error)
             return _busy("the document can't be made now")
-        cache = SHORT if entry.media_type.startswith(_PAGE_PARTS) else REVALIDATE
+        cache = IMMUTABLE if entry.path in _NEVER_CHANGE else REVALIDATE
         return _rendered(found, asked, cache)
 
     async def _search(self, asked: Asked, published: PublishedSite) -> Reply:

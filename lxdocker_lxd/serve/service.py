@@ -37,6 +37,7 @@ from lxdocker_lxd.serve.tls import ServerCertificate
 _DISK_THREADS = 8
 _HTTPS_PORT = 443
 _SPARE_DESCRIPTORS = 32
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _ANY = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound
 _MINIMUM = {"1.3": ssl.TLSVersion.TLSv1_3, "1.2": ssl.TLSVersion.TLSv1_2}
 
@@ -63,6 +64,9 @@ def serve(lxdimages: Path, settings: ServeSettings, process: Process) -> None:
     try:
         certificate = _certificate(settings, process.now())
         asyncio.run(_Service(lxdimages, settings, process, sockets, certificate).run())
+        # It ends anyway: another signal now would only make it look killed.
+        for number in _STOP_SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
     finally:
         sockets.close()
 
@@ -155,7 +159,7 @@ class _Service:
         """Serve until a signal, then finish what is under way."""
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(self._unforeseen)
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in _STOP_SIGNALS:
             loop.add_signal_handler(number, self._stop)
         await self._publication.refresh()
         self._certificate_watch.tell()

@@ -5,6 +5,7 @@ import gzip
 import hashlib
 import json
 import os
+import re
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -189,6 +190,21 @@ def test_an_unlisted_file_beside_the_images_is_nowhere(shelf: Shelf) -> None:
 
     async def story(house: InProcess) -> None:
         assert (await house.ask("GET", f"/{stray.path}")).status == 404
+
+    with_house(shelf, story)
+
+
+def test_what_pages_load_is_kept_for_ever_under_the_name_of_its_content(shelf: Shelf) -> None:
+    async def story(house: InProcess) -> None:
+        page = (await house.ask("GET", "/")).body.decode()
+        parts = re.findall(r'(?:href|src)="(?:\./|/)?(static/[^"]+)"', page)
+        assert len(parts) >= 2
+        for part in parts:
+            found = await house.ask("GET", f"/{part}")
+            assert found.status == 200
+            assert found.headers["cache-control"] == "public, max-age=31536000, immutable"
+            assert hashlib.sha256(found.body).hexdigest()[:12] in part
+        assert (await house.ask("GET", "/")).headers["cache-control"] == "no-cache"
 
     with_house(shelf, story)
 

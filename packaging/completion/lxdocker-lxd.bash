@@ -5,7 +5,7 @@
 #    source ~/.local/share/bash_completion/lxdocker-lxd
 # See also: https://github.com/scop/bash-completion/blob/main/doc/configuration.md
 
-_shtab_lxdocker_lxd_subparsers=(convert images inspect resolve serve export verify import refresh)
+_shtab_lxdocker_lxd_subparsers=(convert images inspect resolve serve export verify import refresh setup)
 
 _shtab_lxdocker_lxd_convert_option_strings=(-h --help --specs --cache --lxdimages --imageformat --jobs --name --busybox --versions --lxc --dry-run --format --progress --config --debug)
 _shtab_lxdocker_lxd_images_option_strings=(-h --help --lxdimages --verify --format --config --debug)
@@ -16,6 +16,7 @@ _shtab_lxdocker_lxd_export_option_strings=(-h --help --lxdimages --url --remote-
 _shtab_lxdocker_lxd_verify_option_strings=(-h --help --ca --keyring --jobs --format --progress --config --debug)
 _shtab_lxdocker_lxd_import_option_strings=(-h --help --alias --lxe --public --replace --from --ca --imports --dry-run --project --target-remote --format --progress --config --debug)
 _shtab_lxdocker_lxd_refresh_option_strings=(-h --help --imports --dry-run --format --progress --config --debug)
+_shtab_lxdocker_lxd_setup_option_strings=(-h --help --dry-run --yes --undo --no-init --bridge --address --url --name --remote-name --user --system-trust --auto-update-interval --lxd --lxd-cert --lxd-key --lxd-server-cert --root --format --config --debug)
 _shtab_lxdocker_lxd_option_strings=(-h --help --version)
 
 _shtab_lxdocker_lxd_convert___specs_COMPGEN=_shtab_compgen_dirs
@@ -42,6 +43,11 @@ _shtab_lxdocker_lxd_import___imports_COMPGEN=_shtab_compgen_dirs
 _shtab_lxdocker_lxd_import___config_COMPGEN=_shtab_compgen_files
 _shtab_lxdocker_lxd_refresh___imports_COMPGEN=_shtab_compgen_dirs
 _shtab_lxdocker_lxd_refresh___config_COMPGEN=_shtab_compgen_files
+_shtab_lxdocker_lxd_setup___lxd_cert_COMPGEN=_shtab_compgen_files
+_shtab_lxdocker_lxd_setup___lxd_key_COMPGEN=_shtab_compgen_files
+_shtab_lxdocker_lxd_setup___lxd_server_cert_COMPGEN=_shtab_compgen_files
+_shtab_lxdocker_lxd_setup___root_COMPGEN=_shtab_compgen_dirs
+_shtab_lxdocker_lxd_setup___config_COMPGEN=_shtab_compgen_files
 
 _shtab_lxdocker_lxd_convert___imageformat_choices=(squashfs gzip tar)
 _shtab_lxdocker_lxd_convert___format_choices=(table json)
@@ -61,7 +67,8 @@ _shtab_lxdocker_lxd_import___format_choices=(table json)
 _shtab_lxdocker_lxd_import___progress_choices=(auto plain rich json none)
 _shtab_lxdocker_lxd_refresh___format_choices=(table json)
 _shtab_lxdocker_lxd_refresh___progress_choices=(auto plain rich json none)
-_shtab_lxdocker_lxd_pos_0_choices=(convert images inspect resolve serve export verify import refresh)
+_shtab_lxdocker_lxd_setup___format_choices=(table json)
+_shtab_lxdocker_lxd_pos_0_choices=(convert images inspect resolve serve export verify import refresh setup)
 
 _shtab_lxdocker_lxd_convert__h_nargs=0
 _shtab_lxdocker_lxd_convert___help_nargs=0
@@ -101,6 +108,14 @@ _shtab_lxdocker_lxd_refresh__h_nargs=0
 _shtab_lxdocker_lxd_refresh___help_nargs=0
 _shtab_lxdocker_lxd_refresh___dry_run_nargs=0
 _shtab_lxdocker_lxd_refresh___debug_nargs=0
+_shtab_lxdocker_lxd_setup__h_nargs=0
+_shtab_lxdocker_lxd_setup___help_nargs=0
+_shtab_lxdocker_lxd_setup___dry_run_nargs=0
+_shtab_lxdocker_lxd_setup___yes_nargs=0
+_shtab_lxdocker_lxd_setup___undo_nargs=0
+_shtab_lxdocker_lxd_setup___no_init_nargs=0
+_shtab_lxdocker_lxd_setup___system_trust_nargs=0
+_shtab_lxdocker_lxd_setup___debug_nargs=0
 _shtab_lxdocker_lxd_pos_0_nargs=A...
 _shtab_lxdocker_lxd__h_nargs=0
 _shtab_lxdocker_lxd___help_nargs=0

@@ -50,8 +50,8 @@ function _shtab_lxdocker_lxd_using
   test "$_shtab_lxdocker_lxd_cmdpath" = "$argv"
 end
 
-set -g _shtab_lxdocker_lxd_commands convert images inspect resolve serve export verify import refresh
-set -g _shtab_lxdocker_lxd_opts_with_value --address --alias --busybox --ca --cache --cert --config --connections --downloads --format --from --gpg-key --http-address --imageformat --imports --jobs --key --keyring --lxdimages --metrics --name --platform --progress --project --publish-delay --remote --remote-name --replace --specs --stall-timeout --stop-timeout --target-remote --tls-dir --tls-minimum --url --versions
+set -g _shtab_lxdocker_lxd_commands convert images inspect resolve serve export verify import refresh setup
+set -g _shtab_lxdocker_lxd_opts_with_value --address --alias --auto-update-interval --bridge --busybox --ca --cache --cert --config --connections --downloads --format --from --gpg-key --http-address --imageformat --imports --jobs --key --keyring --lxd --lxd-cert --lxd-key --lxd-server-cert --lxdimages --metrics --name --platform --progress --project --publish-delay --remote --remote-name --replace --root --specs --stall-timeout --stop-timeout --target-remote --tls-dir --tls-minimum --url --user --versions
 
 complete -c lxdocker-lxd -e
 complete -c lxdocker-lxd -f
@@ -162,3 +162,25 @@ complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using refresh' -l format -xka "
 complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using refresh' -l progress -xka "auto plain rich json none" -d 'how progress is shown'
 complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using refresh' -l config -xka "(__fish_complete_path (commandline -ct))" -d 'settings file'
 complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using refresh' -l debug -d 'show tracebacks'
+complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using; and test $_shtab_lxdocker_lxd_npos -eq 0' -a setup -d 'Make this host ready: LXD, image server, certificate, remote, timers.'
+complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using setup' -s h -l help -d 'show this help message and exit'
+complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using setup' -l dry-run -d 'look, show the plan, change nothing'
+complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using setup' -l yes -d 'do it without asking'
+complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using setup' -l undo -d 'take back exactly what setup did'
+complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using setup' -l no-init -d 'leave a LXD without storage and network so'
+complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using setup' -l bridge -x -d 'what to call a new bridge (default lxdbr0)'
+complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using setup' -l address -x -d 'where to serve (may be repeated; default LXD'"'"'s bridge and loopback)'
+complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using setup' -l url -x -d 'where clients reach the server'
+complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using setup' -l name -x -d 'a further name or address of the server (may be repeated)'
+complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using setup' -l remote-name -x -d 'what to call the remote (default lxdocker)'
+complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using setup' -l user -x -d 'register the remote for this user, too (may be repeated)'
+complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using setup' -l system-trust -d 'let the whole system trust the local CA'
+complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using setup' -l auto-update-interval -x -d 'set LXD'"'"'s, 0 for never'
+complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using setup' -l lxd -x -d 'a LXD elsewhere: https://HOST:8443'
+complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using setup' -l lxd-cert -xka "(__fish_complete_path (commandline -ct))" -d 'client certificate it trusts'
+complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using setup' -l lxd-key -xka "(__fish_complete_path (commandline -ct))" -d 'key of that certificate'
+complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using setup' -l lxd-server-cert -xka "(__fish_complete_path (commandline -ct))" -d 'certificate of that LXD, or of its CA'
+complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using setup' -l root -xka "(__fish_complete_directories)" -d 'write files below DIR instead of /'
+complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using setup' -l format -xka "table json" -d 'of the result'
+complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using setup' -l config -xka "(__fish_complete_path (commandline -ct))" -d 'settings file'
+complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using setup' -l debug -d 'show tracebacks'

@@ -1,0 +1,61 @@
+"""The options of ``setup``."""
+
+import argparse
+
+from lxdocker_lxd.options.command import Verbs, add_common, command
+
+_SETUP = "Make this host ready: LXD, image server, certificate, remote, timers."
+
+
+def add(verbs: Verbs) -> None:
+    """Add the command."""
+    parser = command(verbs, "setup", _SETUP)
+    add = parser.add_argument
+    add("--dry-run", action="store_true", help="look, show the plan, change nothing")
+    add("--yes", action="store_true", help="do it without asking")
+    add("--undo", action="store_true", help="take back exactly what setup did")
+    add("--renew", action="store_true", help="renew certificates that are due, nothing else")
+    add("--no-init", action="store_true", help="leave a LXD without storage and network so")
+    add("--bridge", metavar="NAME", help="what to call a new bridge (default lxdbr0)")
+    _add_server(parser)
+    _add_lxd(parser)
+    add("--root", metavar="DIR", default="/", help="write files below DIR instead of /")
+    add_common(parser)
+
+
+def _add_server(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add(
+        "--address",
+        metavar="ADDR",
+        action="append",
+        dest="addresses",
+        help="where to serve (may be repeated; default LXD's bridge and loopback)",
+    )
+    add("--url", metavar="URL", help="where clients reach the server")
+    add(
+        "--name",
+        metavar="NAME",
+        action="append",
+        dest="names",
+        help="a further name or address of the server (may be repeated)",
+    )
+    add("--remote-name", metavar="NAME", help="what to call the remote (default lxdocker)")
+    add(
+        "--user",
+        metavar="USER",
+        action="append",
+        dest="users",
+        default=[],
+        help="register the remote for this user, too (may be repeated)",
+    )
+    add("--system-trust", action="store_true", help="let the whole system trust the local CA")
+
+
+def _add_lxd(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--auto-update-interval", metavar="HOURS", type=int, help="set LXD's, 0 for never")
+    add("--lxd", metavar="URL", help="a LXD elsewhere: https://HOST:8443")
+    add("--lxd-cert", metavar="PEM", help="client certificate it trusts")
+    add("--lxd-key", metavar="PEM", help="key of that certificate")
+    add("--lxd-server-cert", metavar="PEM", help="certificate of that LXD, or of its CA")

@@ -1,0 +1,1 @@
+"""Setup: one command makes a host ready, and takes back what it did."""

@@ -1,0 +1,86 @@
+"""Where the image server listens and how clients call it. Pure.
+
+Without other orders it listens on LXD's bridge and on loopback: the machine's own LXD and its
+instances reach it, the rest of the network does not.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from lxdocker_lxd.errors import UsageError
+from lxdocker_lxd.serve.listening import Address
+from lxdocker_lxd.setup.facts import Facts
+from lxdocker_lxd.setup.wish import Wish
+
+LOOPBACK = "127.0.0.1"
+HTTPS_PORT = 443
+_PORTS = (HTTPS_PORT, 8443, 8444, 8445, 9443)
+_ANY = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 - compared with, not bound
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """The server's ``addresses`` as ``serve`` takes them, its ``url`` and the ``names`` it proves."""
+
+    addresses: tuple[str, ...]
+    url: str
+    names: tuple[str, ...]
+
+    @property
+    def host_and_port(self) -> tuple[str, int]:
+        """What a client connects to."""
+        parts = urlsplit(self.url)
+        return parts.hostname or LOOPBACK, parts.port or HTTPS_PORT
+
+
+def endpoint(facts: Facts, wish: Wish, bridge_address: str) -> Endpoint:
+    """Return the endpoint: as the settings file says, as wished, or chosen; raise UsageError."""
+    settings = facts.host.settings
+    if facts.host.configured:
+        addresses = tuple(settings.address.split(","))
+        url = settings.url or f"https://{_host_of(addresses, settings.names)}{_port(addresses)}"
+        return Endpoint(addresses=addresses, url=url, names=_names(addresses, url, settings.names))
+    addresses = wish.addresses or _chosen(facts, bridge_address)
+    host = facts.lxd.facing or bridge_address
+    url = wish.url or f"https://{_shown(host) if host else _host_of(addresses, ())}"
+    if not wish.url:
+        url += _port(addresses)
+    return Endpoint(addresses=addresses, url=url, names=_names(addresses, url, wish.names))
+
+
+def _chosen(facts: Facts, bridge_address: str) -> tuple[str, ...]:
+    hosts = [LOOPBACK, *filter(None, dict.fromkeys((bridge_address, facts.lxd.facing)))]
+    for port in _PORTS:
+        if not any(_taken(host, port, facts.host.listening) for host in hosts):
+            return tuple(str(Address(host=host, port=port)) for host in hosts)
+    raise UsageError(
+        f"choose a port for the image server: {', '.join(map(str, _PORTS))} are all taken",
+        hint="give one with --address",
+    )
+
+
+def _taken(host: str, port: int, listening: Collection[tuple[str, int]]) -> bool:
+    return any(used == port and at in {host, *_ANY} for at, used in listening)
+
+
+def _host_of(addresses: tuple[str, ...], names: tuple[str, ...]) -> str:
+    if names:
+        return _shown(names[0])
+    hosts = [Address.parse(text).host for text in addresses]
+    return next((_shown(host) for host in hosts if host not in _ANY), LOOPBACK)
+
+
+def _port(addresses: tuple[str, ...]) -> str:
+    port = Address.parse(addresses[0]).port
+    return "" if port in (0, HTTPS_PORT) else f":{port}"
+
+
+def _shown(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _names(addresses: tuple[str, ...], url: str, given: tuple[str, ...]) -> tuple[str, ...]:
+    hosts = [Address.parse(text).host for text in addresses]
+    found = [urlsplit(url).hostname or "", *given, *hosts, LOOPBACK, "localhost"]
+    return tuple(dict.fromkeys(name for name in found if name not in _ANY))

@@ -1,0 +1,185 @@
+"""Hands for directories and files.
+
+Files are replaced whole. In a user's home everything is done with that user's rights.
+"""
+
+import contextlib
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+from lxdocker_lxd import atomic
+from lxdocker_lxd.setup.accounts import Accounts
+from lxdocker_lxd.setup.item import Value
+
+CHANGED = "changed by somebody since"
+
+
+def read_text(path: Path) -> str | None:
+    """Return a file's text, odd bytes included; None when there is none. Raises StorageError."""
+    try:
+        return path.read_bytes().decode("utf-8", "surrogateescape")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise atomic.storage_error("read", path, error) from error
+
+
+def write_text(path: Path, text: str, mode: int, owner: tuple[int, int] | None = None) -> None:
+    """Replace a file; its owner is ``owner`` before its name appears. Raises StorageError."""
+    with atomic.replacing(path, mode=mode) as file:
+        if owner is not None and os.geteuid() == 0:
+            os.fchown(file.fileno(), *owner)
+        file.write(text.encode("utf-8", "surrogateescape"))
+
+
+def remove(path: Path) -> None:
+    """Remove a file, if it is there; raise StorageError."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise atomic.storage_error("remove", path, error) from error
+
+
+def mode_of(path: Path) -> str | None:
+    """Return the mode as four octal digits; None when there is nothing."""
+    try:
+        return f"{stat.S_IMODE(path.stat().st_mode):04o}"
+    except OSError:
+        return None
+
+
+class Directories:
+    """Directories. One that isn't empty is never removed."""
+
+    def __init__(self, accounts: Accounts) -> None:
+        self._accounts = accounts
+
+    def look(self, name: str, wanted: Value) -> Value | None:
+        """Return mode and owner, or who it was made as."""
+        path = Path(name)
+        with self._accounts.acting_as(wanted.get("as", "")):
+            try:
+                status = path.stat()
+            except OSError:
+                return None
+        if not stat.S_ISDIR(status.st_mode):
+            return {"mode": "file"}
+        mode = f"{stat.S_IMODE(status.st_mode):04o}"
+        if "as" in wanted:
+            return {"mode": mode, "as": self._accounts.name_of(status.st_uid)}
+        return {"mode": mode, "owner": self._accounts.owner(status)}
+
+    def make(self, name: str, wanted: Value) -> None:
+        """Make the directory with mode and owner, or give them to the one that is there."""
+        path = Path(name)
+        with self._accounts.acting_as(wanted.get("as", "")):
+            atomic.make_directory(path, mode=0o700)
+            self._give(path, wanted)
+
+    def _give(self, path: Path, wanted: Value) -> None:
+        try:
+            if "owner" in wanted and os.geteuid() == 0:
+                os.chown(path, *self._accounts.ids(wanted["owner"]))
+            path.chmod(int(wanted["mode"], 8))
+            atomic.sync_directory(path.parent)
+        except OSError as error:
+            raise atomic.storage_error("give mode and owner to", path, error) from error
+
+    def take_back(self, name: str, after: Value, before: Value | None) -> str:
+        """Remove the directory if it is empty, or give back its mode and owner."""
+        path = Path(name)
+        with self._accounts.acting_as(after.get("as", "")):
+            if before is not None:
+                self._give(path, before)
+                return ""
+            try:
+                path.rmdir()
+            except FileNotFoundError:
+                return ""
+            except OSError:
+                count = len(list(path.iterdir()))
+                return f"{count} entries are in it"
+            return ""
+
+
+class Files:
+    """Files whose content is known beforehand; ``on_change`` hears of each that was changed."""
+
+    def __init__(self, accounts: Accounts, on_change: Callable[[Path], None] | None = None) -> None:
+        self._accounts = accounts
+        self._on_change = on_change or (lambda _: None)
+
+    def look(self, name: str, wanted: Value) -> Value | None:  # noqa: ARG002 - of the protocol
+        """Return content, mode and owner."""
+        path = Path(name)
+        content = read_text(path)
+        if content is None:
+            return None
+        return {
+            "content": content,
+            "mode": mode_of(path) or "",
+            "owner": self._accounts.owner(path.stat()),
+        }
+
+    def make(self, name: str, wanted: Value) -> None:
+        """Replace the file."""
+        path = Path(name)
+        owner = self._accounts.ids(wanted["owner"])
+        write_text(path, wanted["content"], int(wanted["mode"], 8), owner)
+        self._on_change(path)
+
+    def take_back(self, name: str, after: Value, before: Value | None) -> str:
+        """Remove the file, or bring back what it was, unless somebody changed it."""
+        path = Path(name)
+        now = self.look(name, after)
+        if now not in (None, after):
+            return CHANGED
+        if before is None:
+            remove(path)
+        else:
+            self.make(name, before)
+        self._on_change(path)
+        return ""
+
+
+class Copies:
+    """Copies of a file that setup made, as the local CA's certificate."""
+
+    def __init__(self, accounts: Accounts, on_change: Callable[[bool], None] | None = None) -> None:
+        self._accounts = accounts
+        self._on_change = on_change or (lambda _: None)
+
+    def look(self, name: str, wanted: Value) -> Value | None:
+        """Return what is wanted if the content is the same, else the content."""
+        with self._accounts.acting_as(wanted.get("as", "")):
+            content = read_text(Path(name))
+        if content is None:
+            return None
+        if content == read_text(Path(wanted["of"])):
+            return wanted
+        mode = mode_of(Path(name)) or wanted["mode"]
+        return {"content": content, "mode": mode}
+
+    def make(self, name: str, wanted: Value) -> None:
+        """Write the copy."""
+        self._write(name, read_text(Path(wanted["of"])) or "", wanted["mode"], wanted)
+        self._on_change(True)  # noqa: FBT003 - "it is there now"
+
+    def _write(self, name: str, content: str, mode: str, wanted: Value) -> None:
+        with self._accounts.acting_as(wanted.get("as", "")):
+            write_text(Path(name), content, int(mode, 8))
+
+    def take_back(self, name: str, after: Value, before: Value | None) -> str:
+        """Remove the copy, or bring back what was there."""
+        now = self.look(name, after)
+        if now not in (None, after):
+            return CHANGED
+        if before is not None:
+            self._write(name, before["content"], before["mode"], after)
+            return ""
+        with self._accounts.acting_as(after.get("as", "")), contextlib.suppress(FileNotFoundError):
+            remove(Path(name))
+        self._on_change(False)  # noqa: FBT003 - "it is gone now"
+        return ""

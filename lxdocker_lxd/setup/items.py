@@ -1,0 +1,306 @@
+"""All that a ready host has, in the order in which it is made. Pure."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from ipaddress import ip_interface
+from pathlib import Path
+
+from lxdocker_lxd.setup import subnet, units
+from lxdocker_lxd.setup.endpoint import Endpoint, endpoint
+from lxdocker_lxd.setup.facts import ClientFacts, Facts
+from lxdocker_lxd.setup.item import Item, Policy
+from lxdocker_lxd.setup.record import SetupState
+from lxdocker_lxd.setup.wish import USER, Places, Wish
+
+POOL = "default"
+ADMINISTRATOR = "root:root"
+SERVICE_OWNER = f"{USER}:{USER}"
+_SERVICE_READS = f"root:{USER}"
+
+EXAMPLE_SPEC = """\
+# An example. Rename it to nginx.yaml, then: lxdocker-lxd convert
+# The file's name without its ending is the image's name: lxc launch lxdocker:nginx
+image: nginx:1.27
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """What a run aims at: the items, the server's endpoint, and what to know beside them."""
+
+    items: tuple[Item, ...]
+    endpoint: Endpoint
+    remarks: tuple[str, ...]
+
+
+def target(facts: Facts, wish: Wish, state: SetupState, shipped: Mapping[str, str]) -> Target:
+    """Return what the host shall have. ``shipped`` are the units' texts. Raises UsageError."""
+    bridge = _Bridge.of(facts, wish, state)
+    found = endpoint(facts, wish, bridge.address)
+    makers = _Makers(facts, wish, found)
+    items = (
+        *_lxd_items(facts, wish, bridge),
+        *makers.machine(),
+        *makers.clients(),
+        *makers.services(shipped),
+    )
+    return Target(
+        items=items, endpoint=found, remarks=tuple(_remarks(facts, wish, bridge, makers.remote))
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Bridge:
+    """The bridge that is there or will be; ``initialise``: LXD is bare, or setup began with it."""
+
+    initialise: bool
+    name: str
+    address: str
+    subnet: str
+
+    @classmethod
+    def of(cls, facts: Facts, wish: Wish, state: SetupState) -> "_Bridge":
+        lxd = facts.lxd
+        bare = not lxd.pools or state.get(("pool", POOL)) is not None
+        initialise = wish.initialise and bare and not lxd.clustered
+        ours = next((one for one in state.records if one.kind == "network"), None)
+        if lxd.bridge and not (ours and ours.name == lxd.bridge):
+            return cls(
+                initialise=initialise, name=lxd.bridge, address=lxd.bridge_address, subnet=""
+            )
+        if not initialise:
+            return cls(initialise=False, name="", address="", subnet="")
+        if ours:
+            name, interface = ours.name, ours.after["ipv4.address"]
+        else:
+            name = wish.bridge or subnet.free_bridge(facts.host.interfaces)
+            free = subnet.free_subnet(facts.host.networks, facts.host.seed)
+            interface = f"{free[1]}/{free.prefixlen}"
+        address = str(ip_interface(interface).ip)
+        return cls(initialise=True, name=name, address=address, subnet=interface)
+
+
+def _lxd_items(facts: Facts, wish: Wish, bridge: _Bridge) -> Iterator[Item]:
+    if bridge.initialise:
+        yield from _initial_items(facts, bridge)
+    if wish.update_hours is not None:
+        yield Item(
+            kind="server-key",
+            name="images.auto_update_interval",
+            wanted={"value": str(wish.update_hours)},
+            text=f"let LXD look for newer images every {wish.update_hours} hours",
+            reason="asked for with --auto-update-interval",
+            policy="insist",
+        )
+
+
+def _initial_items(facts: Facts, bridge: _Bridge) -> Iterator[Item]:
+    yield Item(
+        kind="pool",
+        name=POOL,
+        wanted={"driver": "dir"},
+        text=f"storage pool {POOL} (dir)",
+        reason="LXD has none",
+        policy="keep",
+    )
+    if bridge.subnet:
+        yield Item(
+            kind="network",
+            name=bridge.name,
+            wanted={"ipv4.address": bridge.subnet, "ipv4.nat": "true"},
+            text=f"bridge {bridge.name} ({bridge.subnet})",
+            reason="LXD has no network",
+            policy="keep",
+        )
+    wanted = {
+        "root": {"type": "disk", "path": "/", "pool": POOL},
+        "eth0": {"type": "nic", "name": "eth0", "network": bridge.name},
+    }
+    have = {device.get("type") for device in facts.lxd.default_devices.values()}
+    for name, device in wanted.items():
+        if device["type"] not in have or facts.lxd.default_devices.get(name) == device:
+            yield Item(
+                kind="profile-device",
+                name=f"default/{name}",
+                wanted=device,
+                text=f"device {name} of the profile default",
+                reason="instances need it to start",
+                policy="keep",
+            )
+
+
+class _Makers:
+    """Items of the machine, of its users' clients and of its services."""
+
+    def __init__(self, facts: Facts, wish: Wish, found: Endpoint) -> None:
+        self._facts = facts
+        self._host = facts.host
+        self._wish = wish
+        self._endpoint = found
+        self._places = Places.of(wish)
+        self.remote = wish.remote_name or facts.host.settings.remote_name
+        self._tls = facts.host.settings.tls_dir
+        self._own_certificate = facts.host.settings.cert is not None
+
+    def machine(self) -> Iterator[Item]:
+        """User, directories, authority and files below /etc and /var."""
+        yield Item(
+            kind="user",
+            name=USER,
+            wanted={"home": "/var/lib/lxdocker-lxd"},
+            text=f"system user {USER}",
+            reason="converts and serves, without any privilege",
+            policy="keep",
+        )
+        for path in self._host.missing_directories:
+            yield _directory(path, "0755", ADMINISTRATOR, "keep")
+        for path, mode, owner in (
+            (self._places.config.parent, "0755", ADMINISTRATOR),
+            (self._host.specs, "0755", ADMINISTRATOR),
+            (self._host.lxdimages, "0755", SERVICE_OWNER),
+            (self._host.cache, "0750", SERVICE_OWNER),
+        ):
+            yield _directory(path, mode, owner, "keep")
+        if not self._own_certificate:
+            yield _directory(self._places.authority, "0700", ADMINISTRATOR, "ensure")
+            yield _directory(self._tls, "0750", _SERVICE_READS, "ensure")
+            yield self._authority()
+        yield _file(self._places.config, self._config_text(), "settings", "keep")
+        example = self._host.specs / "nginx.yaml.example"
+        yield _file(example, EXAMPLE_SPEC, "an example of a specification", "keep")
+
+    def _authority(self) -> Item:
+        names = ", ".join(sorted(self._endpoint.names))
+        return Item(
+            kind="authority",
+            name=str(self._places.authority),
+            wanted={"names": names, "served": str(self._tls), "owner": _SERVICE_READS},
+            text="local CA and server certificate",
+            reason=f"TLS for {names}; only root can read the CA's key",
+            policy="insist",
+        )
+
+    def _config_text(self) -> str:
+        lines = {
+            "address": ",".join(self._endpoint.addresses),
+            "url": self._endpoint.url,
+            "names": ",".join(self._endpoint.names),
+        }
+        if self._wish.remote_name:
+            lines["remote_name"] = self._wish.remote_name
+        if self._wish.root != Path("/"):
+            lines |= {"specs": str(self._host.specs), "cache": str(self._host.cache)}
+            lines |= {"lxdimages": str(self._host.lxdimages), "tls_dir": str(self._tls)}
+        written = "".join(f'{key}: "{value}"\n' for key, value in lines.items())
+        return f"# Settings of lxdocker-lxd; its README lists all of them.\n{written}"
+
+    def clients(self) -> Iterator[Item]:
+        """What lets the host's own users reach the server by its remote."""
+        authority = str(self._tls / "ca.crt")
+        for client in self._host.clients:
+            for path in client.missing:
+                yield _directory(path, "0750", client.user, "keep", acting=client.user)
+            if not self._own_certificate:
+                yield Item(
+                    kind="copy",
+                    name=str(client.directory / "servercerts" / f"{self.remote}.crt"),
+                    wanted={"of": authority, "mode": "0644", "as": client.user},
+                    text=f"trust of the local CA for {client.user}",
+                    reason=f"pinned to the remote {self.remote} only",
+                    policy="insist",
+                )
+            yield self._remote_of(client)
+        if self._wish.system_trust and not self._own_certificate:
+            yield Item(
+                kind="trust",
+                name=str(self._places.trust),
+                wanted={"of": authority, "mode": "0644"},
+                text="trust of the local CA for the whole system",
+                reason="asked for with --system-trust",
+                policy="insist",
+            )
+
+    def _remote_of(self, client: ClientFacts) -> Item:
+        file = client.directory / "config.yml"
+        return Item(
+            kind="remote",
+            name=f"{file}#{self.remote}",
+            wanted={
+                "addr": self._endpoint.url,
+                "protocol": "simplestreams",
+                "public": "true",
+                "as": client.user,
+            },
+            text=f"remote {self.remote} for {client.user}",
+            reason=f"{self._endpoint.url}, written into {file}",
+            policy="claim",
+            hint="give another name with --remote-name, or remove that remote first:"
+            f" `lxc remote remove {self.remote}`",
+        )
+
+    def services(self, shipped: Mapping[str, str]) -> Iterator[Item]:
+        """The units, where systemd runs."""
+        if not self._host.systemd:
+            return
+        texts = units.installed(shipped, self._wish.command, self._endpoint.addresses)
+        for directory in sorted({str(Path(name).parent) for name in texts} - {"."}):
+            yield _directory(self._places.units / directory, "0755", ADMINISTRATOR, "keep")
+        for name, text in sorted(texts.items()):
+            yield _file(self._places.units / name, text, "unit", "ensure", kind="unit-file")
+        for name in units.ENABLED:
+            yield Item(
+                kind="unit",
+                name=name,
+                wanted={"enabled": "enabled", "active": "active"},
+                text=f"unit {name} enabled and started",
+                reason="runs now and at every boot",
+            )
+
+
+def _directory(path: Path, mode: str, owner: str, policy: Policy, acting: str = "") -> Item:
+    wanted = {"mode": mode, "as": acting} if acting else {"mode": mode, "owner": owner}
+    return Item(
+        kind="directory",
+        name=str(path),
+        wanted=wanted,
+        text=f"directory {path}",
+        reason=f"of {owner}, mode {mode}",
+        policy=policy,
+    )
+
+
+def _file(path: Path, content: str, reason: str, policy: Policy, kind: str = "file") -> Item:
+    return Item(
+        kind=kind,
+        name=str(path),
+        wanted={"content": content, "mode": "0644", "owner": ADMINISTRATOR},
+        text=f"file {path}",
+        reason=reason,
+        policy=policy,
+    )
+
+
+def _remarks(facts: Facts, wish: Wish, bridge: _Bridge, remote: str) -> Iterator[str]:
+    lxd = facts.lxd
+    if not lxd.pools and not bridge.initialise:
+        why = "--no-init was given" if not wish.initialise else "it is a cluster"
+        yield f"LXD has no storage pool and is left so ({why}): run `lxd init` before launching"
+    elif not bridge.address:
+        yield "LXD has no bridge of its own: the image server listens on loopback only"
+    if lxd.config.get("images.auto_update_interval") == "0" and wish.update_hours is None:
+        yield (
+            "LXD's automatic image updates are off (images.auto_update_interval is 0): turn them on"
+            " with --auto-update-interval 6"
+        )
+    if facts.host.settings.cert is not None:
+        yield (
+            f"the server has a certificate of your own: no CA is made, and the remote {remote} works"
+            " where the system trusts it"
+        )
+    for program in facts.host.missing_programs:
+        yield f"missing: {program}"
+    if not facts.host.systemd:
+        yield (
+            "systemd doesn't run here: start the server with `lxdocker-lxd serve`, and run"
+            " `lxdocker-lxd convert` and `lxdocker-lxd setup --renew` daily, from cron for example"
+        )

@@ -1,0 +1,134 @@
+"""From what is there and what shall be to what has to be done. Pure.
+
+The comparison is one for all kinds of things; what a thing's state file record says decides whether a
+difference is a crash half-way, an older version's work, or somebody's wish.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from lxdocker_lxd.errors import UsageError
+from lxdocker_lxd.setup.item import Item, Key, Value
+from lxdocker_lxd.setup.record import Record, SetupState
+
+Action = Literal["already", "create", "change", "confirm", "leave"]
+"""``confirm``: it was made, and the record of that was lost in a crash. ``leave``: others changed it."""
+
+Looked = Mapping[Key, Value | None]
+"""How each thing is now."""
+
+
+class TakenError(UsageError):
+    """Something of somebody else's is where setup wants to put its own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One item and what is to be done about it; ``before`` is what taking back would restore."""
+
+    item: Item
+    action: Action
+    before: Value | None
+
+    @property
+    def changes(self) -> bool:
+        """Whether doing it changes anything outside of the state file."""
+        return self.action in {"create", "change"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """All steps in order, and what a person should know beside them."""
+
+    steps: tuple[Step, ...]
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def nothing(self) -> bool:
+        """Whether everything is as wanted."""
+        return all(step.action in {"already", "leave"} for step in self.steps)
+
+
+def plan(
+    items: Iterable[Item], looked: Looked, state: SetupState, remarks: Iterable[str] = ()
+) -> Plan:
+    """Return what to do; raise TakenError when an item's place is taken by somebody else's thing."""
+    steps = tuple(_step(item, looked.get(item.key), state.get(item.key)) for item in items)
+    left = tuple(
+        f"{step.item.name}: changed by somebody since setup wrote it; left as it is"
+        for step in steps
+        if step.action == "leave"
+    )
+    return Plan(steps=steps, remarks=(*remarks, *left))
+
+
+def _step(item: Item, now: Value | None, record: Record | None) -> Step:
+    if record is None:
+        return _fresh_step(item, now)
+    before = record.before
+    if now == item.wanted:
+        action: Action = "already" if record.done and record.after == item.wanted else "confirm"
+    elif now is None:
+        action = "create"
+    elif _may_change(item, now, record):
+        action = "change"
+    else:
+        action = "already" if item.policy == "keep" else "leave"
+    return Step(item=item, action=action, before=before)
+
+
+def _may_change(item: Item, now: Value, record: Record) -> bool:
+    """Whether what differs is setup's own or half done, not somebody's wish."""
+    if item.policy == "insist" or not record.done:
+        return True
+    return item.policy != "keep" and now in (record.after, record.before)
+
+
+def _fresh_step(item: Item, now: Value | None) -> Step:
+    if now is None:
+        return Step(item=item, action="create", before=None)
+    if now == item.wanted or item.policy == "keep":
+        return Step(item=item, action="already", before=now)
+    if item.policy == "claim":
+        found = ", ".join(f"{key} {value}" for key, value in sorted(now.items()))
+        raise TakenError(f"{item.text}: {item.name} is there already ({found})", hint=item.hint)
+    return Step(item=item, action="change", before=now)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TakeBack:
+    """What undo will do about one record: ``take``, ``gone`` (it is away already) or ``leave``."""
+
+    record: Record
+    action: Literal["take", "gone", "leave"]
+
+
+def plan_undo(state: SetupState, looked: Looked) -> tuple[TakeBack, ...]:
+    """Return what undo will do, last made first."""
+    return tuple(_take_back(record, looked.get(record.key)) for record in reversed(state.records))
+
+
+def _take_back(record: Record, now: Value | None) -> TakeBack:
+    if now == record.before:
+        return TakeBack(record=record, action="gone")
+    if now == record.after or not record.done:
+        return TakeBack(record=record, action="take")
+    return TakeBack(record=record, action="leave")
+
+
+def renewals(state: SetupState, kinds: Iterable[str]) -> tuple[Item, ...]:
+    """Return recorded things of some ``kinds`` as items that shall be as they were made."""
+    wanted = set(kinds)
+    return tuple(
+        Item(
+            kind=record.kind,
+            name=record.name,
+            wanted=record.after,
+            text=record.text,
+            reason="made by setup",
+            policy="insist",
+        )
+        for record in state.records
+        if record.kind in wanted
+    )

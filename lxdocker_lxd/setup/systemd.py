@@ -1,0 +1,71 @@
+"""The hand for systemd units: enabled, started, and back. The one door to ``systemctl``."""
+
+import subprocess
+from pathlib import Path
+
+from lxdocker_lxd.errors import ToolError
+from lxdocker_lxd.setup.item import Value
+
+RUNNING = Path("/run/systemd/system")
+"""Exists where systemd is the system's manager (sd_booted(3))."""
+
+_SECONDS = 120
+
+
+class Units:
+    """Implements :class:`Hand` for units by name."""
+
+    def look(self, name: str, wanted: Value) -> Value | None:  # noqa: ARG002 - of the protocol
+        """Return whether the unit is enabled and active, in systemd's words; None if unknown."""
+        enabled = _asked("is-enabled", name)
+        if enabled in ("", "not-found"):
+            return None
+        return {"enabled": enabled, "active": _asked("is-active", name)}
+
+    def make(self, name: str, wanted: Value) -> None:  # noqa: ARG002 - of the protocol
+        """Enable and start the unit; ToolError tells where to look when it doesn't start."""
+        _systemctl("daemon-reload")
+        _systemctl("enable", "--quiet", name)
+        _systemctl("start", name)
+
+    def take_back(self, name: str, after: Value, before: Value | None) -> str:
+        """Stop and disable the unit as far as it wasn't running and enabled before."""
+        if self.look(name, after) is None:
+            return ""
+        if before is None or before["active"] != "active":
+            _systemctl("stop", name)
+        if before is None or before["enabled"] != "enabled":
+            _systemctl("disable", "--quiet", name)
+        _asked("reset-failed", name)
+        return ""
+
+    def changed(self, path: Path) -> None:
+        """Let systemd read a unit file again that was written or removed, and what runs use it."""
+        _systemctl("daemon-reload")
+        unit = path.parent.name.removesuffix(".d") if path.suffix == ".conf" else path.name
+        if _asked("is-active", unit) == "active":
+            _asked("try-restart", unit)
+
+
+def _asked(*words: str) -> str:
+    """Return what systemctl says, whatever its exit code."""
+    return _run(*words).stdout.strip()
+
+
+def _systemctl(*words: str) -> None:
+    done = _run(*words)
+    if done.returncode:
+        name = words[-1]
+        raise ToolError(
+            f"systemctl {' '.join(words)}: {done.stderr.strip() or done.returncode}",
+            hint=f"see `systemctl status {name}` and `journalctl -u {name}`",
+        )
+
+
+def _run(*words: str) -> "subprocess.CompletedProcess[str]":
+    try:
+        return subprocess.run(
+            ("systemctl", *words), capture_output=True, text=True, timeout=_SECONDS, check=False
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise ToolError(f"run systemctl: {error}", hint="is systemd well?") from error

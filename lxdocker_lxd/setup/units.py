@@ -1,0 +1,60 @@
+"""The systemd units as this host needs them. Pure; ``unit_files`` reads the shipped ones.
+
+What is shipped stays as it is except for the program's path; what belongs to this host stands in drop-ins
+beside it.
+"""
+
+from collections.abc import Iterable, Mapping
+from pathlib import PurePath
+
+SHIPPED_COMMAND = "/opt/lxdocker-lxd/bin/lxdocker-lxd"
+DROP_IN = "10-setup.conf"
+SERVE_SOCKET = "lxdocker-lxd-serve.socket"
+SERVE_SERVICE = "lxdocker-lxd-serve.service"
+CONVERT_TIMER = "lxdocker-lxd-convert.timer"
+CERTIFICATE_TIMER = "lxdocker-lxd-certificate.timer"
+ENABLED = (SERVE_SOCKET, SERVE_SERVICE, CONVERT_TIMER, CERTIFICATE_TIMER)
+"""What is enabled and started, in this order. The service comes with its socket, and at boot, too."""
+
+_SUFFIXES = (".service", ".socket", ".timer")
+
+
+def installed(
+    shipped: Mapping[str, str], command: Iterable[str], addresses: Iterable[str]
+) -> dict[str, str]:
+    """Return the units' texts by their path below systemd's directory."""
+    words = " ".join(map(_quoted, command))
+    found = {
+        name: text.replace(SHIPPED_COMMAND, words)
+        for name, text in shipped.items()
+        if PurePath(name).suffix in _SUFFIXES and name != "lxdocker-lxd-serve-http.socket"
+    }
+    found[f"{SERVE_SOCKET}.d/{DROP_IN}"] = _socket_drop_in(addresses)
+    found[f"{SERVE_SERVICE}.d/{DROP_IN}"] = _SERVICE_DROP_IN
+    return found
+
+
+_SERVICE_DROP_IN = """\
+# Written by lxdocker-lxd setup. The certificate is made by root, out of the server's reach; without
+# this line systemd would give its directory to the server.
+[Service]
+StateDirectory=
+"""
+
+
+def _socket_drop_in(addresses: Iterable[str]) -> str:
+    listen = "".join(f"ListenStream={address}\n" for address in map(_listen_stream, addresses))
+    return (
+        "# Written by lxdocker-lxd setup. LXD makes its bridge after this socket is opened.\n"
+        f"[Socket]\nListenStream=\n{listen}FreeBind=yes\n"
+    )
+
+
+def _listen_stream(address: str) -> str:
+    return address.removeprefix(":")
+
+
+def _quoted(word: str) -> str:
+    """Return a word of ExecStart (systemd.service(5)): quoted, with % and $ standing for themselves."""
+    plain = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
+    return f'"{plain}"' if any(character in plain for character in " '\"\\;") else plain

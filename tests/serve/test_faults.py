@@ -490,6 +490,7 @@ def test_signals_at_the_very_end_make_no_one_look_killed(server: RunningServer) 
     while server.process.poll() is None:
         server.signal(signal.SIGTERM)
         time.sleep(0.002)
+    server.wait()
     assert server.process.returncode == 0
 
 

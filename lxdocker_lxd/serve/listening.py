@@ -62,6 +62,11 @@ class Address:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
+def addresses(text: str) -> tuple[Address, ...]:
+    """Read addresses with commas between them; raise AddressError."""
+    return tuple(Address.parse(one.strip()) for one in text.split(","))
+
+
 def bound(address: Address) -> list[socket.socket]:
     """Return listening sockets for ``address``; raise BindError with the next step."""
     if address.descriptor is not None:
@@ -201,13 +206,13 @@ class Sockets:
 def opened(
     secure: str, plain: str | None, *, environment: Mapping[str, str], process_id: int
 ) -> Sockets:
-    """Return the sockets of two addresses as they are written.
+    """Return the sockets of addresses as they are written, several with commas between them.
 
     Sockets that systemd passed take the place of the addresses. Raises AddressError and BindError; then none is left open.
     """
     given = passed(environment, process_id)
-    secure_places = given.secure or (Address.parse(secure),)
-    plain_places = given.plain or ((Address.parse(plain),) if plain else ())
+    secure_places = given.secure or addresses(secure)
+    plain_places = given.plain or (addresses(plain) if plain else ())
     with contextlib.ExitStack() as undo:
         found: list[list[socket.socket]] = [[], []]
         for group, places in zip(found, (secure_places, plain_places), strict=True):

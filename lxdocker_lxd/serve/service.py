@@ -23,7 +23,6 @@ from lxdocker_lxd.serve.certificate_watch import CertificateWatch
 from lxdocker_lxd.serve.exchange import Downloads
 from lxdocker_lxd.serve.file_body import Disk
 from lxdocker_lxd.serve.guard import App, Guard
-from lxdocker_lxd.serve.listening import Address
 from lxdocker_lxd.serve.metrics import Metrics
 from lxdocker_lxd.serve.publication import Publication
 from lxdocker_lxd.serve.replies import House, Replies
@@ -90,7 +89,7 @@ def base_url(settings: ServeSettings, *, port: int, certificate: ServerCertifica
     """
     if settings.url is not None:
         return settings.url
-    host = Address.parse(settings.address).host
+    host = listening.addresses(settings.address)[0].host
     known = [str(name) for name in certificate.facts().names.all()] if certificate else []
     if settings.cert is not None and host not in known:
         candidates = [*settings.names, *known, host, socket.gethostname()]

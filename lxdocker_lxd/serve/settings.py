@@ -68,7 +68,8 @@ def _remote_name(text: str) -> str:
 SETTINGS: tuple[Setting, ...] = (
     Setting(
         key="address",
-        meaning="where to serve: `:PORT` (all addresses), `IP:PORT`, `[IPv6]:PORT` or `fd://N`",
+        meaning="where to serve: `:PORT` (all addresses), `IP:PORT`, `[IPv6]:PORT` or `fd://N`;"
+        " several with commas",
         default=":443",
         parse=_word,
     ),

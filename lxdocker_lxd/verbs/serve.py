@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from lxdocker_lxd.catalogue_directory import CatalogueDirectory
 from lxdocker_lxd.console import Console, document
 from lxdocker_lxd.serve import remotes
-from lxdocker_lxd.serve.listening import Address
+from lxdocker_lxd.serve.listening import addresses
 from lxdocker_lxd.serve.server_log import ServerLog, is_journal
 from lxdocker_lxd.serve.service import Process, base_url, serve, site_settings
 from lxdocker_lxd.settings import Settings
@@ -36,7 +36,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
 
 def _remotes(settings: Settings, *, as_json: bool) -> str:
     """Return the remotes that a client's config.yml needs, without serving anything."""
-    port = Address.parse(settings.serve.address).port
+    port = addresses(settings.serve.address)[0].port
     url = base_url(settings.serve, port=port, certificate=None)
     catalogue = CatalogueDirectory(settings.lxdimages).read()
     found = remotes.remotes(catalogue, site_settings(settings.serve, url))

@@ -37,6 +37,16 @@ def test_what_is_no_address_is_told_with_examples(text: str) -> None:
     assert "[2001:db8::7]:8443" in caught.value.hint
 
 
+def test_several_addresses_are_all_listened_at(sockets: list[socket.socket]) -> None:
+    assert listening.addresses("127.0.0.1:443, [::1]:443") == (
+        Address(host="127.0.0.1", port=443),
+        Address(host="::1", port=443),
+    )
+    found = listening.opened("127.0.0.1:0,127.0.0.2:0", None, environment={}, process_id=1)
+    sockets += found.secure
+    assert [one.getsockname()[0] for one in found.secure] == ["127.0.0.1", "127.0.0.2"]
+
+
 @pytest.fixture
 def sockets() -> Iterator[list[socket.socket]]:
     found: list[socket.socket] = []

@@ -7,6 +7,7 @@ therefore remembers what it signed: in memory, or in a directory where it outliv
 import contextlib
 import hashlib
 import os
+import re
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -21,6 +22,14 @@ from lxdocker_lxd.serve.gpg import Gpg, GpgResult
 
 _DIGEST = ("--digest-algo", "SHA512")
 _CLEAR_BEGIN = b"-----BEGIN PGP SIGNED MESSAGE-----"
+# GnuPG overlooks characters that don't belong into a signature's text; here each one counts.
+_ARMOUR = re.compile(
+    rb"(?:-----BEGIN PGP SIGNATURE-----[ \t]*\r?\n(?:[A-Za-z]+: [^\r\n]*\r?\n)*[ \t]*\r?\n"
+    rb"(?:[A-Za-z0-9+/]+={0,2}\r?\n)+(?:=[A-Za-z0-9+/]{4}\r?\n)?"
+    rb"-----END PGP SIGNATURE-----[ \t\r\n]*)+"
+)
+_ARMOUR_BEGIN = b"-----BEGIN PGP SIGNATURE-----"
+_BINARY = 0x80
 _LONG_ID_DIGITS = 16
 _USELESS = {"e": "has expired", "r": "is revoked", "d": "is disabled", "i": "is not valid"}
 
@@ -219,6 +228,7 @@ class SignatureChecker:
         # GnuPG would take other messages too, compressed ones for instance.
         if message.count(_CLEAR_BEGIN) != 1 or not message.startswith(_CLEAR_BEGIN):
             raise BadSignatureError("it is no clear-signed message")
+        _expect_armour(message[message.rfind(_ARMOUR_BEGIN) :])
         done = self.gpg.run("--decrypt", content=message)
         _check(done)
         return done.output
@@ -228,10 +238,18 @@ class SignatureChecker:
 
         ``content`` is bytes, or a file of the operating system at its beginning.
         """
+        # The first byte of an OpenPGP packet has its highest bit set (RFC 4880, 4.2).
+        if not signature or signature[0] < _BINARY:
+            _expect_armour(signature)
         with tempfile.NamedTemporaryFile() as file:
             file.write(signature)
             file.flush()
             _check(self.gpg.run("--verify", file.name, "-", content=content))
+
+
+def _expect_armour(signature: bytes) -> None:
+    if not _ARMOUR.fullmatch(signature):
+        raise BadSignatureError("the text of its signature is damaged")
 
 
 def _check(done: GpgResult) -> None:

@@ -249,7 +249,8 @@ def _explained(pair: KeyPair, error: Exception) -> CertificateError:
             hint="write it without one: openssl pkey -in OLD -out NEW (umask 077)",
         )
     reason = getattr(error, "reason", "") or ""
-    if reason == "KEY_VALUES_MISMATCH":
+    # The second is what OpenSSL says when one is RSA and the other ECDSA, for instance.
+    if reason in ("KEY_VALUES_MISMATCH", "NO_CERTIFICATE_ASSIGNED"):
         return CertificateError(
             f"{pair.key_name} is not the key of {pair.certificate_name}",
             hint="give the two files that were made together",

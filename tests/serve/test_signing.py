@@ -246,6 +246,36 @@ def test_only_clear_signed_text_counts(home: OpenPgpHome, signer: GpgSigner) -> 
                 checker.detached(bad, nothing)
 
 
+def test_each_changed_byte_of_a_signature_counts(home: OpenPgpHome, signer: GpgSigner) -> None:
+    """GnuPG takes a signature whose last lines are damaged for a good one."""
+    signature, message = signer.detached(DOCUMENT), signer.clear_signed(DOCUMENT)
+    end, begin = len(b"-----END PGP SIGNATURE-----\n"), b"-----BEGIN PGP SIGNATURE-----"
+    with signature_checker(None) as checker:
+        for text in (signature, signature.replace(b"\n", b"\r\n"), signature + b"\n"):
+            checker.detached(text, DOCUMENT)
+        # From the checksum on, in the first lines, and a few of the rest.
+        places = [*range(-end - 7, 0), *range(0, 40, 3), *range(40, len(signature) - end, 37)]
+        for place in places:
+            for bit in (1, 0x20, 0x80):
+                bad = bytearray(signature)
+                bad[place] ^= bit
+                with pytest.raises(BadSignatureError):
+                    checker.detached(bytes(bad), DOCUMENT)
+        for place in (-1, -5, -end - 1, message.index(begin) + 3 - len(message)):
+            bad = bytearray(message)
+            bad[place] ^= 0x20
+            with pytest.raises(BadSignatureError):
+                checker.clear_signed(bytes(bad))
+
+
+def test_a_binary_signature_counts_too(home: OpenPgpHome, signer: GpgSigner) -> None:
+    done = signer._gpg.run("--dearmor", content=signer.detached(DOCUMENT))
+    with signature_checker(None) as checker:
+        checker.detached(done.output, DOCUMENT)
+        with pytest.raises(BadSignatureError):
+            checker.detached(done.output[:-1], DOCUMENT)
+
+
 def test_a_keyring_that_is_none(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError), signature_checker(tmp_path / "none"):
         pass

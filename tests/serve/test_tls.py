@@ -170,9 +170,12 @@ def bad_pairs(pair: Pair) -> dict[str, tuple[bytes, bytes, str]]:
     key, cert = pair.key.read_bytes(), pair.cert.read_bytes()
     pair.replace()
     other_key, other_cert = pair.key.read_bytes(), pair.cert.read_bytes()
+    pair.replace(rsa=True)
+    rsa_key = pair.key.read_bytes()
     return {
         "only the key replaced": (other_key, cert, "is not the key of"),
         "only the certificate replaced": (key, other_cert, "is not the key of"),
+        "a key of another kind": (rsa_key, cert, "is not the key of"),
         "empty certificate": (key, b"", "no certificate in PEM form"),
         "empty key": (b"", cert, "no private key in PEM form"),
         "half a certificate": (key, cert[: len(cert) // 3], "no certificate in PEM form"),
@@ -187,7 +190,7 @@ def bad_pairs(pair: Pair) -> dict[str, tuple[bytes, bytes, str]]:
 WRONG = (
     *("only the key replaced", "only the certificate replaced", "empty certificate", "empty key"),
     *("half a certificate", "half a key", "key and certificate exchanged", "DER", "garbage"),
-    "too large",
+    *("too large", "a key of another kind"),
 )
 
 

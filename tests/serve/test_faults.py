@@ -218,6 +218,28 @@ def test_heads_of_large_files_cost_nothing(server: RunningServer) -> None:
     assert server.cpu_seconds - before < 0.5
 
 
+def test_a_file_costs_little_processor_time(server: RunningServer) -> None:
+    """A gigabyte cost 55 s, and no more than 15 MB came in a second. docs/performance.md has the speed."""
+    target = path_of(server.shelf)
+    server.get(target)
+    before = server.cpu_seconds
+    gigabytes = 0.0
+    for _ in range(8):
+        gigabytes += len(server.get(target).body) / 1e9
+    assert (server.cpu_seconds - before) / gigabytes < 10
+
+
+def test_a_document_that_was_made_before_costs_milliseconds(server: RunningServer) -> None:
+    for target in ("/streams/v1/index.json", "/streams/v1/images.json", "/"):
+        server.get(target)
+        before = server.cpu_seconds
+        with server.tls() as connection:
+            for _ in range(50):
+                connection.sendall(request(target).replace(b"GET", b"HEAD"))
+                assert connection.recv(4096).startswith(b"HTTP/1.1 200")
+        assert (server.cpu_seconds - before) / 50 < 0.01
+
+
 def test_answers_on_one_connection_come_at_once(server: RunningServer) -> None:
     """Each took 40 ms: its second half waited until the first was acknowledged."""
     with server.tls() as connection:

@@ -9,6 +9,7 @@ import ssl
 import subprocess
 import sys
 import urllib.request
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -205,6 +206,32 @@ def test_a_directory_that_is_not_there_yet_is_told_and_awaited(tmp_path: Path) -
         Shelf(tmp_path / "images").publish("web", ROOTFS)
         eventually(lambda: server.get("/readyz").status == 200, timeout_seconds=5, what="it")
         assert b"web" in server.get("/streams/v1/images.json").body
+
+
+@pytest.mark.parametrize("hours", [23, 49])
+def test_a_certificate_that_ends_within_a_day_is_not_ready(
+    shelf: Shelf, tmp_path: Path, hours: int
+) -> None:
+    """A balancer takes the server out before clients refuse it; it answers on meanwhile."""
+    server = RunningServer(shelf, tmp_path)
+    ends_at = datetime.now(UTC) + timedelta(hours=hours)
+    short = server.authority.issue_cert("127.0.0.1", not_after=ends_at)
+    short.private_key_pem.write_to_path(server.key)
+    short.cert_chain_pems[0].write_to_path(server.cert)
+    try:
+        server.start()
+        found = server.get("/readyz")
+        if hours > 24:
+            assert found.body == b"ready\n"
+        else:
+            assert found.status == 503
+            assert b"not ready: the certificate is valid from" in found.body
+            server.new_certificate()
+            server.signal(signal.SIGHUP)
+            eventually(lambda: server.get("/readyz").status == 200, timeout_seconds=5, what="it")
+        assert server.get("/healthz").status == 200
+    finally:
+        server.stop()
 
 
 @pytest.mark.parametrize("as_json", [False, True])

@@ -29,7 +29,20 @@ _COMBINED = {
     "disk1.img": ("combined_disk1-img_sha256",),
     "uefi1.img": ("combined_uefi1-img_sha256",),
 }
-_TEXTS = ("aliases", "arch", "os", "release", "release_title", "support_eol", "variant", "version")
+Shape = Mapping[str, "Shape | None"]
+"""What a reader expects in an object: None stands for a text. Keys that it doesn't know are its own."""
+
+_EACH = "*"
+_ITEM: Shape = dict.fromkeys(
+    ("ftype", "path", "sha256", "delta_base", *(key for keys in _COMBINED.values() for key in keys))
+)
+_PRODUCT: Shape = {
+    **dict.fromkeys(("aliases", "arch", "os", "release", "release_title", "support_eol")),
+    **dict.fromkeys(("variant", "version")),
+    "lxd_requirements": {_EACH: None},
+    "requirements": {_EACH: None},
+    "versions": {_EACH: {"label": None, "items": {_EACH: _ITEM}}},
+}
 # LXD's architectures, and other names for them that it knows.
 _ARCHITECTURES = {
     "i686": ("i386", "i586", "386", "x86", "generic_32"),
@@ -130,6 +143,8 @@ def read_index(
         if not isinstance(products, list):
             findings.append(wrong(path, f"{key}: no list of products, so LXD skips {target}"))
             continue
+        if not all(isinstance(one, str) for one in products):
+            findings.append(wrong(path, f"{key}: a product that is no text: LXD gives it all up"))
         name = target.rpartition("/")[2]
         if name in names:
             findings.append(
@@ -159,17 +174,18 @@ def read_products(document: object, entry: IndexEntry, listing: StreamListing) -
             few = ", ".join(sorted(only)[:3])
             listing.findings.append(remark(path, f"{len(only)} products are {where}: {few}"))
     for key, value in products.items():
-        _Product(path, key, _object(value), listing).read()
+        _Product(path, key, value, listing).read()
 
 
 class _Product:
     """One product, read into a listing."""
 
-    def __init__(self, path: str, key: str, product: Object, listing: StreamListing) -> None:
+    def __init__(self, path: str, key: str, product: object, listing: StreamListing) -> None:
         self._path = path
         self._key = key
-        self._product = product
-        self._versions = _object(product.get("versions"))
+        self._value = product
+        self._product = _object(product)
+        self._versions = _object(self._product.get("versions"))
         self._listing = listing
 
     def _wrong(self, problem: str, version: str = "") -> None:
@@ -177,9 +193,8 @@ class _Product:
         self._listing.findings.append(wrong(self._path, f"{where}: {problem}"))
 
     def read(self) -> None:
-        for name in _TEXTS:
-            if not isinstance(self._product.get(name, ""), str):
-                self._wrong(f"{name} is no text: LXD gives the whole document up")
+        for misfit in _misfits(self._value, _PRODUCT):
+            self._wrong(f"{misfit}: LXD gives the whole document up")
         usable = [name for name in self._versions if self._version(name)]
         if usable:
             self._names(max(usable))
@@ -195,7 +210,9 @@ class _Product:
         for alias in aliases.split(",") if aliases else ():
             if alias != alias.strip() or not alias:
                 self._wrong(f"the alias {alias!r} is empty or not trimmed", newest)
-            self._listing.aliases[alias, kernel].add(self._key)
+            # LXD makes two words of an alias.
+            for word in (alias, f"{alias}/{architecture}"):
+                self._listing.aliases[word, kernel].add(self._key)
 
     def _version(self, name: str) -> bool:
         """Read one version; return whether it has an image for LXD or Incus."""
@@ -266,6 +283,22 @@ class _Product:
             self._wrong(f"{path}: no size in bytes", name)
             size = None
         self._listing.files.append(ListedFile(path=path, sha256=sha256, size_bytes=size))
+
+
+def _misfits(value: object, shape: Shape | None, place: str = "") -> Iterator[str]:
+    """Yield each value of another type than the decoders of LXD and Incus expect."""
+    if value is None:
+        return
+    if shape is None:
+        if not isinstance(value, str):
+            yield f"{place} is no text"
+    elif not isinstance(value, dict):
+        yield f"{place or 'it'} is no object"
+    else:
+        for key, inner in value.items():
+            if key in shape or _EACH in shape:
+                known = shape[key] if key in shape else shape[_EACH]
+                yield from _misfits(inner, known, f"{place} {key}".strip())
 
 
 def _is_dated(name: str) -> bool:

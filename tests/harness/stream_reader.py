@@ -182,6 +182,8 @@ def _documents(fetch: Fetch, problems: list[str]) -> Iterator[tuple[str, list[st
             problems.append(f"index {key}: skipped, its datatype isn't image-downloads")
         elif not isinstance(path, str) or not isinstance(keys, list):
             problems.append(f"index {key}: no path, or no list of products")
+        elif not all(isinstance(one, str) for one in keys):
+            problems.append(f"index {key}: the whole index is lost: a product is no text")
         else:
             name = path.rpartition("/")[2]
             if name in names | {"index.json"}:
@@ -226,6 +228,8 @@ def _wrong_types(product: Mapping[str, Any]) -> Iterator[str]:
         if not all(isinstance(value, str) for value in product.get(name, {}).values()):
             yield f"{name} has a value that is no text"
     for name, version in product.get("versions", {}).items():
+        if not isinstance(version.get("label", ""), str):
+            yield f"{name}: its label is no text"
         for item in version.get("items", {}).values():
             if type(item.get("size", 0)) is not int:
                 yield f"{name}: a size is no whole number"

@@ -198,9 +198,16 @@ def second_index_of_one_name(documents: Documents) -> None:
     documents["streams/v2/images.json"] = {"products": {}}
 
 
+def number_as_label(documents: Documents) -> None:
+    (version,) = product_of(documents)["versions"].values()
+    version["label"] = 1
+
+
 BROKEN: dict[str, tuple[Callable[[Documents], None], str]] = {
     "datatype": (change("index.datatype", "downloads"), "skipped, its datatype"),
     "no list of products": (change("index.products", []), "never read"),
+    "a number as product": (change("index.products", [1]), "whole index is lost"),
+    "number as label": (number_as_label, "whole document is lost"),
     "other products listed": (change("index.products", ["other"]), "lists other products"),
     "missing products file": (change("index.path", "streams/v1/gone.json"), "no JSON document"),
     "two files of a name": (second_index_of_one_name, "second file of this name"),

@@ -82,6 +82,22 @@ LOSSES: dict[str, tuple[Callable[[Foreign], object], str]] = {
     "wrong sha256": (lambda f: f.items()["delta"].update(sha256="2" * 64), "expected sha256 2222"),
     "no sha256": (lambda f: f.items()["delta"].pop("sha256"), "no sha256"),
     "a number as alias": (lambda f: f.product.update(aliases=3), "aliases is no text"),
+    "a number as requirement": (
+        lambda f: f.product.update(requirements={"secureboot": False}),
+        "requirements secureboot is no text",
+    ),
+    "a number as label": (
+        lambda f: f.product["versions"]["20260101"].update(label=1), "20260101 label is no text"),
+    "a number as delta's base": (
+        lambda f: f.items()["delta"].update(delta_base=20260101), "delta_base is no text"),
+    "versions as list": (lambda f: f.product.update(versions=[]), "versions is no object"),
+    "a product that is none": (lambda f: f.a["products"].update(x="y"), "it is no object"),
+    "a number in the index": (
+        lambda f: f.index["index"]["images:a"].update(products=[1]), "a product that is no text"),
+    "an alias that ends like an architecture": (
+        lambda f: f.b["products"]["old:1:i386:default"].update(arch="amd64", aliases="alpine/amd64"),
+        "the alias alpine/amd64 (x86_64) is that of",
+    ),
     "an alias with a space": (
         lambda f: f.product.update(aliases="alpine, a"), "empty or not trimmed"),
     "one alias twice": (

@@ -16,6 +16,7 @@ def add(verbs: Verbs) -> None:
     add("--undo", action="store_true", help="take back exactly what setup did")
     add("--renew", action="store_true", help="renew certificates that are due, nothing else")
     add("--no-init", action="store_true", help="leave a LXD without storage and network so")
+    add("--no-self-test", action="store_true", help="don't launch a test instance at the end")
     add("--bridge", metavar="NAME", help="what to call a new bridge (default lxdbr0)")
     _add_server(parser)
     _add_lxd(parser)

@@ -44,6 +44,8 @@ def target(facts: Facts, wish: Wish, state: SetupState, shipped: Mapping[str, st
         *makers.clients(),
         *makers.services(shipped),
     )
+    # A directory may be wanted for two reasons.
+    items = tuple({item.key: item for item in items}.values())
     return Target(
         items=items, endpoint=found, remarks=tuple(_remarks(facts, wish, bridge, makers.remote))
     )

@@ -2,32 +2,40 @@
 
 import os
 import pwd
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
+from urllib.parse import urlsplit
 
 from lxdocker_lxd.lxd.place import Place
 from lxdocker_lxd.lxd.ports import Lxd
+from lxdocker_lxd.platform import Platform
 from lxdocker_lxd.serve import this_host
 from lxdocker_lxd.settings import Settings
 from lxdocker_lxd.setup import look as looking
 from lxdocker_lxd.setup import system_trust, systemd, unit_files
 from lxdocker_lxd.setup.accounts import Accounts
 from lxdocker_lxd.setup.authority import Authorities
+from lxdocker_lxd.setup.endpoint import Endpoint
 from lxdocker_lxd.setup.facts import Facts, HostFacts
-from lxdocker_lxd.setup.files import Copies, Directories, Files
+from lxdocker_lxd.setup.files import Copies, Directories, Files, read_text
 from lxdocker_lxd.setup.hand import Hand, Hands, look
 from lxdocker_lxd.setup.items import Target, target
 from lxdocker_lxd.setup.lxd_hands import NetworkHand, PoolHand, ProfileDeviceHand, ServerKeyHand
 from lxdocker_lxd.setup.plan import Plan, plan
+from lxdocker_lxd.setup.proof import answers, plain_port
 from lxdocker_lxd.setup.record import SetupState
 from lxdocker_lxd.setup.remotes import Remotes
+from lxdocker_lxd.setup.self_test import Bench
 from lxdocker_lxd.setup.wish import ROOT, Wish
 
 LXD_KINDS = frozenset({"pool", "network", "profile-device", "server-key"})
 CERTIFICATE_KINDS = frozenset({"authority", "copy", "trust"})
 """What a renewal of the certificate has to do with."""
+
+
+_REGISTRY = ("registry-1.docker.io", 443)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,8 +76,50 @@ def prepare(
     facts = Facts(lxd=lxd_facts, host=host)
     found = target(facts, wish, state, unit_files.shipped())
     hands = {**host_hands(wish), **lxd_hands(lxd)}
-    steps = plan(found.items, look(found.items, hands), state, found.remarks)
+    remarks = (*found.remarks, *_plain_http(found.endpoint))
+    steps = plan(found.items, look(found.items, hands), state, remarks)
     return Prepared(facts=facts, target=found, plan=steps, hands=hands)
+
+
+def _plain_http(endpoint: Endpoint) -> Iterator[str]:
+    """Say so where LXD would wait long for plain HTTP, which it asks for before each file."""
+    host, _ = endpoint.host_and_port
+    if urlsplit(endpoint.url).port is None and plain_port(host) == "dropped":
+        yield (
+            f"a firewall drops port 80 of {host}: LXD tries it before each file and waits for minutes;"
+            " let it refuse the port, or give a --url with a port"
+        )
+
+
+def bench(prepared: Prepared, lxd: Lxd, wish: Wish, settings: Settings, here: Platform) -> Bench:
+    """Return what the self-test works with."""
+    serve, endpoint = prepared.facts.host.settings, prepared.target.endpoint
+    flags = ["--tls-dir", str(serve.tls_dir)]
+    certificate = ""
+    if serve.key and serve.cert:
+        flags = ["--key", str(serve.key), "--cert", str(serve.cert)]
+    else:
+        certificate = read_text(serve.tls_dir / "ca.crt") or ""
+    for name in endpoint.names:
+        flags += ["--name", name]
+    asked = bool(settings.registries.of("docker.io").mirrors) or answers(*_REGISTRY)
+    return Bench(
+        lxd=lxd,
+        command=wish.command,
+        url=endpoint.url,
+        host_and_port=endpoint.host_and_port,
+        addresses=endpoint.addresses,
+        tls_flags=tuple(flags),
+        certificate=certificate,
+        platform=here,
+        registries=settings.registries if asked else None,
+    )
+
+
+def can_launch(lxd: Lxd) -> bool:
+    """Whether the default profile says where an instance's root filesystem goes."""
+    devices = lxd.profiles.get("default").devices.values()
+    return any(device.get("path") == "/" for device in devices)
 
 
 def _me() -> str:

@@ -7,10 +7,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from lxdocker_lxd.console import Console, document, table
-from lxdocker_lxd.errors import UsageError
+from lxdocker_lxd.errors import LxdockerError, UsageError
 from lxdocker_lxd.lxd.daemon import open_lxd
 from lxdocker_lxd.lxd.place import Place, RemotePlace, find_socket
-from lxdocker_lxd.setup import hand
+from lxdocker_lxd.lxd.ports import Lxd
+from lxdocker_lxd.setup import hand, self_test
 from lxdocker_lxd.setup.item import Item
 from lxdocker_lxd.setup.plan import Plan, Step, TakeBack, plan, plan_undo, renewals
 from lxdocker_lxd.setup.record import SetupState
@@ -18,13 +19,16 @@ from lxdocker_lxd.setup.run import (
     CERTIFICATE_KINDS,
     LXD_KINDS,
     Prepared,
+    bench,
+    can_launch,
     host_hands,
     lxd_hands,
     prepare,
 )
+from lxdocker_lxd.setup.self_test import Tick
 from lxdocker_lxd.setup.state_file import StateFile
 from lxdocker_lxd.setup.wish import Places, Wish
-from lxdocker_lxd.verbs.surroundings import load_settings
+from lxdocker_lxd.verbs.surroundings import load_settings, this_platform
 
 _ACTIONS = {
     "already": "already",
@@ -59,6 +63,7 @@ class _Setup:
         self._wish = wish
         self._file = file
         self._json = options.format == "json"
+        self._ticks: list[Tick] = []
 
     def run(self) -> int:
         place = _place(self._options)
@@ -72,8 +77,10 @@ class _Setup:
         def prepared(state: SetupState) -> Prepared:
             return prepare(lxd, place, self._wish, settings, state, configured=configured)
 
-        found = prepared(self._file.read())
-        if self._options.dry_run or found.plan.nothing:
+        state = self._file.read()
+        found = prepared(state)
+        proven = state.proven or not state.records or self._options.no_self_test
+        if self._options.dry_run or (found.plan.nothing and proven):
             self._report(found, "planned" if self._options.dry_run else "nothing to do")
             return 0
         if not self._json:
@@ -82,17 +89,37 @@ class _Setup:
         with self._file.locked() as state:
             # Another run may have been faster.
             found = prepared(state)
-            hand.carry_out(found.plan, found.hands, state, self._file, self._told)
+            after = hand.carry_out(found.plan, found.hands, state, self._file, self._told)
+            if self._test(bench(found, lxd, self._wish, settings, this_platform())):
+                hand.proven(after, self._file)
         self._report(found, "done")
         return 0
+
+    def _test(self, bench: self_test.Bench) -> bool:
+        """Run the self-test; return False where it was left out."""
+        if self._options.no_self_test:
+            self._console.note("note: the self-test was left out")
+            return False
+        if not can_launch(bench.lxd):
+            self._console.note("note: no self-test: LXD's default profile has no root disk")
+            return False
+        self_test.run(bench, self._ticked)
+        return True
+
+    def _ticked(self, tick: Tick) -> None:
+        self._ticks.append(tick)
+        self._console.note(f"test: {tick.text} ({tick.seconds:.1f} s)")
 
     def _told(self, step: Step) -> None:
         self._console.note(f"done: {step.item.text}")
 
     def _report(self, found: Prepared, result: str) -> None:
         if self._json:
-            self._console.result(document(_as_json(found, result)))
-        elif result != "done":
+            ticks = [{"text": tick.text, "seconds": round(tick.seconds, 3)} for tick in self._ticks]
+            self._console.result(document(_as_json(found, result) | {"self_test": ticks}))
+        elif result == "done":
+            self._console.result(_farewell(found))
+        else:
             self._console.result(_plan_text(found))
             if found.plan.nothing:
                 self._console.note("nothing to do")
@@ -139,9 +166,8 @@ class _Undo:
         if not state.records:
             self._console.note("nothing to do: setup changed nothing here")
             return 0
-        hands = dict(host_hands(self._wish))
-        if any(record.kind in LXD_KINDS for record in state.records):
-            hands |= lxd_hands(open_lxd(_place(self._options)))
+        lxd = self._lxd(state)
+        hands = {**host_hands(self._wish), **(lxd_hands(lxd) if lxd else {})}
         backs = plan_undo(state, hand.look_back(state.records, hands))
         if self._options.dry_run:
             self._console.result(_undo_text(backs, self._options.format))
@@ -152,12 +178,24 @@ class _Undo:
         with self._file.locked() as now:
             if now != state:
                 raise UsageError("another setup ran meanwhile", hint="run setup --undo again")
+            if lxd is not None:
+                self_test.sweep(lxd)
             left = hand.undo(backs, hands, now, self._file, self._told)
             for path in self._file.remove(left):
                 self._console.note(f"left: directory {path}: it isn't empty")
         if self._options.format == "json":
             self._console.result(_undo_text(backs, "json"))
         return 0
+
+    def _lxd(self, state: SetupState) -> Lxd | None:
+        """Return LXD; None when it is away and setup changed nothing in it."""
+        needed = any(record.kind in LXD_KINDS for record in state.records)
+        try:
+            return open_lxd(_place(self._options))
+        except LxdockerError:
+            if needed:
+                raise
+            return None
 
     def _told(self, back: TakeBack, left: str) -> None:
         word = f"left: {back.record.text}: {left}" if left else f"taken back: {back.record.text}"
@@ -222,6 +260,17 @@ def _plan_text(found: Prepared) -> str:
     rows = [(_ACTIONS[step.action], step.item.text, step.item.reason) for step in steps.steps]
     remarks = "".join(f"note: {remark}\n" for remark in steps.remarks)
     return head + table(("action", "what", "why"), rows) + (f"\n{remarks}" if remarks else "")
+
+
+def _farewell(found: Prepared) -> str:
+    remote = next((i.name.rpartition("#")[2] for i in found.target.items if i.kind == "remote"), "")
+    return (
+        f"ready: {found.target.endpoint.url}, as remote {remote}\n\n"
+        f"put a specification into {found.facts.host.specs}, as nginx.yaml.example there, then:\n"
+        "  lxdocker-lxd convert\n"
+        f"  lxc launch {remote}:nginx web\n"
+        "take all of this back: lxdocker-lxd setup --undo\n"
+    )
 
 
 def _as_json(found: Prepared, result: str) -> dict[str, object]:

@@ -82,7 +82,8 @@ def test_a_bare_host_is_made_ready_and_taken_back(host: Host) -> None:
     planned = json.loads(host.setup("--dry-run", "--format", "json").stdout)
     assert host.dump() == before
     assert {step["action"] for step in planned["steps"]} == {"create"}
-    host.setup("--yes")
+    done = json.loads(host.setup("--yes", "--format", "json").stdout)
+    assert len(done["self_test"]) == 6
     after, times = host.dump(), host.times()
     again = host.setup()
     assert "nothing to do" in again.stderr

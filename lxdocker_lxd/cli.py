@@ -64,14 +64,17 @@ def _run(commands: argparse.ArgumentParser) -> NoReturn:
 
 def main(commands: argparse.ArgumentParser, arguments: Sequence[str]) -> int:
     """Run the command that ``arguments`` name and return its exit code."""
+    words, command = _split(arguments)
     try:
-        options = commands.parse_args(arguments)
+        options = commands.parse_args(words)
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 2
     except OSError as error:
         # Help or version for a reader that went away, or a full disk.
         discard(sys.stdout)
         return 0 if isinstance(error, BrokenPipeError) else StorageError.exit_code
+    if command:
+        options.command = command
     console = Console.standard(debug=options.debug)
     try:
         verb = importlib.import_module(f"lxdocker_lxd.verbs.{options.verb}")
@@ -89,6 +92,17 @@ def main(commands: argparse.ArgumentParser, arguments: Sequence[str]) -> int:
         console.note("hint: this is a bug; please report it with the output of --debug")
         return EXIT_BUG
     return code
+
+
+def _split(arguments: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
+    """Return what is ours and, for ``launch``, the instance's command behind the first ``--``.
+
+    argparse gives that up when options stand between the names and the ``--``.
+    """
+    if list(arguments[:1]) != ["launch"] or "--" not in arguments:
+        return arguments, ()
+    place = arguments.index("--")
+    return arguments[:place], arguments[place + 1 :]
 
 
 def _trace(console: Console) -> None:

@@ -25,6 +25,9 @@ from lxdocker_lxd.lxd.records import DEFAULT_PROJECT, UpdateSource
 from lxdocker_lxd.platform import Platform
 from lxdocker_lxd.progress import ImageFinished, Progress, StageStarted
 
+# Image properties that only ours have: one from metadata.yaml, one from upload or image server.
+ORIGIN_KEYS = ("lxdocker.product", "requirements.lxdocker.image")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wishes:
@@ -102,6 +105,7 @@ class Importer:
         self._directory = directory
         self._lxd = destination.lxd
         self._destination = destination
+        self._project = destination.project
         self._progress = progress
         self._now = now
         self._certificate = certificate
@@ -119,6 +123,18 @@ class Importer:
             outcome = self._import(text, choice, wishes, dry_run=dry_run)
         self._progress.emit(ImageFinished(image=outcome.name, outcome=outcome.outcome, detail=""))
         return replace(outcome, seconds=time.monotonic() - started)
+
+    def has(self, alias: str) -> bool:
+        """Whether the alias names one of our images in LXD."""
+        found = {one.name: one.fingerprint for one in self._lxd.aliases.list(project=self._project)}
+        image = self._shelf.image(found[alias]) if alias in found else None
+        return image is not None and any(image.properties.get(key) for key in ORIGIN_KEYS)
+
+    def alias_of(self, choice: Choice) -> str:
+        """Return the alias that an import of this choice gets without being told."""
+        if isinstance(choice, RemoteChoice):
+            return _label(choice)
+        return self._planner.plan(choice).aliases[0]
 
     # ---- converted here
 
@@ -167,7 +183,7 @@ class Importer:
                 found.directory,
                 found.product,
                 version,
-                project=self._destination.project,
+                project=self._project,
                 public=wishes.public,
                 progress=self._progress,
             )
@@ -188,7 +204,7 @@ class Importer:
             source=text,
             name=plan.name,
             outcome="would-keep" if kept else "would-import",
-            project=self._destination.project,
+            project=self._project,
             remote=self._destination.remote,
             fingerprint=newest.fingerprint if newest else "",
             serial=newest.serial if newest else "",
@@ -201,7 +217,7 @@ class Importer:
             source=text,
             name=found.product.name,
             outcome=word_for(placed),
-            project=self._destination.project,
+            project=self._project,
             remote=self._destination.remote,
             fingerprint=placed.fingerprint,
             serial=found.version.serial,
@@ -222,7 +238,7 @@ class Importer:
             architecture=plan.architecture,
             fingerprint=fingerprint,
             remote=self._destination.remote,
-            project=self._destination.project,
+            project=self._project,
             public=wishes.public,
             lxe=wishes.lxe,
             keep_old=wishes.delete_old is False,
@@ -233,13 +249,13 @@ class Importer:
     def _copy(
         self, text: str, choice: RemoteChoice, wishes: Wishes, *, dry_run: bool
     ) -> ImportOutcome:
-        remote, project = choice.remote, self._destination.project
+        remote, project = choice.remote, self._project
         if wishes.lxe:
             raise UsageError(
                 f"--lxe is for images that are converted here, and {text} is copied from a server",
                 hint="name the aliases you want with --alias",
             )
-        label = f"{remote.name}/{choice.alias}".lstrip("/")
+        label = _label(choice)
         source = UpdateSource(
             server=remote.address,
             protocol=remote.protocol,
@@ -280,12 +296,16 @@ class Importer:
 
     def _from(self, source: UpdateSource) -> frozenset[str]:
         """Return the images that came from this source: a name may move from one to the next."""
-        images = self._lxd.images.list(project=self._destination.project)
+        images = self._lxd.images.list(project=self._project)
         return frozenset(
             image.fingerprint
             for image in images
             if image.update_source is not None and image.update_source.key == source.key
         )
+
+
+def _label(choice: RemoteChoice) -> str:
+    return f"{choice.remote.name}/{choice.alias}".lstrip("/")
 
 
 def _wanted_by_lxe(text: str, plan: ImportPlan, wishes: Wishes) -> tuple[str, ...]:

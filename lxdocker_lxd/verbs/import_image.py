@@ -38,8 +38,8 @@ def run(options: argparse.Namespace, console: Console) -> int:
         aliases=tuple(options.aliases),
         lxe=options.lxe,
         public=options.public,
-        replace=options.replace is not None,
-        delete_old=None if options.replace is None else options.replace == "delete",
+        replace=options.replace,
+        delete_old=None if options.old is None else options.old == "delete",
     )
     with progress_listener(settings.progress, console) as progress:
         importer = Importer(

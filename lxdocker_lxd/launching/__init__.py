@@ -1,0 +1,1 @@
+"""Instances made from our images: launched with what the image asks for, listed, their logs read."""

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, settings
 
 from tests.harness.lxd import PrivateLxd
 
-REAL_MARKERS = ("lxd", "registry", "oracle", "tools", "root")
+REAL_MARKERS = ("lxd", "registry", "oracle", "browser", "tools", "root")
 
 settings.register_profile(
     "dev",
@@ -40,7 +40,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--real",
         action="store_true",
         default=False,
-        help="also run the tests that need LXD, docker-registry, umoci, squashfs-tools or root",
+        help="also run the tests that need LXD, docker-registry, umoci, chromium, squashfs-tools or root",
     )
 
 

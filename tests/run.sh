@@ -23,6 +23,8 @@ PACKAGES=(
     docker-registry skopeo umoci tar zstd pigz curl ca-certificates libfaketime procps
     # signatures, certificates made by hand, a web server for exported trees
     gnupg openssl nginx
+    # readers of the pages
+    chromium w3m
     # inits that images bring along
     tini dumb-init catatonit s6 runit systemd
     # images made in the tests, the clean Debian root of the quick start, checks of the scripts

@@ -15,13 +15,15 @@ _Value = TypeVar("_Value")
 class Setting:
     """One setting: its key in the file, what it means, its default and how text becomes a value.
 
-    ``parse`` raises ValueError that says what was expected.
+    ``parse`` raises ValueError that says what was expected. ``option`` is its flag where that isn't
+    called like the key.
     """
 
     key: str
     meaning: str
     default: str
     parse: Callable[[str], object]
+    option: str = ""
 
     @property
     def variable(self) -> str:
@@ -31,7 +33,7 @@ class Setting:
     @property
     def flag(self) -> str:
         """Its flag on the command line."""
-        return "--" + self.key.replace("_", "-")
+        return self.option or "--" + self.key.replace("_", "-")
 
 
 def number(least: int, most: int) -> Callable[[str], int]:

@@ -6,12 +6,16 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
+from lxdocker_lxd.errors import UsageError
+from lxdocker_lxd.interpretation import STATIC_REMOTES
+from lxdocker_lxd.serve import server_names
 from lxdocker_lxd.setting import Setting, choice, number, optional, path
 
 Audience = Literal["local", "all", "none"]
 _DAY_SECONDS = 86_400
 _MOST_CONNECTIONS = 100_000
 _WORD = re.compile(r"[\x21-\x7e]{1,255}")
+_KEY_NAME = re.compile(r"[^\x00-\x1f\x7f]{1,255}")
 _REMOTE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 
 
@@ -56,12 +60,25 @@ def _url(text: str) -> str:
 
 
 def _names(text: str) -> tuple[str, ...]:
-    return tuple(_word(name.strip()) for name in text.split(",") if name.strip())
+    """Return the names as certificates have them: lower case, IDNA, addresses without brackets."""
+    try:
+        return tuple(str(server_names.parse(name)) for name in text.split(",") if name.strip())
+    except UsageError as error:
+        raise ValueError("a DNS name or an address, without https:// and port") from error
+
+
+def _key_name(text: str) -> str:
+    # A user id has blanks: ``Images <images@example.org>``.
+    if not _KEY_NAME.fullmatch(text) or not text.strip():
+        raise ValueError("a fingerprint, key id or user id")
+    return text
 
 
 def _remote_name(text: str) -> str:
     if not _REMOTE_NAME.fullmatch(text):
         raise ValueError("a name for lxc remotes: letters, digits, dots, dashes")
+    if text in STATIC_REMOTES:
+        raise ValueError("a name that lxc doesn't set itself")
     return text
 
 
@@ -87,6 +104,7 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting(
         key="names",
+        option="--name",
         meaning="names and addresses of the server, comma-separated; else those of the machine",
         default="",
         parse=_names,
@@ -125,7 +143,7 @@ SETTINGS: tuple[Setting, ...] = (
         key="gpg_key",
         meaning="OpenPGP key that signs the documents",
         default="",
-        parse=optional(_word),
+        parse=optional(_key_name),
     ),
     Setting(
         key="publish_delay",

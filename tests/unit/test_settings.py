@@ -54,6 +54,28 @@ def test_the_server_is_set_like_everything_else() -> None:
         settings(flags={"stall_timeout": "soon"})
 
 
+def test_names_of_the_server_are_those_of_its_certificate() -> None:
+    given = "Images.LAN., bücher.example, [2001:db8::7], 10.0.0.5"
+    found = settings(flags={"names": given}).serve.names
+    assert found == ("images.lan", "xn--bcher-kva.example", "2001:db8::7", "10.0.0.5")
+    for bad in ("https://x", "x:8443", "*.images.lan", "fe80::1%eth0", "a b", "a..b"):
+        with pytest.raises(UsageError, match="--name: expected a DNS name or an address"):
+            settings(flags={"names": bad})
+    with pytest.raises(UsageError, match="expected a DNS name"):
+        settings("names: https://x\n")
+
+
+def test_a_signing_key_may_be_named_by_its_user_id() -> None:
+    assert settings(flags={"gpg_key": "Images <i@x.org>"}).serve.gpg_key == "Images <i@x.org>"
+    with pytest.raises(UsageError, match="--gpg-key: expected a fingerprint, key id or user id"):
+        settings(flags={"gpg_key": "a\nb"})
+
+
+def test_a_remote_is_not_called_like_one_of_lxc() -> None:
+    with pytest.raises(UsageError, match="a name that lxc doesn't set itself"):
+        settings(flags={"remote_name": "local"})
+
+
 def test_registries_are_set_by_host() -> None:
     text = """
 registries:

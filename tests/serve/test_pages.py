@@ -304,7 +304,10 @@ def assert_harmless(page: ReadPage) -> None:
             assert "evil.example" not in address
     assert [script.text for script in page.named("script")] == [""]
     assert len(list(page.named("img"))) == 1
-    assert [meta.attributes.get("http-equiv") for meta in page.named("meta")] == [None] * 3
+    (policy,) = (meta for meta in page.named("meta") if "http-equiv" in meta.attributes)
+    assert policy.attributes["http-equiv"] == "Content-Security-Policy"
+    assert policy.attributes["content"].startswith("default-src 'none'; ")
+    assert "unsafe" not in policy.attributes["content"]
 
 
 def test_a_hostile_image_stays_text() -> None:

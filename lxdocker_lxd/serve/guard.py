@@ -57,7 +57,8 @@ class Guard:
             return
         client = scope.get("client")
         exchange = Exchange(
-            client=client[0] if client else None,
+            # A socket for both protocols shows IPv4 addresses within IPv6 ones (RFC 4291 2.5.5.2).
+            client=client[0].removeprefix("::ffff:") if client else None,
             files_only=self._files_only,
             downloads=self._downloads,
         )

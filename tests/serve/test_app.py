@@ -433,8 +433,11 @@ def test_the_access_log_has_a_line_for_each_request(shelf: Shelf) -> None:
         (line,) = [line for line in house.lines if "squashfs" in line]
         assert line.startswith(f'<6>192.0.2.7 "GET" "/{file.path}?x=1" 200 {len(ROOTFS)} bytes ')
         assert line.endswith(' complete "evil \\"\\x1b[31m agent"')
+        # systemd's sockets are for both protocols.
+        await house.ask("GET", "/healthz?mapped", client="::ffff:192.0.2.7")
+        assert any(line.startswith('<6>192.0.2.7 "GET" "/healthz?mapped"') for line in house.lines)
         # The server's own checks are no news.
-        await house.ask("GET", "/healthz", client=None)
-        assert not any("healthz" in line for line in house.lines)
+        await house.ask("GET", "/readyz", client=None)
+        assert not any("readyz" in line for line in house.lines)
 
     with_house(shelf, story)

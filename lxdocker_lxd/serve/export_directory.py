@@ -27,6 +27,7 @@ _BLOCK_BYTES = 1 << 20
 _MODE = 0o644
 # linux/fs.h: share the blocks of another file (btrfs, XFS) until one of both is changed.
 _FICLONE = 0x40049409
+_DAMAGED_HINT = "lxdocker-lxd images --verify shows what is damaged; convert it again"
 _NO_LINKS = frozenset({errno.EPERM, errno.EMLINK, errno.EXDEV, errno.ENOTSUP, errno.EOPNOTSUPP})
 
 
@@ -35,7 +36,7 @@ class ForeignFileError(UsageError):
 
 
 class SourceDamagedError(VerificationError):
-    """A file of the catalogue isn't what its digest says."""
+    """A file of the catalogue isn't there, or isn't what its digest says."""
 
 
 class ExportDirectory:
@@ -176,7 +177,7 @@ class ExportDirectory:
                 raise SourceDamagedError(
                     f"export {source}: expected {size_bytes} bytes with sha256 {sha256}, got"
                     f" {found[1]} bytes with sha256 {found[0]}",
-                    hint="lxdocker-lxd images --verify shows what is damaged; convert it again",
+                    hint=_DAMAGED_HINT,
                 )
 
         return self._staged(copy)
@@ -259,6 +260,8 @@ class ExportDirectory:
 def _opened(source: Path) -> BinaryIO:
     try:
         return source.open("rb")
+    except FileNotFoundError as error:
+        raise SourceDamagedError(f"export {source}: it is missing", hint=_DAMAGED_HINT) from error
     except OSError as error:
         raise atomic.storage_error("read", source, error) from error
 

@@ -23,6 +23,8 @@ _CHUNK_BYTES = 1 << 18
 _MOST_REDIRECTS = 5
 _SYSTEM_AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
 _FOUND = 200
+_HINT = "check the URL, that the server is up, and this machine's network"
+_PLAIN_HINT = "try https://: a server of images refuses plain HTTP there"
 _MISSING = frozenset({401, 403, 404, 410})
 
 
@@ -94,7 +96,7 @@ class HttpTree:
         except (requests.exceptions.RequestException, OSError, ValueError) as error:
             raise UnreachedError(
                 f"verify {self.name}: it can't be reached",
-                hint="check the URL, that the server is up, and this machine's network",
+                hint=_PLAIN_HINT if self._url.startswith("http://") else _HINT,
             ) from error
         with contextlib.closing(response):
             _expect(response, name, compressed=compressed)

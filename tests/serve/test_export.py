@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from lxdocker_lxd import cli
 from lxdocker_lxd.catalogue import GRACE, PublishedFile
-from lxdocker_lxd.errors import LxdockerError, StorageError, UsageError
+from lxdocker_lxd.errors import StorageError, UsageError
 from lxdocker_lxd.serve.entry import Document, Entry, FileEntry
 from lxdocker_lxd.serve.export import export
 from lxdocker_lxd.serve.export_directory import ForeignFileError, SourceDamagedError
@@ -260,8 +260,9 @@ def test_a_damaged_source_changes_no_document(shop: Shop, target: Path) -> None:
     assert {path: after[path] for path in before} == before
     assert b"root eighT" not in after.values()
     (shop.directory.directory / bad.files[1].path).unlink()
-    with pytest.raises(LxdockerError, match=r"read .*images/"):
+    with pytest.raises(SourceDamagedError, match="it is missing") as caught:
         shop.export(target)
+    assert "images --verify" in caught.value.hint
 
 
 def test_a_file_that_was_damaged_is_written_again(shop: Shop, target: Path) -> None:

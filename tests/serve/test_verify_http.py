@@ -98,8 +98,10 @@ def test_a_server_with_a_private_authority(tree: Path, tmp_path: Path) -> None:
 def test_nobody_answers(tree: Path) -> None:
     with web(tree) as server:
         url = server.url
-    with pytest.raises(NetworkError, match="can't be reached"):
+    with pytest.raises(NetworkError, match="can't be reached") as caught:
         check_url(url)
+    # Our server closes the connection when somebody speaks plain HTTP on its TLS port.
+    assert "try https://" in caught.value.hint
 
 
 def test_a_password_in_the_url_is_not_shown() -> None:

@@ -109,6 +109,49 @@ def parked_settings(
     )
 
 
+def reparked_settings(
+    instance: Instance, saved: Saved, stamp: Stamp, *, protect_start: bool = False
+) -> InstanceSettings:
+    """Return settings with which a parked instance waits to become what ``saved`` says.
+
+    Later changes by a user can be told from what was written here.
+    """
+    theirs = {
+        key: value
+        for key, value in instance.config.items()
+        if key.startswith(_NOT_A_USERS) or key == REJECTED_KEY
+    }
+    config = {**theirs, **saved.config, **_parked_config(stamp.role, protect_start)}
+    devices = {
+        name: dict(device) if _is_root(device) else dict(_MASK)
+        for name, device in {**instance.devices, **saved.devices}.items()
+    }
+    return replace(
+        instance.settings,
+        config={**config, STAMP_KEY: encoded(stamp)},
+        devices=devices,
+        profiles=saved.profiles,
+        description=saved.description,
+    )
+
+
+def return_target(new: Instance, base: Saved, *, restored: bool) -> Saved:
+    """Return what the old instance gets back, when the new one has the name.
+
+    ``base`` is what was saved before. A restored new one speaks for the name, so what a user
+    changed on it counts; a user's choice to let it run doesn't, for it may have failed.
+    """
+    if not restored:
+        return base
+    if is_parked(new):
+        return absorbed(new, base)
+    config = users_config(new.config)
+    if base.idmap_base and config.get(IDMAP_BASE) == base.idmap_base:
+        del config[IDMAP_BASE]
+    last = saved_of(new)
+    return replace(last, config=config, running=base.running, idmap_base=base.idmap_base)
+
+
 def _parked_config(role: Role, protect_start: bool) -> dict[str, str]:
     config = {"boot.autostart": "false"}
     if protect_start:

@@ -10,17 +10,24 @@ the successor the name's exact configuration, start, wait for health, commit. Ba
 the roles exchanged.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from lxdocker_lxd.lxd.records import Instance
-from lxdocker_lxd.update.configuration import absorbed, differences, is_parked, merged
+from lxdocker_lxd.update.configuration import (
+    absorbed,
+    differences,
+    is_parked,
+    merged,
+    return_target,
+)
 from lxdocker_lxd.update.transaction import (
     Phase,
     Role,
     Saved,
     Stamp,
     Transaction,
+    is_ours,
     stamp_of,
 )
 
@@ -108,7 +115,8 @@ class View:
     ``fresh`` is true in the run that began the transaction; any other run gives up what caused no
     outage yet. ``back`` and ``committed`` are decisions of the journal, ``became`` says that the
     successor once had the name, ``passed`` that its gate was passed in this run, ``restored`` and
-    ``started`` that this run restored and started it.
+    ``started`` that this run restored and started it. ``stop_asked`` is false in a run that knows
+    that a stopped instance wasn't stopped by the updater.
     """
 
     transaction: Transaction
@@ -123,6 +131,7 @@ class View:
     passed: bool = False
     restored: bool = False
     started: bool = False
+    stop_asked: bool = True
 
     @property
     def saved(self) -> Saved | None:
@@ -136,6 +145,33 @@ class View:
         if saved is None:
             return absorbed(new.instance, new.stamp.saved)
         return merged(saved, new.stamp.saved, absorbed(new.instance, new.stamp.saved))
+
+    @property
+    def target_of_return(self) -> Saved | None:
+        """What the old instance is to be when the update goes back."""
+        old, new = self.old, self.new
+        if old is None or old.stamp.saved is None:
+            return None
+        stood = new is not None and new.stamp.phase in {Phase.RESTORED, Phase.COMMITTED}
+        if new is None or not (new.named or (stood and new.parked)):
+            saved = absorbed(old.instance, old.stamp.saved)
+            return replace(saved, running=False) if self.stopped_by_somebody else saved
+        committed = new.stamp.phase is Phase.COMMITTED
+        saved = old.stamp.saved
+        if old.stamp.phase is not Phase.ROLLBACK:
+            saved = absorbed(old.instance, saved)
+        target = return_target(new.instance, saved, restored=stood)
+        return replace(target, running=new.running) if committed and not self.turned else target
+
+    @property
+    def stopped_by_somebody(self) -> bool:
+        """Whether the old instance was stopped before the updater did it."""
+        return self.old is not None and self.old.named and self.old.stopped and not self.stop_asked
+
+    @property
+    def turned(self) -> bool:
+        """Whether the old instance's stamp already says that the update goes back."""
+        return self.old is not None and self.old.stamp.phase is Phase.ROLLBACK
 
     @property
     def stranger(self) -> bool:
@@ -246,6 +282,8 @@ def _give_name_up(view: View, leaving: Party, coming: Party) -> Step:
         return Step(act=Act.NOTE_STARTED, role=Role.OLD, reason="somebody started it")
     if leaving.running:
         return Step(act=Act.STOP, role=role)
+    if view.stopped_by_somebody and saved.running:
+        return Step(act=Act.TURN_BACK, role=Role.OLD, reason="somebody stopped it")
     if not leaving.parked:
         return Step(act=Act.PARK, role=role)
     if not coming.waiting or not coming.stopped:
@@ -281,6 +319,8 @@ def _old_waits(view: View, old: Party, new: Party | None) -> Step:
     if old.running:
         return _hold(f"somebody started the parked {old.instance.name}")
     if phase is Phase.ROLLBACK:
+        if view.target_of_return != old.stamp.saved:
+            return Step(act=Act.TURN_BACK, role=Role.OLD, reason="somebody changed it")
         if new.named:
             return _give_name_up(view, new, old)
         return Step(act=Act.TAKE_NAME, role=Role.OLD)
@@ -298,6 +338,9 @@ def _old_waits(view: View, old: Party, new: Party | None) -> Step:
 def _successor_gone(view: View, old: Party) -> Step:
     """The old instance waits, parked, and there is no successor."""
     if view.holder is not None:
+        stamp = stamp_of(view.holder)
+        if stamp is not None and is_ours(view.holder) and stamp.phase is Phase.COMMITTED:
+            return Step(act=Act.KEEP if old.stamp.phase is not Phase.KEPT else Act.COMMITTED)
         return _user("another instance has the name; the parked one stays")
     if old.stamp.phase is Phase.ROLLBACK:
         return Step(act=Act.TAKE_NAME, role=Role.OLD)
@@ -313,6 +356,8 @@ def _bring_up(view: View, new: Party) -> Step:
         return _hold("no stamp holds the configuration")
     if view.committed or view.passed:
         return Step(act=Act.COMMIT, role=Role.NEW)
+    if new.running and not saved.running and view.old is not None:
+        return Step(act=Act.NOTE_STARTED, role=Role.OLD, reason="somebody started it")
     if new.stamp.phase is not Phase.RESTORED:
         if new.running:
             return Step(act=Act.STOP, role=Role.NEW, reason="it was started while parked")

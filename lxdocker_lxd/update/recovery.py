@@ -11,6 +11,7 @@ from lxdocker_lxd.lxd.records import Instance
 from lxdocker_lxd.update.journal import Journal
 from lxdocker_lxd.update.journal_record import accounts, still_open
 from lxdocker_lxd.update.means import Outcome
+from lxdocker_lxd.update.procedure import Act
 from lxdocker_lxd.update.transaction import (
     Phase,
     Role,
@@ -33,6 +34,10 @@ def unfinished(instances: Iterable[Instance], journal: Journal) -> tuple[Transac
     for instance in instances:
         stamp = stamp_of(instance)
         if stamp is None or stamp.phase in _AT_REST:
+            continue
+        account = known.get(stamp.transaction)
+        # What somebody's action has left to them stays as it is.
+        if account and account.ended and account.ended.result == Act.USER_TOOK_OVER:
             continue
         # A copy made by a user has a stamp too; one that a user renamed as well.
         moved = stamp.role is Role.OLD and stamp.transaction not in known

@@ -19,7 +19,6 @@ from lxdocker_lxd.update.procedure import Act, Party, Step, View
 from lxdocker_lxd.update.transaction import (
     Phase,
     Role,
-    Saved,
     Stamp,
     is_ours,
     rejected_versions,
@@ -56,7 +55,6 @@ class Handling:
     protect_start: bool = False
     retention_until: datetime
     blame: bool = False
-    stays_stopped: bool = False
 
 
 class Steps:
@@ -185,6 +183,8 @@ class Steps:
         party = _party(view, step)
         old = party.stamp.role is Role.OLD
         saved = party.stamp.saved if old else view.saved
+        if old and saved is not None:
+            saved = configuration.absorbed(party.instance, saved)
         if saved is None:
             raise HeldError(f"restore {party.instance.name}: its stamp holds no configuration")
         phase = Phase.RETURNED if old else Phase.RESTORED
@@ -219,17 +219,18 @@ class Steps:
 
     def _turn_back(self, view: View, _step: Step, handling: Handling) -> None:
         old = _present(view.old)
-        saved = _saved_for_return(view, old)
-        if handling.stays_stopped and saved is not None:
-            saved = replace(saved, running=False)
-        stamp = replace(
-            old.stamp,
-            phase=Phase.ROLLBACK,
-            saved=saved,
-            blame=handling.blame,
-            until=None,
+        saved = view.target_of_return
+        if saved is None:
+            raise HeldError(f"go back to {old.instance.name}: no stamp holds its configuration")
+        blame = handling.blame or old.stamp.blame
+        stamp = replace(old.stamp, phase=Phase.ROLLBACK, saved=saved, blame=blame, until=None)
+        if not old.parked or old.named:
+            self._stamp(old, stamp)
+            return
+        settings = configuration.reparked_settings(
+            old.instance, saved, stamp, protect_start=handling.protect_start
         )
-        self._stamp(old, stamp)
+        self._write(old.instance, settings)
 
     def _reject(self, view: View, _step: Step, handling: Handling) -> None:
         new, old = _present(view.new), _present(view.old)
@@ -261,27 +262,6 @@ class Steps:
         if new.running:
             raise HeldError(f"remove {name}: somebody started it")
         self._lxd.instances.delete(name, project=project)
-
-
-def _saved_for_return(view: View, old: Party) -> Saved | None:
-    """Return what the old instance gets back: what the name stood for last, by a user's hand."""
-    new, saved = view.new, old.stamp.saved
-    if new is not None and new.named and new.stamp.phase in {Phase.RESTORED, Phase.COMMITTED}:
-        last = configuration.saved_of(new.instance)
-        config = dict(last.config)
-        if saved is not None and saved.idmap_base:
-            config.pop(configuration.IDMAP_BASE, None)
-        running = last.running
-        if new.stamp.phase is Phase.RESTORED and saved is not None:
-            # It may have crashed; that doesn't make the name one that is to be stopped.
-            running = saved.running
-        return replace(
-            last,
-            config=config,
-            running=running,
-            idmap_base=saved.idmap_base if saved is not None else "",
-        )
-    return configuration.absorbed(old.instance, saved) if saved is not None else None
 
 
 def _party(view: View, step: Step) -> Party:

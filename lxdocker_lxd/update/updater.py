@@ -68,7 +68,7 @@ class _Run:
     restored: bool = False
     started: bool = False
     blame: bool = False
-    stays_stopped: bool = False
+    stop_asked: bool = True
     reason: str = ""
     failures: int = 0
     outage_began: datetime | None = None
@@ -140,7 +140,7 @@ class Updater:
         old, new = (self._party(transaction, role, holder) for role in (Role.OLD, Role.NEW))
         # A renamed one leaves no holder; with a holder, what else has its stamp is a copy.
         nobody = holder is None or (new is not None and new.named)
-        if old is None and nobody and (run.outage_began or not run.fresh):
+        if old is None and nobody:
             old = self._moved(transaction, Role.OLD)
         if old is not None and old.stamp.blame:
             run.blame = True
@@ -157,6 +157,7 @@ class Updater:
             passed=run.passed,
             restored=run.restored,
             started=run.started,
+            stop_asked=run.stop_asked,
         )
 
     def _party(self, transaction: Transaction, role: Role, holder: Instance | None) -> Party | None:
@@ -185,8 +186,10 @@ class Updater:
         match step.act:
             case Act.OUTAGE:
                 self._note(run.transaction, Event.OUTAGE)
-            case Act.STOP | Act.PARK if run.outage_began is None:
-                run.outage_began = self._means.clock()
+                run.stop_asked = False
+            case Act.STOP | Act.PARK:
+                run.outage_began = run.outage_began or self._means.clock()
+                run.stop_asked = True
             case Act.TAKE_NAME if step.role is Role.NEW:
                 self._note(run.transaction, Event.BECAME)
                 run.became = True
@@ -236,8 +239,7 @@ class Updater:
             # Made or not, nobody watched it being unpacked: it doesn't count as proved.
             run.give_up, run.reason = True, error.message
         elif step.act is Act.STOP and isinstance(error, WrongStateError) and run.fresh:
-            self._turn(run, "somebody stopped it", blame=False)
-            run.stays_stopped = True
+            run.stop_asked = False
         self._count(run, error)
 
     def _count(self, run: _Run, error: LxdockerError) -> None:
@@ -311,7 +313,6 @@ class Updater:
             protect_start=self._protect_start,
             retention_until=self._means.clock() + self._means.retention,
             blame=run.blame,
-            stays_stopped=run.stays_stopped,
         )
 
 

@@ -1,0 +1,153 @@
+"""The updater killed at every call to LXD: after one recovery nothing is lost or half-done."""
+
+from collections.abc import Callable
+
+import pytest
+
+from lxdocker_lxd.update.procedure import Act
+from tests.update.story import NEW, OLD, THIRD, World, ends_well
+
+BEHAVIOURS = ("good", "ends", "refuses", "sick")
+
+
+@pytest.mark.parametrize("running", [True, False])
+def test_an_update_without_a_crash(running: bool) -> None:
+    world = World(running=running)
+    outcome = world.update()
+    assert (outcome.act, outcome.reason) == (Act.COMMITTED, "")
+    world.settled()
+    assert world.root == NEW
+    assert world.recover() == ()
+    assert world.reap(71) == ()
+    assert len(world.reap(2)) == 1
+    assert sorted(world.lxd.boxes) == ["other", "web"]
+
+
+@pytest.mark.parametrize("behaviour", BEHAVIOURS[1:])
+def test_a_bad_version_goes_back_and_the_next_good_one_comes(behaviour: str) -> None:
+    world = World(behaviour)
+    outcome = world.update()
+    assert (outcome.act, outcome.blame) == (Act.ROLLED_BACK, True)
+    world.settled()
+    assert world.root == OLD
+    assert world.lxd.box("web").settings.config["user.lxdocker.rejected"] == NEW
+    assert len(world.reap()) == 1
+    assert world.update(THIRD).act is Act.COMMITTED
+    world.settled()
+    assert world.root == THIRD
+
+
+def test_going_back_by_hand_keeps_what_changed_since() -> None:
+    world = World()
+    world.update()
+    world.set_key("web", "limits.memory", "2GiB")
+    world.saved = world.story()
+    assert world.turn_back().act is Act.ROLLED_BACK
+    world.settled()
+    assert world.root == OLD
+
+
+def test_a_second_good_update_frees_the_first_ones_copy() -> None:
+    world = World()
+    world.update()
+    world.update(THIRD)
+    assert len(world.reap()) == 1
+    world.settled()
+    assert world.root == THIRD
+
+
+# ---- every call
+
+
+def every_kill(
+    make: Callable[[], World], work: Callable[[World], object], check: Callable[[World], None]
+) -> int:
+    """Kill the work at each of its calls, before and after; return how many times."""
+    injections = 0
+    for done in (False, True):
+        for lose in (False, True):
+            number = 1
+            while True:
+                world = make()
+                if not world.killed(number, lambda world=world: work(world), done=done):  # type: ignore[misc] # its own world
+                    break
+                if lose:
+                    world.journal.lose()
+                ends_well(world.recover())
+                check(world)
+                injections += 1
+                number += 1
+    return injections
+
+
+@pytest.mark.parametrize("running", [True, False])
+@pytest.mark.parametrize("behaviour", BEHAVIOURS)
+def test_an_update_killed_at_any_call(behaviour: str, running: bool) -> None:
+    def check(world: World) -> None:
+        world.settled()
+        assert world.root in {OLD, NEW}
+        if behaviour != "good" and running:
+            assert world.root == OLD, world.calls
+        world.reap(73)
+        assert sorted(world.lxd.boxes) == ["other", "web"], world.calls
+        assert world.recover() == ()
+
+    assert every_kill(lambda: World(behaviour, running), World.update, check) > 60
+
+
+def test_going_back_killed_at_any_call() -> None:
+    def make() -> World:
+        world = World()
+        world.update()
+        return world
+
+    def check(world: World) -> None:
+        world.settled()
+        assert world.root in {OLD, NEW}
+
+    assert every_kill(make, World.turn_back, check) > 60
+
+
+def test_reaping_killed_at_any_call() -> None:
+    def make() -> World:
+        world = World()
+        world.update()
+        world.update(THIRD)
+        return world
+
+    def check(world: World) -> None:
+        world.reap(73)
+        world.settled()
+        assert world.root == THIRD
+
+    assert every_kill(make, lambda world: world.reap(73), check) > 4
+
+
+@pytest.mark.parametrize("behaviour", ["good", "ends"])
+def test_recovery_killed_at_any_call_of_any_crash(behaviour: str) -> None:
+    injections = 0
+    for first in range(1, 200, 3):
+        second = 1
+        while True:
+            world = World(behaviour)
+            if not world.killed(first, world.update, done=True):
+                break
+            if not world.killed(second, world.recover, done=True):
+                break
+            ends_well(world.recover())
+            world.settled()
+            injections += 1
+            second += 2
+        if not world.calls[-1].startswith("killed") and second == 1:
+            break
+    assert injections > 100
+
+
+def test_an_updater_that_dies_every_few_calls_arrives() -> None:
+    for every in range(5, 30):
+        world = World()
+        world.killed(every, world.update, done=True)
+        for _ in range(60):
+            if not world.killed(every, world.recover, done=True):
+                break
+        world.settled()

@@ -174,8 +174,7 @@ class Importer:
         version = found.version
         if wishes.lxe and plan.source is not None:
             digests = (version.source.top_digest, version.source.manifest_digest)
-            more = lxe_aliases(plan.source, digests)
-            naming = replace(naming, aliases=tuple(dict.fromkeys((*naming.aliases, *more))))
+            naming = replace(naming, extra=lxe_aliases(plan.source, digests))
 
         def fetch() -> str:
             return send(

@@ -62,6 +62,13 @@ def lxe_aliases(source: ImageSource, digests: tuple[str, ...] = ()) -> tuple[str
     return tuple(dict.fromkeys(alias for alias in found if alias))
 
 
+def pinned_digest(alias: str) -> str:
+    """Return the digest that an alias by digest names (``nginx@sha256%…``), empty for others."""
+    _, at, rest = alias.rpartition("@")
+    algorithm, percent, encoded = rest.partition("%")
+    return f"{algorithm}:{encoded}" if at and percent and len(encoded) >= _DIGEST_DIGITS else ""
+
+
 def _lxe_local(text: str) -> str:
     readings = {reading.key: reading.meaning for reading in interpret(text)}
     return readings["lxe_alias"] if readings["lxe_remote"] == DEFAULT_REMOTE else ""

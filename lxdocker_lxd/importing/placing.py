@@ -5,14 +5,17 @@ reverse, so that no nameless image and no half-moved name stays. Replaced images
 new one has all its names.
 """
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 from lxdocker_lxd.errors import LxdError, LxdockerError
+from lxdocker_lxd.importing.naming import pinned_digest
 from lxdocker_lxd.lxd.failures import AbsentError, ImageExistsError
 from lxdocker_lxd.lxd.ports import Lxd
 from lxdocker_lxd.lxd.records import Alias, Image
+
+_DIGEST_KEYS = ("requirements.lxdocker.digest", "requirements.lxdocker.manifest")
 
 
 class AliasTakenError(LxdError):
@@ -24,11 +27,14 @@ class Naming:
     """The names wanted, and what may happen to images that have them now.
 
     ``ours`` are fingerprints of earlier versions of the same import: their names move without
-    asking. ``replace`` moves names of other images too. ``delete_ours`` and ``delete_others`` tell
-    what becomes of images that lost their last name by that.
+    asking. ``replace`` moves names of other images too. A name by digest moves from any image that
+    was made from the same digest; those among ``extra`` stay with it, for it serves as well.
+    ``delete_ours`` and ``delete_others`` tell what becomes of images that lost their last name, those
+    by digest not counted.
     """
 
     aliases: tuple[str, ...]
+    extra: tuple[str, ...] = ()
     ours: frozenset[str] = frozenset()
     replace: bool = False
     delete_ours: bool = True
@@ -58,22 +64,28 @@ class Shelf:
 
     def check(self, naming: Naming) -> None:
         """Raise AliasTakenError for a name that may not be moved, before any work is done."""
-        self._check(naming, self._held(naming.aliases), "")
+        self._refuse_taken(naming, "")
 
-    def _held(self, wanted: Iterable[str]) -> dict[str, Alias]:
-        names = set(wanted)
+    def _refuse_taken(self, naming: Naming, fingerprint: str) -> dict[str, Alias]:
+        """Return the wanted names that exist; raise AliasTakenError for one that may not be moved."""
+        wanted = {*naming.aliases, *naming.extra}
         listed = self._lxd.aliases.list(project=self._project)
-        return {alias.name: alias for alias in listed if alias.name in names}
-
-    def _check(self, naming: Naming, held: dict[str, Alias], fingerprint: str) -> None:
+        held = {alias.name: alias for alias in listed if alias.name in wanted}
         for alias in held.values():
             mine = alias.fingerprint in naming.ours or alias.fingerprint == fingerprint
-            if not (mine or naming.replace):
+            if not (mine or naming.replace or self._same_content(alias)):
                 raise AliasTakenError(
                     f"the alias {alias.name!r} of project {self._project} names another image"
                     f" ({alias.fingerprint[:12]})",
                     hint="move it with --replace, or choose another name with --alias",
                 )
+        return held
+
+    def _same_content(self, alias: Alias) -> bool:
+        """Whether a name by digest stands for an image made from that digest."""
+        digest = pinned_digest(alias.name)
+        image = self.image(alias.fingerprint) if digest else None
+        return image is not None and digest in {image.properties.get(key) for key in _DIGEST_KEYS}
 
     def image(self, fingerprint: str) -> Image | None:
         """Return an image of the project, if it is there."""
@@ -109,7 +121,7 @@ class Shelf:
             fingerprint=fingerprint,
             sent=sent,
             named=bool(made or moved),
-            aliases=naming.aliases,
+            aliases=tuple(dict.fromkeys((*naming.aliases, *naming.extra))),
             moved=tuple(alias.name for alias in moved),
             deleted=deleted,
         )
@@ -118,16 +130,18 @@ class Shelf:
         self, naming: Naming, fingerprint: str, undo: ExitStack
     ) -> tuple[list[str], list[Alias]]:
         """Give the image its names; return new ones, and as they were those of other images."""
-        held = self._held(naming.aliases)
-        self._check(naming, held, fingerprint)
+        held = self._refuse_taken(naming, fingerprint)
         made: list[str] = []
         moved: list[Alias] = []
-        for name in naming.aliases:
-            if name not in held:
+        for name in dict.fromkeys((*naming.aliases, *naming.extra)):
+            now = held.get(name)
+            if now is None:
                 self._lxd.aliases.create(name, fingerprint, project=self._project)
                 undo.callback(self._unname, name)
                 made.append(name)
-            elif held[name].fingerprint != fingerprint:
+            elif now.fingerprint != fingerprint and (
+                name in naming.aliases or now.fingerprint in naming.ours
+            ):
                 alias = self._lxd.aliases.get(name, project=self._project)
                 self._lxd.aliases.move(alias, fingerprint)
                 undo.callback(self._move_back, alias)
@@ -136,7 +150,8 @@ class Shelf:
 
     def _retire(self, fingerprints: Collection[str], naming: Naming) -> tuple[str, ...]:
         """Delete replaced images that nothing names any more, as far as that is wanted."""
-        named = {alias.fingerprint for alias in self._lxd.aliases.list(project=self._project)}
+        listed = self._lxd.aliases.list(project=self._project)
+        named = {alias.fingerprint for alias in listed if not pinned_digest(alias.name)}
         gone = []
         for fingerprint in sorted(fingerprints):
             unwanted = naming.delete_ours if fingerprint in naming.ours else naming.delete_others

@@ -167,13 +167,14 @@ class Refresh:
         self, record: ImportRecord, found: Published, destination: Destination
     ) -> ImportOutcome:
         version = found.version
-        aliases = record.aliases
+        extra: tuple[str, ...] = ()
         if record.lxe:
             digests = (version.source.top_digest, version.source.manifest_digest)
-            aliases += lxe_aliases(parse_source(version.source.reference), digests)
+            extra = lxe_aliases(parse_source(version.source.reference), digests)
         wishes = Wishes(public=record.public, delete_old=False if record.keep_old else None)
         versions = {one.fingerprint for one in found.product.versions}
-        naming = wishes.naming(aliases, frozenset(versions | {record.fingerprint}))
+        ours = frozenset(versions | {record.fingerprint})
+        naming = replace(wishes.naming(record.aliases, ours), extra=extra)
 
         def fetch() -> str:
             return send(

@@ -8,15 +8,19 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from urllib.parse import unquote, urlsplit
 from xml.etree import ElementTree as ET
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from lxdocker_lxd.catalogue import Product
+from lxdocker_lxd.catalogue import Json, Product
 from lxdocker_lxd.instance_keys import INSTANCE_KEYS
 from lxdocker_lxd.serve.entry import Document, FileEntry
 from lxdocker_lxd.serve.image_registry import certificates_by_path
+from lxdocker_lxd.serve.pages import catalog
 from lxdocker_lxd.serve.pages.catalog import search_page
 from lxdocker_lxd.serve.pages.image_view import OLD_DAYS, images
 from lxdocker_lxd.serve.site import Site
@@ -329,7 +333,9 @@ def test_what_is_copied_of_a_hostile_image_is_quoted() -> None:
     assert not [line for line in page.copied if "alert" in line]
 
 
-@pytest.mark.parametrize("name", ["a/b", "..", "a b", "<b>", "-x", "Ä", "a#b", "x" * 300, "a\nb"])
+@pytest.mark.parametrize(
+    "name", ["a/b", "..", "a b", "<b>", "-x", "Ä", "a#b", "x" * 300, "a\nb", "\ud800"]
+)
 def test_an_image_of_an_impossible_name_breaks_nothing(name: str) -> None:
     found = site_of(named(name, built("a", "docker.io/library/a:1")), *web())
     assert "nginx" in page_of(found, "index.html").text
@@ -351,6 +357,39 @@ def test_huge_texts_make_no_huge_page() -> None:
     found = site_of(product)
     for path in html_paths(found):
         assert len(content_of(found, path)) < 100_000
+
+
+ANY_TEXT = st.text(
+    alphabet=st.characters() | st.sampled_from("<>&\"'`={}%#\u202e\x00\n\ud800"), max_size=30
+)
+
+
+@given(texts=st.lists(ANY_TEXT, min_size=9, max_size=9), name=ANY_TEXT)
+def test_no_text_breaks_a_page(texts: list[str], name: str) -> None:
+    reference, user, label, variable, volume, alias, about, value, created = texts
+    config: dict[str, Json] = {
+        "User": user,
+        "Cmd": [user, label],
+        "Labels": {label: value, "org.opencontainers.image.url": value},
+        "Env": [f"{variable}={value}"],
+        "Volumes": {volume: {}},
+        "ExposedPorts": {volume: {}},
+        "Healthcheck": {"Test": [value, user]},
+    }
+    version = built("a", "a:1", config=config)
+    source = replace(version.source, reference=reference, created=created)
+    versions = history(built("b", "b:1", days=2), replace(version, source=source))
+    odd = replace(
+        named(name, *versions, aliases=(alias,)), description=about, properties={label: about}
+    )
+    context = context_of(odd, replace(odd, name="plain"))
+    found = Site(catalog.entries(context), roots=(), servable={})
+    for path in html_paths(found):
+        assert_harmless(page_of(found, path))
+    assert "image/plain/index.html" in html_paths(found)
+    json.loads(content_of(found, "images.json"))
+    ET.fromstring(content_of(found, "feed.atom"))  # noqa: S314 - our own document
+    assert_harmless(ReadPage(search_page(context, about)))
 
 
 # ---- the tree
@@ -436,6 +475,18 @@ def test_a_thousand_images_make_a_list_in_no_time() -> None:
 
 
 # ---- for programs
+
+
+def test_every_key_is_described() -> None:
+    text = (Path(__file__).parents[2] / "docs/pages.md").read_text()
+    described = set(re.findall(r"`([a-z0-9_]+)`", text.partition("## images.json")[2]))
+    document = json.loads(content_of(site_of(*web()), "images.json"))
+    (image,) = document["images"]
+    version = image["architectures"]["amd64"][0]
+    parts = [document, image, version, version["source"], version["layers"][0]]
+    parts += [version["files"][0], version["runs"], version["runs"]["health_check"]]
+    parts += [version["changes"], version["changes"]["layers"]]
+    assert {key for part in parts for key in part} <= described
 
 
 def test_the_document_of_all_images() -> None:

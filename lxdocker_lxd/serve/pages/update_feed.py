@@ -60,7 +60,7 @@ def _newest(context: SiteContext) -> list[tuple[Build, VersionView]]:
 
 def _entry(root: ET.Element, base: str, build: Build, view: VersionView) -> None:
     version, product = view.version, build.product
-    address = f"{base}/image/{quote(product.name, safe='')}/"
+    address = f"{base}/image/{quote(legible(product.name), safe='')}/"
     entry = ET.SubElement(root, "entry")
     _add(entry, "id", f"{address}#{quote(product.architecture)}-{version.serial}")
     _add(entry, "title", f"{product.name} {version.serial} ({product.architecture})")

@@ -113,7 +113,7 @@ chmod 755 /srv/services/web/run
 
 SYSTEMD = Recipe(
     name="systemd",
-    packages=("systemd-sysv",),
+    packages=("systemd-sysv", "python3"),
     script=r"""
 cat >/etc/systemd/system/story.service <<'END'
 [Service]

@@ -11,7 +11,6 @@ masked, so that it holds no MAC, no address and no volume, and it never starts b
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TypeVar
 
 from lxdocker_lxd.lxd.records import Config, Devices, Instance, InstanceSettings
 from lxdocker_lxd.update.transaction import (
@@ -24,8 +23,7 @@ from lxdocker_lxd.update.transaction import (
     encoded,
 )
 
-_Value = TypeVar("_Value")
-_MASK = {"type": "none"}
+MASK = {"type": "none"}
 _FIXED_ADDRESSES = ("ipv4.address", "ipv6.address")
 _NOT_A_USERS = ("volatile.", "image.")
 IDMAP_BASE = "security.idmap.base"
@@ -79,7 +77,7 @@ def stage_settings(
     It has the same root disk, limits and id map, so that making it proves space and image.
     """
     saved = saved_of(instance)
-    config = {**saved.config, **_parked_config(Role.NEW, protect_start), STAMP_KEY: encoded(stamp)}
+    config = {**saved.config, **parked_config(Role.NEW, protect_start), STAMP_KEY: encoded(stamp)}
     if saved.idmap_base:
         config[IDMAP_BASE] = saved.idmap_base
     return InstanceSettings(
@@ -101,7 +99,7 @@ def parked_settings(
         for key, value in instance.config.items()
         if not any(key.startswith(f"volatile.{nic}.") for nic in nics)
     }
-    config |= _parked_config(stamp.role, protect_start) | {STAMP_KEY: encoded(stamp)}
+    config |= parked_config(stamp.role, protect_start) | {STAMP_KEY: encoded(stamp)}
     return replace(
         instance.settings,
         config=config,
@@ -121,9 +119,9 @@ def reparked_settings(
         for key, value in instance.config.items()
         if key.startswith(_NOT_A_USERS) or key == REJECTED_KEY
     }
-    config = {**theirs, **saved.config, **_parked_config(stamp.role, protect_start)}
+    config = {**theirs, **saved.config, **parked_config(stamp.role, protect_start)}
     devices = {
-        name: dict(device) if _is_root(device) else dict(_MASK)
+        name: dict(device) if _is_root(device) else dict(MASK)
         for name, device in {**instance.devices, **saved.devices}.items()
     }
     return replace(
@@ -135,24 +133,8 @@ def reparked_settings(
     )
 
 
-def return_target(new: Instance, base: Saved, *, restored: bool) -> Saved:
-    """Return what the old instance gets back, when the new one has the name.
-
-    ``base`` is what was saved before. A restored new one speaks for the name, so what a user
-    changed on it counts; a user's choice to let it run doesn't, for it may have failed.
-    """
-    if not restored:
-        return base
-    if is_parked(new):
-        return absorbed(new, base)
-    config = users_config(new.config)
-    if base.idmap_base and config.get(IDMAP_BASE) == base.idmap_base:
-        del config[IDMAP_BASE]
-    last = saved_of(new)
-    return replace(last, config=config, running=base.running, idmap_base=base.idmap_base)
-
-
-def _parked_config(role: Role, protect_start: bool) -> dict[str, str]:
+def parked_config(role: Role, protect_start: bool) -> dict[str, str]:
+    """Return the keys with which an instance waits."""
     config = {"boot.autostart": "false"}
     if protect_start:
         config["security.protection.start"] = "true"
@@ -166,7 +148,7 @@ def _parked_config(role: Role, protect_start: bool) -> dict[str, str]:
 def masked(devices: Devices, expanded: Devices) -> dict[str, dict[str, str]]:
     """Return own devices that hide all but the root disk, those of profiles as well."""
     return {
-        name: dict(devices.get(name, {})) if _is_root(device) else dict(_MASK)
+        name: dict(devices.get(name, {})) if _is_root(device) else dict(MASK)
         for name, device in expanded.items()
         if not _is_root(device) or name in devices
     }
@@ -180,66 +162,6 @@ def is_parked(instance: Instance) -> bool:
     )
 
 
-def absorbed(instance: Instance, saved: Saved) -> Saved:
-    """Return what is saved, with what a user changed on the instance since.
-
-    Works on an instance that is parked, half restored or untouched: what parking and restoring
-    write is told apart from a user's own words.
-    """
-    parking = {**_parked_config(Role.NEW, protect_start=True)}
-    config = {
-        key: value
-        for key, value in users_config(instance.config).items()
-        if parking.get(key) != value
-    }
-    if saved.idmap_base and config.get(IDMAP_BASE) == saved.idmap_base:
-        del config[IDMAP_BASE]
-    for key in parking:
-        if key in saved.config and key not in config:
-            config[key] = saved.config[key]
-    devices = {}
-    for name, device in instance.devices.items():
-        ours = dict(device) == _MASK or (
-            name in saved.nics and dict(device) == _without_addresses(saved.nics[name])
-        )
-        if not ours:
-            devices[name] = dict(device)
-        elif name in saved.devices:
-            devices[name] = dict(saved.devices[name])
-    return replace(
-        saved,
-        config=config,
-        devices=devices,
-        profiles=instance.profiles,
-        description=instance.description,
-    )
-
-
-def merged(saved: Saved, base: Saved, changed: Saved) -> Saved:
-    """Return ``saved`` with the changes that lead from ``base`` to ``changed``."""
-    return replace(
-        saved,
-        config=_overlaid(saved.config, base.config, changed.config),
-        devices=_overlaid(saved.devices, base.devices, changed.devices),
-        profiles=saved.profiles if changed.profiles == base.profiles else changed.profiles,
-        description=(
-            saved.description if changed.description == base.description else changed.description
-        ),
-    )
-
-
-def _overlaid(
-    saved: Mapping[str, _Value], base: Mapping[str, _Value], changed: Mapping[str, _Value]
-) -> dict[str, _Value]:
-    result = dict(saved)
-    for key in _unequal(base, changed):
-        if key in changed:
-            result[key] = changed[key]
-        else:
-            result.pop(key, None)
-    return result
-
-
 def next_write(instance: Instance, saved: Saved, stamp: Stamp) -> InstanceSettings | None:
     """Return the next write on the way back to what was saved; None when nothing is left to do.
 
@@ -248,10 +170,10 @@ def next_write(instance: Instance, saved: Saved, stamp: Stamp) -> InstanceSettin
     """
     now = instance.settings
     missing = [
-        name for name in saved.nics if not _is_nic(instance.expanded_devices.get(name, _MASK))
+        name for name in saved.nics if not _is_nic(instance.expanded_devices.get(name, MASK))
     ]
     if missing:
-        bare = {name: _without_addresses(saved.nics[name]) for name in saved.nics}
+        bare = {name: without_addresses(saved.nics[name]) for name in saved.nics}
         return replace(now, devices=_copied(instance.devices) | bare)
     addresses = {
         f"volatile.{name}.hwaddr": value for name, value in saved.hardware_addresses.items()
@@ -301,8 +223,8 @@ def differences(instance: Instance, saved: Saved) -> tuple[str, ...]:
     config = users_config(instance.config)
     if saved.idmap_base:
         config.pop(IDMAP_BASE, None)
-    found = [f"config {key}" for key in _unequal(config, saved.config)]
-    found += [f"device {key}" for key in _unequal(instance.devices, saved.devices)]
+    found = [f"config {key}" for key in unequal(config, saved.config)]
+    found += [f"device {key}" for key in unequal(instance.devices, saved.devices)]
     found += [
         f"MAC of {name}"
         for name, address in sorted(saved.hardware_addresses.items())
@@ -318,7 +240,8 @@ def differences(instance: Instance, saved: Saved) -> tuple[str, ...]:
     return (*found, *(name for name, equal in pairs.items() if not equal))
 
 
-def _unequal(one: Mapping[str, object], other: Mapping[str, object]) -> list[str]:
+def unequal(one: Mapping[str, object], other: Mapping[str, object]) -> list[str]:
+    """Return the keys whose values differ, in order."""
     return sorted(key for key in {*one, *other} if one.get(key) != other.get(key))
 
 
@@ -343,7 +266,8 @@ def _is_nic(device: Mapping[str, str]) -> bool:
     return device.get("type") == "nic"
 
 
-def _without_addresses(device: Mapping[str, str]) -> dict[str, str]:
+def without_addresses(device: Mapping[str, str]) -> dict[str, str]:
+    """Return a NIC as the first write of restoring gives it."""
     return {key: value for key, value in device.items() if key not in _FIXED_ADDRESSES}
 
 

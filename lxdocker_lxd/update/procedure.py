@@ -10,26 +10,12 @@ the successor the name's exact configuration, start, wait for health, commit. Ba
 the roles exchanged.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 
-from lxdocker_lxd.lxd.records import Instance
-from lxdocker_lxd.update.configuration import (
-    absorbed,
-    differences,
-    is_parked,
-    merged,
-    return_target,
-)
-from lxdocker_lxd.update.transaction import (
-    Phase,
-    Role,
-    Saved,
-    Stamp,
-    Transaction,
-    is_ours,
-    stamp_of,
-)
+from lxdocker_lxd.update.configuration import differences
+from lxdocker_lxd.update.transaction import Phase, Role, is_ours, stamp_of
+from lxdocker_lxd.update.view import Party, View
 
 
 class Act(StrEnum):
@@ -72,120 +58,6 @@ class Step:
     act: Act
     role: Role | None = None
     reason: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Party:
-    """One of a transaction's two instances as it was just read."""
-
-    instance: Instance
-    stamp: Stamp
-    transaction: Transaction
-
-    @property
-    def named(self) -> bool:
-        """Whether it has the name the update is about."""
-        return self.instance.name == self.transaction.name
-
-    @property
-    def waiting(self) -> bool:
-        """Whether it has the name under which its role waits."""
-        return self.instance.name == self.transaction.parked(self.stamp.role)
-
-    @property
-    def running(self) -> bool:
-        """Whether it runs."""
-        return self.instance.status == "Running"
-
-    @property
-    def stopped(self) -> bool:
-        """Whether it is stopped; neither means a state that passes, or needs somebody."""
-        return self.instance.status == "Stopped"
-
-    @property
-    def parked(self) -> bool:
-        """Whether it holds nothing but its root disk."""
-        return is_parked(self.instance)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class View:
-    """All that decides: the parties, who has the name, and what was written down.
-
-    ``fresh`` is true in the run that began the transaction; any other run gives up what caused no
-    outage yet. ``back`` and ``committed`` are decisions of the journal, ``became`` says that the
-    successor once had the name, ``passed`` that its gate was passed in this run, ``restored`` and
-    ``started`` that this run restored and started it. ``stop_asked`` is false in a run that knows
-    that a stopped instance wasn't stopped by the updater.
-    """
-
-    transaction: Transaction
-    old: Party | None
-    new: Party | None
-    holder: Instance | None
-    fresh: bool = False
-    give_up: bool = False
-    back: bool = False
-    committed: bool = False
-    became: bool = False
-    passed: bool = False
-    restored: bool = False
-    started: bool = False
-    stop_asked: bool = True
-
-    @property
-    def saved(self) -> Saved | None:
-        """What the name stands for: what was saved, with a user's changes to either party since."""
-        old, new = self.old, self.new
-        saved = None
-        if old is not None and old.stamp.saved is not None:
-            saved = absorbed(old.instance, old.stamp.saved)
-        if new is None or new.stamp.saved is None:
-            return saved
-        if saved is None:
-            return absorbed(new.instance, new.stamp.saved)
-        return merged(saved, new.stamp.saved, absorbed(new.instance, new.stamp.saved))
-
-    @property
-    def target_of_return(self) -> Saved | None:
-        """What the old instance is to be when the update goes back."""
-        old, new = self.old, self.new
-        if old is None or old.stamp.saved is None:
-            return None
-        stood = new is not None and new.stamp.phase in {Phase.RESTORED, Phase.COMMITTED}
-        if new is None or not (new.named or (stood and new.parked)):
-            saved = absorbed(old.instance, old.stamp.saved)
-            return replace(saved, running=False) if self.stopped_by_somebody else saved
-        committed = new.stamp.phase is Phase.COMMITTED
-        saved = old.stamp.saved
-        if old.stamp.phase is not Phase.ROLLBACK:
-            saved = absorbed(old.instance, saved)
-        target = return_target(new.instance, saved, restored=stood)
-        return replace(target, running=new.running) if committed and not self.turned else target
-
-    @property
-    def stopped_by_somebody(self) -> bool:
-        """Whether the old instance was stopped before the updater did it."""
-        return self.old is not None and self.old.named and self.old.stopped and not self.stop_asked
-
-    @property
-    def turned(self) -> bool:
-        """Whether the old instance's stamp already says that the update goes back."""
-        return self.old is not None and self.old.stamp.phase is Phase.ROLLBACK
-
-    @property
-    def stranger(self) -> bool:
-        """Whether the name belongs to an instance that is no party."""
-        parties = [party.instance.name for party in (self.old, self.new) if party is not None]
-        return self.holder is not None and self.holder.name not in parties
-
-
-def party_of(instance: Instance, transaction: Transaction, role: Role) -> Party | None:
-    """Return the instance as a party, if its stamp says that it is this one."""
-    stamp = stamp_of(instance)
-    if stamp is None or (stamp.transaction, stamp.role) != (transaction.id, role):
-        return None
-    return Party(instance=instance, stamp=stamp, transaction=transaction)
 
 
 def decide(view: View) -> Step:

@@ -15,7 +15,7 @@ from lxdocker_lxd.lxd.failures import StopTimedOutError
 from lxdocker_lxd.lxd.ports import Lxd
 from lxdocker_lxd.lxd.records import Instance, InstanceSettings
 from lxdocker_lxd.update import configuration
-from lxdocker_lxd.update.procedure import Act, Party, Step, View
+from lxdocker_lxd.update.procedure import Act, Step
 from lxdocker_lxd.update.transaction import (
     Phase,
     Role,
@@ -24,6 +24,8 @@ from lxdocker_lxd.update.transaction import (
     rejected_versions,
     stamp_of,
 )
+from lxdocker_lxd.update.user_change import absorbed
+from lxdocker_lxd.update.view import Party, View
 
 _Thing = TypeVar("_Thing")
 _AT_WORK = frozenset(
@@ -159,7 +161,7 @@ class Steps:
         party = _party(view, step)
         stamp = party.stamp
         if stamp.role is Role.OLD and stamp.saved is not None:
-            stamp = replace(stamp, saved=configuration.absorbed(party.instance, stamp.saved))
+            stamp = replace(stamp, saved=absorbed(party.instance, stamp.saved))
         settings = configuration.parked_settings(
             party.instance, stamp, protect_start=handling.protect_start
         )
@@ -184,7 +186,7 @@ class Steps:
         old = party.stamp.role is Role.OLD
         saved = party.stamp.saved if old else view.saved
         if old and saved is not None:
-            saved = configuration.absorbed(party.instance, saved)
+            saved = absorbed(party.instance, saved)
         if saved is None:
             raise HeldError(f"restore {party.instance.name}: its stamp holds no configuration")
         phase = Phase.RETURNED if old else Phase.RESTORED

@@ -25,17 +25,10 @@ from lxdocker_lxd.update.configuration import PROTECT_START_EXTENSION
 from lxdocker_lxd.update.journal import Journal
 from lxdocker_lxd.update.journal_record import Account, Entry, Event, accounts
 from lxdocker_lxd.update.means import Means, Outcome
-from lxdocker_lxd.update.procedure import (
-    ENDS,
-    Act,
-    Party,
-    Step,
-    View,
-    decide,
-    party_of,
-)
+from lxdocker_lxd.update.procedure import ENDS, Act, Step, decide
 from lxdocker_lxd.update.steps import AnotherUpdaterError, Handling, HeldError, Steps
 from lxdocker_lxd.update.transaction import Role, Transaction
+from lxdocker_lxd.update.view import Party, View, party_of
 
 MOST_STEPS = 80
 MOST_FAILURES = 6

@@ -109,6 +109,8 @@ PURE = (
     "update/transaction.py",
     "update/configuration.py",
     "update/procedure.py",
+    "update/user_change.py",
+    "update/view.py",
     "update/journal_record.py",
     "update/window.py",
     "update/source.py",

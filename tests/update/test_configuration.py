@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 from lxdocker_lxd.lxd.records import Instance, InstanceSettings
 from lxdocker_lxd.update.configuration import (
-    absorbed,
     differences,
     is_parked,
     next_write,
@@ -26,6 +25,7 @@ from lxdocker_lxd.update.transaction import (
     parked_name,
     stamp_of,
 )
+from lxdocker_lxd.update.user_change import absorbed
 from tests.update.records import NEW_IMAGE, NIC, ROOT, instance
 
 TRANSACTION = Transaction(id="0123abcd", project="default", name="web", fingerprint=NEW_IMAGE)

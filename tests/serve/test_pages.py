@@ -194,6 +194,7 @@ def test_every_version_and_what_changed() -> None:
         "Rebuilt because the source image changed.",
         "The oldest version that is listed.",
         "Command, user, environment, ports and volumes are the same.",
+        *(layer.digest for version in web()[0].versions for layer in version.layers),
     ):
         assert expected in page.text, expected
 

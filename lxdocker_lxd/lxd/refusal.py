@@ -38,7 +38,7 @@ _SENTENCES: tuple[_Rule, ...] = (
             r"no space left",
             r"disk quota exceeded",
             r"not enough (free )?space",
-            r"out of space",
+            r"out of (disk )?space",
         ),
         NoSpaceError,
         "make room: `lxc storage info POOL` shows what is left; old images and instances use it",

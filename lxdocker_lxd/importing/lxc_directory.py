@@ -74,9 +74,10 @@ class LxcDirectory:
                 hint="name a remote that speaks the protocol lxd",
             )
         if remote.local:
-            path = remote.address.removeprefix("unix:").replace("//", "/", 1)
-            if path.strip("/"):
-                return SocketPlace(socket=Path(path))
+            # Written unix:///PATH, unix:/PATH or, for the usual socket, unix://
+            path = remote.address.removeprefix("unix:").strip("/")
+            if path:
+                return SocketPlace(socket=Path("/", path))
             return find_socket(self._environment)
         assert self.directory is not None  # noqa: S101 - only a file has such remotes
         return RemotePlace(

@@ -12,6 +12,7 @@ from lxdocker_lxd.spec_yaml import Value, compose
 
 SIMPLESTREAMS = "simplestreams"
 LXD_PROTOCOL = "lxd"
+_HTTPS_PORT = 443
 # What lxc has without a configuration; ``local`` is the daemon itself.
 _BUILT_IN = {
     "images": "https://images.linuxcontainers.org",
@@ -36,10 +37,21 @@ class LxcRemote:
 
     def serves_for(self, url: str) -> bool:
         """Whether it is a tree of the image server at ``url``, the main one or one below it."""
-        ours, its = urlsplit(url), urlsplit(self.address)
-        same = (ours.hostname, ours.port or 443) == (its.hostname, its.port or 443)
-        path = ours.path.rstrip("/")
-        return bool(url) and same and f"{its.path.rstrip('/')}/".startswith(f"{path}/")
+        ours, its = _tree(url), _tree(self.address)
+        if ours is None or its is None or ours[:2] != its[:2]:
+            return False
+        return f"{its[2]}/".startswith(f"{ours[2]}/")
+
+
+def _tree(url: str) -> tuple[str, int, str] | None:
+    """Return host, port and path of an HTTPS URL; None for another text."""
+    try:
+        parts = urlsplit(url)
+        if parts.scheme != "https" or not parts.hostname:
+            return None
+        return parts.hostname, parts.port or _HTTPS_PORT, parts.path.rstrip("/")
+    except ValueError:
+        return None
 
 
 def parse_remotes(text: str, *, file: str) -> Mapping[str, LxcRemote]:

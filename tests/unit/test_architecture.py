@@ -146,6 +146,13 @@ PURE = (
     "serve/pages/image_view.py",
     "serve/pages/legible.py",
     "serve/pages/update_feed.py",
+    "importing/naming.py",
+    "importing/lxc_remotes.py",
+    "importing/import_record.py",
+    "importing/source_choice.py",
+    "launching/environment.py",
+    "launching/ports.py",
+    "launching/volumes.py",
 )
 IMPURE_MODULES = {
     "os",

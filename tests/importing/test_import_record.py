@@ -1,0 +1,73 @@
+"""Records of imports: the text they live in, and what becomes of a repeated one."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lxdocker_lxd.importing.import_record import (
+    ImportRecord,
+    ImportsError,
+    parse,
+    render,
+    with_record,
+)
+
+texts = st.text(max_size=20)
+records = st.builds(
+    ImportRecord,
+    kind=st.sampled_from(["source", "spec", "catalogue"]),
+    name=texts,
+    source=texts,
+    aliases=st.lists(texts, max_size=3).map(tuple),
+    architecture=texts,
+    fingerprint=texts,
+    remote=texts,
+    project=texts,
+    public=st.booleans(),
+    lxe=st.booleans(),
+    keep_old=st.booleans(),
+)
+ONE = ImportRecord(
+    kind="source",
+    name="nginx",
+    source="nginx",
+    aliases=("nginx",),
+    architecture="amd64",
+    fingerprint="a" * 64,
+)
+
+
+@given(st.lists(records, max_size=5).map(tuple))
+def test_the_text_gives_back_the_records(given_records: tuple[ImportRecord, ...]) -> None:
+    assert parse(render(given_records), file="imports.json") == given_records
+
+
+def test_a_repeated_import_keeps_its_place_and_all_its_aliases() -> None:
+    other = replace(ONE, project="shop")
+    again = replace(ONE, aliases=("web",), fingerprint="b" * 64, lxe=True)
+    first, second = with_record((ONE, other), again)
+    assert first == replace(ONE, aliases=("nginx", "web"), fingerprint="b" * 64, lxe=True)
+    assert second == other
+    assert with_record((), ONE) == (ONE,)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"[]",
+        b"null",
+        b'{"format": 2, "imports": []}',
+        b'{"format": 1}',
+        b'{"format": 1, "imports": [1]}',
+        b"\xff",
+        render((ONE,)).replace(b'"source"', b'"else"'),
+        render((ONE,)).replace(b"false", b"0"),
+        render((ONE,)).replace(b'"aliases": [\n', b'"aliases": [1,'),
+    ],
+)
+def test_another_file_is_refused(content: bytes) -> None:
+    with pytest.raises(ImportsError):
+        parse(content, file="imports.json")

@@ -6,6 +6,9 @@ from typing import Protocol
 
 from lxdocker_lxd.errors import NetworkError, NotFoundError, VerificationError
 
+PLAIN_CHARACTERS = "/:@+,~="
+"""What paths of files hold besides letters, digits and ``_.-`` without being quoted."""
+
 
 class MissingError(NotFoundError):
     """The tree has nothing at a path, or doesn't give it away."""
@@ -50,6 +53,10 @@ class Tree(Protocol):
 
     def roots(self) -> Sequence[str]:
         """Return the prefixes of all simplestreams trees that can be found in it."""
+        ...
+
+    def signed(self, endings: tuple[str, ...]) -> Sequence[tuple[str, str]]:
+        """Return path and ending of each file with a detached signature that can be found in it."""
         ...
 
     def identity(self, path: str) -> object:

@@ -8,11 +8,11 @@ import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from lxdocker_lxd.atomic import storage_error
 from lxdocker_lxd.errors import NotFoundError
-from lxdocker_lxd.serve.tree import Body, DamagedError, MissingError
+from lxdocker_lxd.serve.tree import PLAIN_CHARACTERS, Body, DamagedError, MissingError
 
 _INDEX = "streams/v1/index.json"
 _TWIN = ".gz"
@@ -85,6 +85,16 @@ class DirectoryTree:
             if (Path(directory) / _INDEX).is_file():
                 relative = Path(directory).relative_to(self._directory).as_posix()
                 found.append("" if relative == "." else f"{relative}/")
+        return sorted(found)
+
+    def signed(self, endings: tuple[str, ...]) -> Sequence[tuple[str, str]]:
+        """Return path and ending of each file that has one with such an ending beside it."""
+        found = []
+        for directory, _, names in os.walk(self._directory):
+            relative = Path(directory).relative_to(self._directory)
+            for name in names:
+                path = quote((relative / name).as_posix(), safe=PLAIN_CHARACTERS)
+                found += [(path, ending) for ending in endings if f"{name}{ending}" in names]
         return sorted(found)
 
     def identity(self, path: str) -> object:

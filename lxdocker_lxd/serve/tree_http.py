@@ -118,6 +118,10 @@ class HttpTree:
         """Return the main tree's prefix: a server doesn't list what else it has."""
         return ("",)
 
+    def signed(self, endings: tuple[str, ...]) -> Sequence[tuple[str, str]]:  # noqa: ARG002
+        """Return nothing: a server doesn't list what it has."""
+        return ()
+
     def identity(self, path: str) -> object:
         """Return the path."""
         return path

@@ -5,8 +5,9 @@ signature by a key nobody gave us proves nothing and is a remark, unless keys we
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import BinaryIO
+from urllib.parse import unquote
 
 from lxdocker_lxd.serve.finding import Finding, remark, wrong
 from lxdocker_lxd.serve.signing import BadSignatureError, SignatureChecker, UnknownSignerError
@@ -25,6 +26,7 @@ class TreeSignatures:
     strict: bool
     fetch: FetchDocument
     checked: int = 0
+    seen: set[str] = field(default_factory=set)
 
     def group(self, contents: Iterable[tuple[str, bytes | None]], suffix: str) -> list[Finding]:
         """Check detached signatures of documents of one kind, at their paths and ``suffix``.
@@ -33,6 +35,7 @@ class TreeSignatures:
         """
         documents = list(contents)
         signatures = {path: self.fetch(path + suffix) for path, _ in documents}
+        self.seen.update(unquote(path + suffix) for path, _ in documents)
         found: list[Finding] = []
         if any(signature is not None for signature in signatures.values()):
             found += [
@@ -54,12 +57,28 @@ class TreeSignatures:
             return None
         return lambda content: self.detached(path + suffix, signature, content)
 
-    def detached(self, path: str, signature: bytes, content: bytes | BinaryIO) -> Finding | None:
-        """Check one detached signature."""
+    def further(self, path: str, suffix: str) -> Callable[[BinaryIO], Finding | None] | None:
+        """Return the check of a signature that nothing led to, None if it was looked at already.
+
+        Whoever made it needn't be one of the keys.
+        """
+        if unquote(path + suffix) in self.seen:
+            return None
+        signature = self.fetch(path + suffix)
+        if signature is None:
+            return None
+        return lambda content: self.detached(path + suffix, signature, content, anyones=True)
+
+    def detached(
+        self, path: str, signature: bytes, content: bytes | BinaryIO, *, anyones: bool = False
+    ) -> Finding | None:
+        """Check one detached signature; ``anyones`` if it needn't be by one of the keys."""
         if self.checker is None:
             return remark(path, "not checked: gpg is not installed")
         try:
             self.checker.detached(signature, content)
+        except UnknownSignerError as error:
+            return remark(path, error.message) if anyones else self._finding(path, error)
         except BadSignatureError as error:
             return self._finding(path, error)
         self.checked += 1

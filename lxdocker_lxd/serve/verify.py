@@ -20,7 +20,14 @@ from lxdocker_lxd.serve.file_check import FileCheck
 from lxdocker_lxd.serve.finding import Finding, remark, wrong
 from lxdocker_lxd.serve.signing import SignatureChecker
 from lxdocker_lxd.serve.stream_rules import INDEX_PATH, StreamListing
-from lxdocker_lxd.serve.tree import DamagedError, MissingError, Tree, UnreachedError, is_inside
+from lxdocker_lxd.serve.tree import (
+    PLAIN_CHARACTERS,
+    DamagedError,
+    MissingError,
+    Tree,
+    UnreachedError,
+    is_inside,
+)
 from lxdocker_lxd.serve.tree_signatures import TreeSignatures
 
 REGISTRY_PATH = "1.0/index.json"
@@ -81,6 +88,7 @@ class _Verification:
                 hint="name the directory or URL that clients are given as their remote",
             )
         self._record()
+        self._unlisted_signatures()
         self._found += self._files.findings(jobs)
         return VerifyReport(
             documents=self._documents,
@@ -291,6 +299,13 @@ class _Verification:
         if fingerprint != path.rpartition("/")[2]:
             self._found.append(wrong(path, f"it is the certificate {fingerprint}"))
 
+    def _unlisted_signatures(self) -> None:
+        """Check what is signed though no document names it: files of earlier builds for LXC."""
+        for path, ending in self._tree.signed(SIGNATURE_SUFFIXES):
+            check = self._signatures.further(path, ending)
+            if check is not None:
+                self._files.promise(path).signature = check
+
     def _record(self) -> None:
         """Promise what the record of an export says, if the tree is one on this machine."""
         if self._tree.is_remote:
@@ -308,7 +323,7 @@ class _Verification:
                 text = "the export that made this tree didn't end: run it again"
                 self._found.append(remark(path, text))
             else:
-                promise = self._files.promise(quote(path, safe="/:@+,~="))
+                promise = self._files.promise(quote(path, safe=PLAIN_CHARACTERS))
                 promise.sha256.add(file.sha256)
                 promise.size_bytes.add(file.size_bytes)
 

@@ -18,7 +18,7 @@ from typing import NoReturn
 from lxdocker_lxd import __version__
 from lxdocker_lxd.console import Console, discard
 from lxdocker_lxd.errors import LxdockerError, StorageError
-from lxdocker_lxd.options import convert, lxd, serve, setup
+from lxdocker_lxd.options import convert, lxd, serve, setup, update
 from lxdocker_lxd.options.command import IMAGE_FORMATS
 
 EXIT_INTERRUPTED = 130
@@ -120,7 +120,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"lxdocker-lxd {__version__}")
     verbs = top.add_subparsers(dest="verb", required=True, metavar="COMMAND")
-    for topic in (convert, serve, lxd, setup):
+    for topic in (convert, serve, lxd, setup, update):
         topic.add(verbs)
     return top
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 PREFIX = "user.lxdocker."
+# A bar inside a cell of a Markdown table.
+BAR = r"\|"
 INIT_SCRIPT_KEY = "user.lxdocker_init_script"
 
 ReadBy = Literal["guest", "updater"]
@@ -111,15 +113,113 @@ INSTANCE_KEYS: tuple[InstanceKey, ...] = (
     ),
     InstanceKey(
         name="user.lxdocker.update",
-        values="reserved",
-        meaning="how the instance is kept up to date; not read yet",
-        default="-",
+        values="`auto`, `notify` or `off`",
+        meaning="whether a newer image is installed, only told, or ignored; without it the instance is never touched",
+        default="off",
+        read_by="updater",
+    ),
+    InstanceKey(
+        name="user.lxdocker.image",
+        values="`local|ALIAS` or `URL|simplestreams|ALIAS`",
+        meaning="the image that is followed; written when the instance is enrolled",
+        default="what it was made of",
         read_by="updater",
     ),
     InstanceKey(
         name="user.lxdocker.depends",
-        values="reserved",
-        meaning="instances to start before this one; not read yet",
+        values="names of instances",
+        meaning="updated before this one, which is restarted when one of them was",
+        default="none",
+        read_by="updater",
+    ),
+    InstanceKey(
+        name="user.lxdocker.update.window",
+        values="`[DAYS] HH:MM-HH:MM [ZONE]`, several with `;`",
+        meaning="when an update may begin, as in `Sat,Sun 02:00-05:00 Europe/Berlin`",
+        default="always",
+        read_by="updater",
+    ),
+    InstanceKey(
+        name="user.lxdocker.update.minimum_age",
+        values="`30m`, `12h`, `3d`",
+        meaning="how long an image rests in LXD's store before it is used",
+        default="`0s`",
+        read_by="updater",
+    ),
+    InstanceKey(
+        name="user.lxdocker.update.pin",
+        values="beginning of a fingerprint",
+        meaning="the only version that is installed",
+        default="none",
+        read_by="updater",
+    ),
+    InstanceKey(
+        name="user.lxdocker.update.skip",
+        values="beginnings of fingerprints",
+        meaning="versions that are left out",
+        default="none",
+        read_by="updater",
+    ),
+    InstanceKey(
+        name="user.lxdocker.update.snooze",
+        values="a time, as `2026-12-24T18:00Z`",
+        meaning="no update before it",
+        default="none",
+        read_by="updater",
+    ),
+    InstanceKey(
+        name="user.lxdocker.update.health",
+        values="`exec WORDS`, `tcp PORT`, `http PORT [PATH]`, `image` or `running`",
+        meaning="what a new version must pass, else the old one comes back",
+        default="`image`: the image's health check, or that it keeps running",
+        read_by="updater",
+    ),
+    InstanceKey(
+        name="user.lxdocker.update.interval",
+        values="seconds",
+        meaning="between two checks",
+        default="`2`",
+        read_by="updater",
+    ),
+    InstanceKey(
+        name="user.lxdocker.update.timeout",
+        values="seconds",
+        meaning="for one check",
+        default="`30`",
+        read_by="updater",
+    ),
+    InstanceKey(
+        name="user.lxdocker.update.retries",
+        values="number",
+        meaning="checks that fail in a row before the version is given up",
+        default="`3`",
+        read_by="updater",
+    ),
+    InstanceKey(
+        name="user.lxdocker.update.start_period",
+        values="seconds",
+        meaning="after the start in which failed checks don't count",
+        default="`60`",
+        read_by="updater",
+    ),
+    InstanceKey(
+        name="user.lxdocker.update.stable",
+        values="seconds",
+        meaning="for which it must stay healthy",
+        default="`10`",
+        read_by="updater",
+    ),
+    InstanceKey(
+        name="user.lxdocker.transaction",
+        values="written by the updater",
+        meaning="which update the instance belongs to; don't touch",
+        default="-",
+        read_by="updater",
+    ),
+    InstanceKey(
+        name="user.lxdocker.rejected",
+        values="written by the updater",
+        meaning="versions that were rolled back since the last good one",
         default="-",
         read_by="updater",
     ),
@@ -137,7 +237,8 @@ def markdown_table() -> str:
     """Return the table as docs/instance-keys.md holds it, without a final newline."""
     rows = ["| key | value | meaning | default | since |", "|---|---|---|---|---|"]
     rows += [
-        f"| `{key.name}` | {key.values} | {key.meaning} | {key.default} | {key.since} |"
+        f"| `{key.name}` | {key.values.replace('|', BAR)} | {key.meaning} | {key.default}"
+        f" | {key.since} |"
         for key in INSTANCE_KEYS
     ]
     return "\n".join(rows)

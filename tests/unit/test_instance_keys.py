@@ -5,6 +5,18 @@ from pathlib import Path
 
 from lxdocker_lxd.convert.metadata import ImageMetadata, metadata_tarball
 from lxdocker_lxd.instance_keys import INIT_SCRIPT_KEY, INSTANCE_KEYS, guest_keys, markdown_table
+from lxdocker_lxd.update.enrolment import (
+    DEPENDS_KEY,
+    MINIMUM_AGE_KEY,
+    PIN_KEY,
+    SKIP_KEY,
+    SNOOZE_KEY,
+    UPDATE_KEY,
+    WINDOW_KEY,
+)
+from lxdocker_lxd.update.health import HEALTH_KEY
+from lxdocker_lxd.update.source import SOURCE_KEY
+from lxdocker_lxd.update.transaction import REJECTED_KEY, STAMP_KEY
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = (ROOT / "docs" / "instance-keys.md").read_text()
@@ -16,7 +28,7 @@ def test_the_documentation_holds_the_table() -> None:
 
 
 def test_the_documentation_names_no_other_key() -> None:
-    named = set(re.findall(r"user\.lxdocker[._][a-z_]+", DOCUMENT))
+    named = set(re.findall(r"user\.lxdocker[._][a-z_.]*[a-z]", DOCUMENT))
     assert named == {key.name for key in INSTANCE_KEYS}
 
 
@@ -43,7 +55,8 @@ def test_the_image_hands_every_key_to_the_guest() -> None:
     assert f'config_get("{INIT_SCRIPT_KEY}", "")' in raw
 
 
-def test_reserved_keys_are_not_the_guest_s() -> None:
-    reserved = [key for key in INSTANCE_KEYS if key.values == "reserved"]
-    assert {key.short for key in reserved} == {"update", "depends"}
-    assert not set(reserved) & set(guest_keys())
+def test_the_updater_s_keys_are_not_the_guest_s() -> None:
+    others = {key.name for key in INSTANCE_KEYS if key.read_by == "updater"}
+    assert others >= {UPDATE_KEY, DEPENDS_KEY, WINDOW_KEY, PIN_KEY, SKIP_KEY, SNOOZE_KEY}
+    assert others >= {MINIMUM_AGE_KEY, SOURCE_KEY, HEALTH_KEY, STAMP_KEY, REJECTED_KEY}
+    assert not others & {key.name for key in guest_keys()}

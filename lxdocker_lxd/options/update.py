@@ -1,0 +1,77 @@
+"""The options of ``update`` and what is below it."""
+
+import argparse
+
+from lxdocker_lxd.options.command import Verbs, add_common, command
+
+_UPDATE = "Keep instances on the newest version of their image, and never lose one."
+_RUN = "Watch LXD and update enrolled instances, until stopped; for the service."
+_NOW = "Do one round now: look for new images, update what is enrolled."
+_PLAN = "Show what would be updated, what not, and why; change nothing."
+_STATUS = "Show enrolled instances, kept copies and unfinished updates."
+_ENABLE = "Enrol instances, and let versions that were rolled back be tried again."
+_DISABLE = "Take instances out; they are never touched again."
+_ROLLBACK = "Return an instance to the copy that its last update kept."
+_RECOVER = "Finish interrupted updates."
+_HISTORY = "Show what became of earlier updates."
+
+
+def add(verbs: Verbs) -> None:
+    """Add the commands."""
+    below = command(verbs, "update", _UPDATE).add_subparsers(
+        dest="action", required=True, metavar="ACTION"
+    )
+    run = _action(below, "run", _RUN)
+    run.add_argument(
+        "--interval", metavar="SECONDS", type=float, default=300.0, help="between rounds"
+    )
+    now = _action(below, "now", _NOW)
+    now.add_argument("names", metavar="NAME", nargs="*", help="only these instances")
+    now.add_argument(
+        "--no-refresh", action="store_true", help="don't let LXD ask the image servers first"
+    )
+    plan = _action(below, "plan", _PLAN)
+    plan.add_argument("names", metavar="NAME", nargs="*", help="only these instances")
+    _action(below, "status", _STATUS)
+    enable = _action(below, "enable", _ENABLE)
+    _add_names(enable)
+    enable.add_argument(
+        "--mode", choices=("auto", "notify"), default="auto", help="update, or only tell"
+    )
+    enable.add_argument(
+        "--image", metavar="SOURCE", help="what to follow: local|ALIAS or URL|simplestreams|ALIAS"
+    )
+    _add_names(_action(below, "disable", _DISABLE))
+    _action(below, "rollback", _ROLLBACK).add_argument("name", metavar="NAME")
+    _action(below, "recover", _RECOVER).add_argument(
+        "--dry-run", action="store_true", help="say what is unfinished, change nothing"
+    )
+    _action(below, "history", _HISTORY)
+
+
+def _action(below: Verbs, name: str, text: str) -> argparse.ArgumentParser:
+    parser = command(below, name, text)
+    # What run, now and the others have in common.
+    parser.add_argument(
+        "--project", metavar="NAME", default="default", help="of instances that are named"
+    )
+    parser.add_argument(
+        "--only-project",
+        metavar="NAME",
+        action="append",
+        default=[],
+        dest="projects",
+        help="follow instances of this project only (may be repeated)",
+    )
+    parser.add_argument(
+        "--state",
+        metavar="DIR",
+        default="/var/lib/lxdocker-lxd/update",
+        help="directory of the journal",
+    )
+    add_common(parser)
+    return parser
+
+
+def _add_names(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("names", metavar="NAME", nargs="+", help="instances")

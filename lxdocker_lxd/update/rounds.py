@@ -1,0 +1,199 @@
+"""A round: finish what is open, learn sources, hold images, plan, and do what the plan says.
+
+One instance at a time; the first update that doesn't end well ends the round, so that a bad version
+stops one service and not all that share it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from lxdocker_lxd.errors import LxdError, LxdockerError
+from lxdocker_lxd.lxd.failures import StopTimedOutError
+from lxdocker_lxd.lxd.ports import Lxd
+from lxdocker_lxd.lxd.records import Image, Instance, UpdateSource
+from lxdocker_lxd.update.enrolment import is_enrolled, policy_of
+from lxdocker_lxd.update.journal import Journal
+from lxdocker_lxd.update.means import Outcome
+from lxdocker_lxd.update.plan import Choice, Decision, chosen, plan
+from lxdocker_lxd.update.procedure import Act
+from lxdocker_lxd.update.recovery import reap, recover
+from lxdocker_lxd.update.scene import read_scene
+from lxdocker_lxd.update.source import SOURCE_KEY, Source, discovered, newest
+from lxdocker_lxd.update.updater import Updater
+
+_ROOM_FACTOR = 3
+_ROOM_BYTES = 64 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What a round did: decisions as planned, outcomes as they came, and what went wrong beside."""
+
+    recovered: tuple[Outcome, ...] = ()
+    decisions: tuple[Decision, ...] = ()
+    outcomes: tuple[Outcome, ...] = ()
+    restarted: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+
+    @property
+    def bad(self) -> bool:
+        """Whether something needs somebody's eyes."""
+        outcomes = (*self.recovered, *self.outcomes)
+        return bool(self.problems) or any(
+            outcome.act in {Act.HOLD, Act.ROLLED_BACK, Act.GIVEN_UP} for outcome in outcomes
+        )
+
+
+class Rounds:
+    """Does rounds. Raises what LXD's connection and the journal raise; the rest is reported."""
+
+    def __init__(
+        self,
+        lxd: Lxd,
+        updater: Updater,
+        journal: Journal,
+        clock: Callable[[], datetime],
+        *,
+        projects: frozenset[str] = frozenset(),
+    ) -> None:
+        self._lxd = lxd
+        self._updater = updater
+        self._journal = journal
+        self._clock = clock
+        self._projects = projects
+
+    def plan(
+        self, names: frozenset[str] = frozenset(), *, by_hand: bool = False
+    ) -> tuple[Decision, ...]:
+        """Return the decisions as they are now, changing nothing."""
+        scene = read_scene(self._lxd, self._clock(), projects=self._projects, by_hand=by_hand)
+        return chosen(plan(scene), names)
+
+    def run(
+        self,
+        names: frozenset[str] = frozenset(),
+        *,
+        by_hand: bool = False,
+        refresh: bool = False,
+    ) -> Report:
+        """Do one round; ``names`` limits what is updated, ``refresh`` asks servers first."""
+        problems: list[str] = []
+        recovered = recover(self._lxd, self._updater, self._journal)
+        self._learn_sources(problems)
+        self._hold_images(problems, refresh=refresh)
+        decisions = self.plan(names, by_hand=by_hand)
+        outcomes: list[Outcome] = []
+        restarted: list[str] = []
+        for decision in decisions:
+            if decision.choice is Choice.UPDATE:
+                outcome = self._update(decision, problems, by_hand=by_hand)
+                if outcome is None:
+                    continue
+                outcomes.append(outcome)
+                if outcome.act is not Act.COMMITTED:
+                    break
+            elif decision.choice is Choice.RESTART:
+                self._restart(decision, restarted, problems)
+        removed = reap(self._lxd, self._clock())
+        return Report(
+            recovered=recovered,
+            decisions=decisions,
+            outcomes=tuple(outcomes),
+            restarted=tuple(restarted),
+            removed=removed,
+            problems=tuple(problems),
+        )
+
+    def _update(self, decision: Decision, problems: list[str], *, by_hand: bool) -> Outcome | None:
+        """Update one instance, if that is still what is to be done, and there is room for it."""
+        still = self.plan(frozenset({decision.name}), by_hand=by_hand)
+        if decision.key not in {one.key for one in still if one.choice is Choice.UPDATE}:
+            return None
+        (now,) = (one for one in still if one.key == decision.key)
+        lack = self._lack_of_room(now)
+        if lack:
+            problems.append(f"{now.name}: {lack}")
+            return None
+        return self._updater.update(now.name, now.fingerprint, project=now.project)
+
+    def _lack_of_room(self, decision: Decision) -> str:
+        instance = self._lxd.instances.get(decision.name, project=decision.project)
+        usage = self._lxd.projects.usage(decision.project).get("instances")
+        if usage is not None and usage.limit is not None and usage.used >= usage.limit:
+            return f"the project allows {usage.limit} instances, and an update needs one more"
+        image = self._lxd.images.get(decision.fingerprint, project=decision.project)
+        roots = [one for one in instance.expanded_devices.values() if one.get("path") == "/"]
+        pool = roots[0].get("pool", "") if roots else ""
+        target = "" if instance.location in ("", "none") else instance.location
+        if not pool:
+            return "it has no root disk"
+        free = self._lxd.pools.space(pool, target=target).free_bytes
+        needed = _ROOM_FACTOR * image.size_bytes + _ROOM_BYTES
+        return (
+            ""
+            if free >= needed
+            else (
+                f"the pool {pool} has {free >> 20} MiB left, and an update needs {needed >> 20} MiB"
+            )
+        )
+
+    def _restart(self, decision: Decision, restarted: list[str], problems: list[str]) -> None:
+        power, name, project = self._lxd.power, decision.name, decision.project
+        try:
+            try:
+                power.stop(name, project=project)
+            except StopTimedOutError:
+                power.kill(name, project=project)
+            power.start(name, project=project)
+            restarted.append(name)
+        except LxdError as error:
+            problems.append(f"restart {name}: {error.message}")
+
+    # ---- sources and images
+
+    def _learn_sources(self, problems: list[str]) -> None:
+        """Write down where the image of each enrolled instance comes from, while LXD knows it."""
+        scene = read_scene(self._lxd, self._clock(), projects=self._projects)
+        for instance in scene.instances:
+            if not is_enrolled(instance, self._projects):
+                continue
+            if instance.expanded_config.get(SOURCE_KEY):
+                continue
+            try:
+                source = discovered(instance, scene.images.get(instance.project, ()))
+                write_key(self._lxd, instance, SOURCE_KEY, str(source))
+            except LxdockerError as error:
+                problems.append(error.message)
+
+    def _hold_images(self, problems: list[str], *, refresh: bool) -> None:
+        """Keep tracked images from expiring, and look for newer ones if asked to."""
+        scene = read_scene(self._lxd, self._clock(), projects=self._projects)
+        tracked: dict[tuple[str, Source], Image | None] = {}
+        for instance in scene.instances:
+            source = policy_of(instance.expanded_config).source
+            if is_enrolled(instance, self._projects) and source is not None and source.server:
+                images = scene.images.get(instance.project, ())
+                tracked[(instance.project, source)] = newest(source, images, ())
+        for (project, source), image in tracked.items():
+            try:
+                self._hold(project, source, image, refresh=refresh)
+            except LxdockerError as error:
+                problems.append(f"{source}: {error.message}")
+
+    def _hold(self, project: str, source: Source, image: Image | None, *, refresh: bool) -> None:
+        if image is None or image.cached:
+            origin = image.update_source if image is not None else None
+            wanted = origin or UpdateSource(
+                server=source.server, alias=source.alias, protocol=source.protocol
+            )
+            self._lxd.images.pull(wanted, project=project)
+        elif refresh:
+            self._lxd.images.refresh(image.fingerprint, project=project)
+
+
+def write_key(lxd: Lxd, instance: Instance, key: str, value: str) -> None:
+    """Set one key of an instance, on the condition that nobody changed it since it was read."""
+    fresh = lxd.instances.get(instance.name, project=instance.project)
+    lxd.instances.patch(fresh.name, config={key: value}, etag=fresh.etag, project=fresh.project)

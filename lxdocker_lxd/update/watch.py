@@ -1,0 +1,93 @@
+"""The service: rounds at the start, after each reconnection, on a timer, and soon after a hint.
+
+LXD's events say only that something may have changed: its own updates of images send no event of
+their own, aliases move a moment later, and what happens while nobody is connected is never told.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from lxdocker_lxd.errors import LxdockerError
+from lxdocker_lxd.lxd.ports import EventStream, Lxd
+from lxdocker_lxd.lxd.server_records import LifecycleEvent
+
+_HINTS = frozenset({"image", "image-alias"})
+_LONGEST_BACKOFF_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rhythm:
+    """How often is looked: without hints, and how long after the last one of a burst of hints."""
+
+    interval_seconds: float = 300.0
+    debounce_seconds: float = 0.5
+    longest_debounce_seconds: float = 5.0
+
+
+class Watch:
+    """Runs rounds until it is told to stop; no failure of one ends it.
+
+    ``clock`` counts seconds, ``pause`` waits up to so many and tells whether to stop.
+    """
+
+    def __init__(
+        self,
+        lxd: Lxd,
+        work: Callable[[], None],
+        *,
+        clock: Callable[[], float],
+        pause: Callable[[float], bool],
+        tell: Callable[[LxdockerError], None],
+        rhythm: Rhythm,
+    ) -> None:
+        self._lxd = lxd
+        self._work = work
+        self._clock = clock
+        self._pause = pause
+        self._tell = tell
+        self._rhythm = rhythm
+
+    def run(self) -> None:
+        """Watch until ``pause`` says stop."""
+        backoff = 1.0
+        while not self._pause(0):
+            began = self._clock()
+            try:
+                with self._lxd.events.subscribe() as stream:
+                    self._follow(stream)
+                    return
+            except LxdockerError as error:
+                self._tell(error)
+            # A connection that held for a while was a good one.
+            lived = self._clock() - began > _LONGEST_BACKOFF_SECONDS
+            backoff = 1.0 if lived else min(backoff * 2, _LONGEST_BACKOFF_SECONDS)
+            if self._pause(backoff):
+                return
+
+    def _follow(self, stream: EventStream) -> None:
+        due = first_hint = self._clock()
+        hinted = False
+        while not self._pause(0):
+            now = self._clock()
+            if now >= due:
+                self._round()
+                due, hinted = self._clock() + self._rhythm.interval_seconds, False
+                continue
+            event = stream.take(min(due - now, 1.0))
+            if event is not None and is_hint(event):
+                now = self._clock()
+                first_hint = first_hint if hinted else now
+                hinted = True
+                latest = first_hint + self._rhythm.longest_debounce_seconds
+                due = min(due, max(now, min(now + self._rhythm.debounce_seconds, latest)))
+
+    def _round(self) -> None:
+        try:
+            self._work()
+        except LxdockerError as error:
+            self._tell(error)
+
+
+def is_hint(event: LifecycleEvent) -> bool:
+    """Whether an event may mean that there is a newer image."""
+    return event.kind in _HINTS

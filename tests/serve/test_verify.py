@@ -11,7 +11,9 @@ import pytest
 
 from lxdocker_lxd import cli
 from lxdocker_lxd.progress import Silent
+from lxdocker_lxd.serve import certificate as x509
 from lxdocker_lxd.serve import stream_rules
+from lxdocker_lxd.serve.server_names import ServerNames
 from lxdocker_lxd.serve.signing import gpg_signer, signature_checker
 from lxdocker_lxd.serve.tree_directory import DirectoryTree
 from lxdocker_lxd.serve.verify import VerifyReport, verify
@@ -133,6 +135,27 @@ def test_an_unfinished_export_is_a_remark(tree: Path) -> None:
     assert "run it again" in problems(report, "remark")[0]
     record.write_text("{}")
     assert problems(check(tree))
+
+
+def test_a_certificate_under_anothers_name_is_found(tree: Path) -> None:
+    without_record(tree)
+    index = tree / "1.0" / "index.json"
+    key = x509.new_key()
+    pem = x509.new_authority(key, ServerNames(), at=NOW, serial=1)
+    document = json.loads(index.read_text())
+    (tree / "certs").mkdir()
+    for name, word in (
+        (x509.facts(pem).fingerprint, ""),
+        ("0" * 64, f"it is the certificate {x509.facts(pem).fingerprint}"),
+    ):
+        (tree / "certs" / name).write_bytes(pem)
+        document["servers"][0]["trusted_certs"] = [f"/certs/{name}"]
+        index.with_name("index.json.gz").unlink(missing_ok=True)
+        index.unlink()
+        index.write_text(json.dumps(document))
+        assert problems(check(tree)) == ([f"certs/{name}: {word}"] if word else [])
+    (tree / "certs" / name).write_bytes(b"none")
+    assert "no certificate in PEM form" in problems(check(tree))[0]
 
 
 # ---- signatures

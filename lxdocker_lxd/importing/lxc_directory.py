@@ -11,8 +11,10 @@ from lxdocker_lxd.atomic import storage_error
 from lxdocker_lxd.errors import NotFoundError, UsageError
 from lxdocker_lxd.importing.lxc_remotes import LXD_PROTOCOL, LxcRemote, parse_remotes
 from lxdocker_lxd.lxd.place import Place, RemotePlace, SocketPlace, find_socket
+from lxdocker_lxd.spec_yaml import SpecError
 
 _MOST_CERTIFICATE_BYTES = 1 << 20
+_BROKEN_HINT = "correct that line, or move the file away: lxc then makes a new one"
 
 
 class LxcDirectory:
@@ -36,7 +38,10 @@ class LxcDirectory:
     def remotes(self) -> Mapping[str, LxcRemote]:
         """Return all remotes by name; SpecError names file and line of what is broken in it."""
         if self._remotes is None:
-            self._remotes = parse_remotes(self._text(), file=str(self._file))
+            try:
+                self._remotes = parse_remotes(self._text(), file=str(self._file))
+            except SpecError as error:
+                raise SpecError(error.message, hint=error.hint or _BROKEN_HINT) from error
         return self._remotes
 
     @property

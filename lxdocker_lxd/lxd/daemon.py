@@ -49,6 +49,6 @@ def open_lxd(place: Place, *, pause: Callable[[float], None] = time.sleep) -> Lx
     if not server_info(api.host_info).trusted:
         raise NotTrustedError(
             f"could not connect: {place} doesn't trust our client certificate",
-            hint="add it there: `lxc config trust add client.crt`",
+            hint="add it there: `lxc config trust add client.crt` (an expired one must be made anew)",
         )
     return LxdDaemon(api, pause=pause)

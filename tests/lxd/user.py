@@ -53,9 +53,10 @@ class User:
         }
 
     def start(self, *words: str | Path, **named: Any) -> subprocess.Popen[str]:
-        """Begin a command."""
+        """Begin a command; ``prefix`` are words before it, ``more`` is more environment."""
+        prefix = named.pop("prefix", ())
         return subprocess.Popen(
-            [sys.executable, "-m", "lxdocker_lxd", *map(str, words)],
+            [*prefix, sys.executable, "-m", "lxdocker_lxd", *map(str, words)],
             env={**os.environ, **self.environment, **named.pop("more", {})},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

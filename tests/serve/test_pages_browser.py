@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 
 from lxdocker_lxd.serve.entry import Document
 from lxdocker_lxd.serve.site import Site
@@ -133,11 +133,11 @@ def test_a_button_copies_the_very_command(
         commands = page.locator("code[data-copy]").all_text_contents()
         assert commands
         for number, command in enumerate(commands):
-            page.locator("button.copy").nth(number).click()
-            page.locator("#said", has_text="Copied").wait_for(state="attached")
+            button = page.locator("button.copy").nth(number)
+            button.click()
+            expect(page.locator("#said")).to_have_text(f"Copied: {command}")
+            expect(button).to_have_text("Copied")
             assert page.evaluate("navigator.clipboard.readText()") == command
-            assert page.locator("#said").text_content() == f"Copied: {command}"
-        assert page.locator("button.copy").last.inner_text() == "Copied"
 
 
 def test_copying_where_a_browser_has_no_clipboard_for_pages(
@@ -149,7 +149,7 @@ def test_copying_where_a_browser_has_no_clipboard_for_pages(
         page.add_init_script("Object.defineProperty(navigator, 'clipboard', {value: undefined})")
         seen.open(f"{server.url}/image/nginx/")
         page.locator("button.copy").first.click()
-        page.locator("#said", has_text="Copied").wait_for(state="attached")
+        expect(page.locator("#said")).to_have_text("Copied: lxc launch lxdocker:nginx nginx")
         page.get_by_role("link", name="All images").first.click()
         page.get_by_label("Search").press("Control+V")
         assert page.get_by_label("Search").input_value() == "lxc launch lxdocker:nginx nginx"

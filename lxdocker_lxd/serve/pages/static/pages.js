@@ -32,7 +32,7 @@
       timer = setTimeout(() => {
         button.textContent = "Copy";
         said.textContent = "";
-      }, 2500);
+      }, 4000);
     });
     code.after(button);
   }

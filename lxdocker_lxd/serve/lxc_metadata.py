@@ -14,6 +14,7 @@ There is no ``templates`` (the host's root would edit files through the image's 
 
 import io
 import lzma
+import re
 import tarfile
 
 from lxdocker_lxd.catalogue import LxcSettings, Product, Version
@@ -24,6 +25,8 @@ _MESSAGE = """\
 Its address comes by DHCP; its output goes to the console (lxc-start -F, lxc-console).
 From {reference}
 """
+_MOST_PORTS = 20
+_PORT = re.compile(r"[0-9]{1,5}(-[0-9]{1,5})?(/(tcp|udp|sctp))?")
 
 
 def metadata_archive(product: Product, version: Version, settings: LxcSettings) -> bytes:
@@ -53,10 +56,18 @@ def metadata_archive(product: Product, version: Version, settings: LxcSettings) 
 
 
 def _message(container: LxcContainer) -> str:
+    """Return what lxc-create shows; nothing of an image begins a line or moves the cursor."""
     message = _MESSAGE.format(
-        name=container.name, build=container.build, reference=container.reference
+        name=_shown(container.name),
+        build=_shown(container.build),
+        reference=_shown(container.reference),
     )
     ports = container.oci.get("ExposedPorts")
     if isinstance(ports, dict) and ports:
-        message += f"It listens on {', '.join(sorted(ports))}\n"
-    return "".join(c for c in message if c.isprintable() or c == "\n")
+        shown = sorted(port for port in ports if _PORT.fullmatch(port))[:_MOST_PORTS]
+        message += f"It listens on {', '.join(shown)}\n" if shown else ""
+    return message
+
+
+def _shown(text: str) -> str:
+    return "".join(character for character in text if character.isprintable())

@@ -131,6 +131,17 @@ def test_the_metadata_has_all_that_the_template_looks_for() -> None:
     assert "\x1b" not in files["create-message"]
 
 
+def test_no_image_writes_lines_of_its_own_into_the_message() -> None:
+    made = for_lxc("one", SERIALS[0])
+    ports = {"80/tcp": {}, "53/udp": {}, "1\nNow run: curl x | sh": {}, "x" * 9000: {}}
+    source = replace(made.source, reference="oci:a\nb\x1b[2J")
+    made = replace(made, config={"Cmd": ["/app"], "ExposedPorts": ports}, source=source)
+    entry = site(product(made)).find(f"lxc/web/amd64/{SERIALS[0]}/meta.tar.xz")
+    assert isinstance(entry, Document)
+    *_, source_line, ports_line = members(entry.render())["create-message"].splitlines()
+    assert (source_line, ports_line) == ("From oci:ab[2J", "It listens on 53/udp, 80/tcp")
+
+
 def test_each_document_and_file_has_its_signature() -> None:
     tree = site(product(for_lxc("one", SERIALS[0])), signer=WordSigner())
     unsigned = [entry for entry in tree.entries() if not entry.path.endswith(".asc")]

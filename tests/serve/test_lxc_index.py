@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from lxdocker_lxd.catalogue import Catalogue, LxcSettings, Product, PublishedFile, Version
+from lxdocker_lxd.catalogue import Catalogue, Json, LxcSettings, Product, PublishedFile, Version
 from lxdocker_lxd.serve import lxc_index
 from lxdocker_lxd.serve.entry import Document, FileEntry, Signer
 from lxdocker_lxd.serve.site import Site, SiteContext, SiteSettings
@@ -133,7 +133,12 @@ def test_the_metadata_has_all_that_the_template_looks_for() -> None:
 
 def test_no_image_writes_lines_of_its_own_into_the_message() -> None:
     made = for_lxc("one", SERIALS[0])
-    ports = {"80/tcp": {}, "53/udp": {}, "1\nNow run: curl x | sh": {}, "x" * 9000: {}}
+    ports: dict[str, Json] = {
+        "80/tcp": {},
+        "53/udp": {},
+        "1\nNow run: curl x | sh": {},
+        "x" * 9000: {},
+    }
     source = replace(made.source, reference="oci:a\nb\x1b[2J")
     made = replace(made, config={"Cmd": ["/app"], "ExposedPorts": ports}, source=source)
     entry = site(product(made)).find(f"lxc/web/amd64/{SERIALS[0]}/meta.tar.xz")

@@ -21,7 +21,7 @@ from lxdocker_lxd.serve.certificate_directory import (
 )
 from lxdocker_lxd.serve.server_names import ServerNames, parse
 from lxdocker_lxd.setup.accounts import Accounts
-from lxdocker_lxd.setup.files import mode_of, read_text, remove, write_text
+from lxdocker_lxd.setup.files import mode_of, read_text, remove, sweep, write_text
 from lxdocker_lxd.setup.item import Value
 
 _SERVED = ((AUTHORITY_NAME, "0644"), (SERVER_NAME, "0644"), (SERVER_KEY_NAME, "0640"))
@@ -71,6 +71,8 @@ class Authorities:
     def make(self, name: str, wanted: Value) -> None:
         """Make or renew what is due and put the copies in their place; the CA's key never changes."""
         made, served = Path(name), Path(wanted["served"])
+        sweep(made)
+        sweep(served)
         if read_text(made / AUTHORITY_KEY_NAME) is None:
             self._adopt(made, served)
         CertificateDirectory(made).held(_names(wanted), self.host_names(), at=self.now())
@@ -90,6 +92,8 @@ class Authorities:
     def take_back(self, name: str, after: Value, before: Value | None) -> str:
         """Remove CA, key and certificates; an adopted CA goes back to the server's directory."""
         made, served = Path(name), Path(after["served"])
+        sweep(made)
+        sweep(served)
         if before is not None:
             key = read_text(made / AUTHORITY_KEY_NAME)
             if key is not None:
@@ -98,6 +102,8 @@ class Authorities:
         else:
             for file, _ in _SERVED:
                 remove(served / file)
+            # Of a server that looked for its certificate meanwhile.
+            remove(served / ".lock")
         for file in _ALL:
             remove(made / file)
         return ""

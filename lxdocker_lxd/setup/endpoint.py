@@ -42,10 +42,7 @@ def endpoint(facts: Facts, wish: Wish, bridge_address: str) -> Endpoint:
         url = settings.url or f"https://{_host_of(addresses, settings.names)}{_port(addresses)}"
         return Endpoint(addresses=addresses, url=url, names=_names(addresses, url, settings.names))
     addresses = wish.addresses or _chosen(facts, bridge_address)
-    host = facts.lxd.facing or bridge_address
-    url = wish.url or f"https://{_shown(host) if host else _host_of(addresses, ())}"
-    if not wish.url:
-        url += _port(addresses)
+    url = wish.url or _url(addresses, (facts.lxd.facing, bridge_address))
     return Endpoint(addresses=addresses, url=url, names=_names(addresses, url, wish.names))
 
 
@@ -58,6 +55,15 @@ def _chosen(facts: Facts, bridge_address: str) -> tuple[str, ...]:
         f"choose a port for the image server: {', '.join(map(str, _PORTS))} are all taken",
         hint="give one with --address",
     )
+
+
+def _url(addresses: tuple[str, ...], preferred: tuple[str, ...]) -> str:
+    """Return a URL for the first preferred host that is listened at, or else for any."""
+    hosts = [Address.parse(text).host for text in addresses]
+    everywhere = not _ANY.isdisjoint(hosts)
+    found = (host for host in preferred if host and (everywhere or host in hosts))
+    host = next(found, None)
+    return f"https://{_shown(host) if host else _host_of(addresses, ())}{_port(addresses)}"
 
 
 def _taken(host: str, port: int, listening: Collection[tuple[str, int]]) -> bool:

@@ -3,7 +3,6 @@
 Files are replaced whole. In a user's home everything is done with that user's rights.
 """
 
-import contextlib
 import os
 import stat
 from collections.abc import Callable
@@ -32,6 +31,12 @@ def write_text(path: Path, text: str, mode: int, owner: tuple[int, int] | None =
         if owner is not None and os.geteuid() == 0:
             os.fchown(file.fileno(), *owner)
         file.write(text.encode("utf-8", "surrogateescape"))
+
+
+def sweep(directory: Path) -> None:
+    """Remove what killed writers left in a directory; raise StorageError."""
+    if directory.is_dir():
+        atomic.sweep(directory)
 
 
 def remove(path: Path) -> None:
@@ -126,6 +131,7 @@ class Files:
     def make(self, name: str, wanted: Value) -> None:
         """Replace the file."""
         path = Path(name)
+        sweep(path.parent)
         owner = self._accounts.ids(wanted["owner"])
         write_text(path, wanted["content"], int(wanted["mode"], 8), owner)
         self._on_change(path)
@@ -133,8 +139,9 @@ class Files:
     def take_back(self, name: str, after: Value, before: Value | None) -> str:
         """Remove the file, or bring back what it was, unless somebody changed it."""
         path = Path(name)
+        sweep(path.parent)
         now = self.look(name, after)
-        if now not in (None, after):
+        if now not in (None, after, before):
             return CHANGED
         if before is None:
             remove(path)
@@ -169,17 +176,19 @@ class Copies:
 
     def _write(self, name: str, content: str, mode: str, wanted: Value) -> None:
         with self._accounts.acting_as(wanted.get("as", "")):
+            sweep(Path(name).parent)
             write_text(Path(name), content, int(mode, 8))
 
     def take_back(self, name: str, after: Value, before: Value | None) -> str:
         """Remove the copy, or bring back what was there."""
         now = self.look(name, after)
-        if now not in (None, after):
+        if now not in (None, after, before):
             return CHANGED
         if before is not None:
             self._write(name, before["content"], before["mode"], after)
             return ""
-        with self._accounts.acting_as(after.get("as", "")), contextlib.suppress(FileNotFoundError):
+        with self._accounts.acting_as(after.get("as", "")):
+            sweep(Path(name).parent)
             remove(Path(name))
         self._on_change(False)  # noqa: FBT003 - "it is gone now"
         return ""

@@ -97,7 +97,7 @@ class ProfileDeviceHand:
 
     def take_back(self, name: str, after: Value, before: Value | None) -> str:
         """Remove the device, unless somebody changed it or instances need it."""
-        if self.look(name, after) not in (None, after):
+        if self.look(name, after) not in (None, after, before):
             return "changed by somebody since"
         profile, _, device = name.partition("/")
         users = self._lxd.profiles.get(profile).used_by

@@ -110,10 +110,11 @@ def plan_undo(state: SetupState, looked: Looked) -> tuple[TakeBack, ...]:
 
 
 def _take_back(record: Record, now: Value | None) -> TakeBack:
+    # What was killed may have left something beside the thing, too.
+    if not record.done or now == record.after != record.before:
+        return TakeBack(record=record, action="take")
     if now == record.before:
         return TakeBack(record=record, action="gone")
-    if now == record.after or not record.done:
-        return TakeBack(record=record, action="take")
     return TakeBack(record=record, action="leave")
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import lxdocker_lxd.setup.remote_config as config
 from lxdocker_lxd.setup.accounts import Accounts
-from lxdocker_lxd.setup.files import CHANGED, mode_of, read_text, remove, write_text
+from lxdocker_lxd.setup.files import CHANGED, mode_of, read_text, remove, sweep, write_text
 from lxdocker_lxd.setup.item import Value
 
 BACKUP_SUFFIX = ".before-lxdocker-lxd"
@@ -35,6 +35,7 @@ class Remotes:
         entry = {key: value for key, value in wanted.items() if key != "as"}
         with self._accounts.acting_as(wanted["as"]):
             path = path.resolve()
+            sweep(path.parent)
             text = read_text(path)
             if text is not None and read_text(_backup(path)) is None:
                 write_text(_backup(path), text, int(mode_of(path) or _MODE, 8))
@@ -51,6 +52,7 @@ class Remotes:
             return CHANGED
         with self._accounts.acting_as(after["as"]):
             path = path.resolve()
+            sweep(path.parent)
             text = read_text(path)
             if text is not None and now is not None and before is None:
                 self._without(path, remote, text)

@@ -28,7 +28,7 @@ from lxdocker_lxd.setup.proof import answers, plain_port
 from lxdocker_lxd.setup.record import SetupState
 from lxdocker_lxd.setup.remotes import Remotes
 from lxdocker_lxd.setup.self_test import Bench
-from lxdocker_lxd.setup.wish import ROOT, Wish
+from lxdocker_lxd.setup.wish import ROOT, Places, Wish
 
 LXD_KINDS = frozenset({"pool", "network", "profile-device", "server-key"})
 CERTIFICATE_KINDS = frozenset({"authority", "copy", "trust"})
@@ -105,6 +105,7 @@ def bench(prepared: Prepared, lxd: Lxd, wish: Wish, settings: Settings, here: Pl
     asked = bool(settings.registries.of("docker.io").mirrors) or answers(*_REGISTRY)
     return Bench(
         lxd=lxd,
+        work=Places.of(wish).self_test,
         command=wish.command,
         url=endpoint.url,
         host_and_port=endpoint.host_and_port,

@@ -7,13 +7,13 @@ next one and by ``--undo``. The test's image is published in a directory of its 
 import contextlib
 import http.client
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from lxdocker_lxd import atomic
 from lxdocker_lxd.convert.busybox import find_busybox
 from lxdocker_lxd.convert.pipeline import convert
 from lxdocker_lxd.convert.registry.settings import RegistriesSettings
@@ -39,11 +39,12 @@ _POLL_SECONDS = 0.2
 class Bench:
     """What the test works with.
 
-    ``url``, ``addresses`` and ``tls_flags`` are the server's, ``certificate`` is what LXD shall trust
+    ``work`` is a directory of its own, made and removed. ``url``, ``addresses`` and ``tls_flags`` are the server's, ``certificate`` is what LXD shall trust
     (PEM, empty for what the system trusts). ``platform`` is this machine's. ``registries`` is None where no registry is to be asked.
     """
 
     lxd: Lxd
+    work: Path
     command: tuple[str, ...]
     url: str
     host_and_port: tuple[str, int]
@@ -74,8 +75,7 @@ def run(bench: Bench, on_tick: OnTick) -> None:
     """Run the test; raise LxdockerError for the step that fails. Nothing of it remains."""
     sweep(bench.lxd)
     page = f"lxdocker-lxd {datetime.now(UTC).isoformat()}"
-    with tempfile.TemporaryDirectory(prefix="lxdocker-lxd-") as name:
-        work = Path(name)
+    with _directory(bench.work) as work:
         with _timed(on_tick) as done:
             origin = _convert(bench, work, page)
             done(f"converted {origin}")
@@ -96,6 +96,27 @@ def run(bench: Bench, on_tick: OnTick) -> None:
             with _timed(on_tick) as done:
                 sweep(bench.lxd)
                 done("cleaned up")
+
+
+@contextlib.contextmanager
+def _directory(path: Path) -> Iterator[Path]:
+    """Yield an empty directory; also one that a killed test left."""
+    clear(path)
+    atomic.make_directory(path, mode=0o700)
+    try:
+        yield path
+    finally:
+        clear(path)
+
+
+def clear(path: Path) -> None:
+    """Remove the test's directory, if it is there; raise StorageError."""
+    try:
+        shutil.rmtree(path)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise atomic.storage_error("remove", path, error) from error
 
 
 @contextlib.contextmanager

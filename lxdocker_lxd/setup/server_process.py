@@ -6,6 +6,7 @@ It is the command that a user runs, so what works here works there.
 import contextlib
 import os
 import selectors
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -27,7 +28,7 @@ def serving(
     """Serve during the block; raise ToolError with the server's own words when it doesn't start."""
     with log.open("wb") as errors:
         process = subprocess.Popen(
-            (*command, "serve", *flags, "--stop-timeout", "1"),
+            (*_dying_with_us(), *command, "serve", *flags, "--stop-timeout", "1"),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=errors,
@@ -43,6 +44,12 @@ def serving(
                     process.wait(_STOP_SECONDS)
                 except subprocess.TimeoutExpired:
                     process.kill()
+
+
+def _dying_with_us() -> tuple[str, ...]:
+    """Return what to start a program with that shall not outlive this one, even killed (prctl(2))."""
+    found = shutil.which("setpriv")
+    return (found, "--pdeathsig", "KILL", "--") if found else ()
 
 
 def _without_systemd(environment: "os._Environ[str] | dict[str, str]") -> dict[str, str]:

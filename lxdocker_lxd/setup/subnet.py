@@ -5,23 +5,25 @@ bridge's address, and a plan says what it will be.
 """
 
 from collections.abc import Collection
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 
 from lxdocker_lxd.errors import UsageError
 
-_FIRST = 64
-_SECOND_OCTETS = 186
-_ALL = _SECOND_OCTETS * 256
+_BEGIN = int(IPv4Address("10.64.0.0"))
+_SIZE = 256
+_ALL = 186 * 256
 
 
 def free_subnet(used: Collection[IPv4Network], seed: int) -> IPv4Network:
     """Return a free 10.x.y.0/24, the same one for the same ``used`` and ``seed``."""
+    # A default route says nothing about what is in use.
+    taken = [
+        (int(one.network_address), int(one.broadcast_address)) for one in used if one.prefixlen
+    ]
     for step in range(_ALL):
-        number = (seed + step) % _ALL
-        candidate = IPv4Network(f"10.{_FIRST + number // 256}.{number % 256}.0/24")
-        # A default route says nothing about what is in use.
-        if not any(one.prefixlen and candidate.overlaps(one) for one in used):
-            return candidate
+        first = _BEGIN + (seed + step) % _ALL * _SIZE
+        if not any(low < first + _SIZE and first <= high for low, high in taken):
+            return IPv4Network((first, 24))
     raise UsageError(
         "choose a network for instances: no 10.x.y.0/24 is free",
         hint="make a bridge with `lxc network create lxdbr0`, then run setup again",

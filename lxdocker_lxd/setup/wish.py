@@ -44,6 +44,7 @@ class Places:
     authority: Path
     units: Path
     trust: Path
+    self_test: Path
 
     @classmethod
     def of(cls, wish: Wish) -> "Places":
@@ -53,5 +54,6 @@ class Places:
             state=wish.at("/var/lib/lxdocker-lxd/setup.json"),
             authority=wish.at("/var/lib/lxdocker-lxd/authority"),
             units=wish.at("/etc/systemd/system"),
+            self_test=wish.at("/var/lib/lxdocker-lxd/self-test"),
             trust=wish.at("/usr/local/share/ca-certificates/lxdocker-lxd.crt"),
         )

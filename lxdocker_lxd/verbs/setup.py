@@ -178,6 +178,7 @@ class _Undo:
         with self._file.locked() as now:
             if now != state:
                 raise UsageError("another setup ran meanwhile", hint="run setup --undo again")
+            self_test.clear(Places.of(self._wish).self_test)
             if lxd is not None:
                 self_test.sweep(lxd)
             left = hand.undo(backs, hands, now, self._file, self._told)

@@ -1,7 +1,10 @@
 """``lxdocker-lxd setup`` on a real, bare LXD: what it makes, that it works, and that it goes again."""
 
+import contextlib
 import json
 import os
+import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,9 +14,13 @@ import pytest
 
 from tests.harness.lxd import PrivateLxd
 from tests.harness.processes import run
+from tests.harness.small_image import write_layout
+from tests.lxd.test_real_images import page
 
 pytestmark = [pytest.mark.lxd, pytest.mark.tools]
 
+BUSYBOX = Path(shutil.which("busybox") or "/bin/busybox")
+KILLS = (1, 2, 5, 9, 14, 18, 21, 22, 23) if os.environ.get("LXDOCKER_TEST_FULL") else (2, 14, 22)
 COMMAND = (sys.executable, "-m", "lxdocker_lxd")
 
 
@@ -75,6 +82,81 @@ class Host:
 def host() -> Iterator[Host]:
     with BareLxd() as lxd:
         yield Host(lxd)
+
+
+@contextlib.contextmanager
+def serving(host: Host) -> Iterator[None]:
+    """The server as a machine without systemd runs it: with the settings setup wrote."""
+    config = host.root / "etc/lxdocker-lxd/config.yaml"
+    process = subprocess.Popen(
+        [*COMMAND, "serve", "--config", str(config)], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout is not None
+        assert "serving" in process.stdout.readline()
+        yield
+    finally:
+        process.terminate()
+        process.communicate(timeout=20)
+
+
+def publish(host: Host, text: str) -> None:
+    """Convert a small web server's image into the host's catalogue."""
+    specs = host.root / "etc/lxdocker-lxd/specs"
+    files = {"bin/busybox": BUSYBOX.read_bytes(), "www/index.html": text.encode()}
+    entrypoint = ["/bin/busybox", "httpd", "-f", "-p", "80", "-h", "/www"]
+    write_layout(specs / "layout", tag="1", files=files, entrypoint=entrypoint)
+    (specs / "web.yaml").write_text("image: oci:layout:1\n")
+    config = host.root / "etc/lxdocker-lxd/config.yaml"
+    run(*COMMAND, "convert", "--progress", "none", "--config", config)
+
+
+def test_the_remote_works_for_lxc_and_for_lxd_itself(host: Host) -> None:
+    lxd = host.lxd
+    host.setup("--yes", "--no-self-test")
+    publish(host, "hello")
+    with serving(host):
+        lxd.lxc("launch", "lxdocker:web", "w1")
+        assert page(f"http://{lxd.address('w1')}/") == "hello"
+        # What LXD's own updates use: the source with its certificate, and no client.
+        copied = lxd.lxc(
+            "image", "copy", "lxdocker:web", "local:", "--alias", "web", "--auto-update"
+        )
+        assert copied.returncode == 0
+        source = lxd.query(
+            "GET", f"/1.0/images/{lxd.query('GET', '/1.0/images/aliases/web')['target']}"
+        )
+        authority = (host.root / "var/lib/lxdocker-lxd/tls/ca.crt").read_text()
+        assert source["update_source"]["certificate"].strip() == authority.strip()
+        lxd.lxc("image", "refresh", "web")
+        # With the server on, only the missing proof is made good; the test runs beside it.
+        again = host.setup("--yes")
+        assert "test: its page answers" in again.stderr
+        assert "nothing to do" in host.setup("--yes").stderr
+    lxd.delete("w1")
+
+
+def test_killed_after_any_step_it_is_completed_and_taken_back(host: Host) -> None:
+    before = host.dump()
+    for after_lines in KILLS:
+        process = subprocess.Popen(
+            [*COMMAND, "setup", "--root", str(host.root), "--bridge", host.bridge, "--yes"],
+            env=host.lxd.environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stderr is not None
+        lines: list[str] = []
+        while len(lines) < after_lines:
+            lines.append(process.stderr.readline())
+            assert lines[-1], lines
+        process.kill()
+        process.communicate()
+        host.setup("--yes", "--no-self-test")
+        assert "nothing to do" in host.setup("--no-self-test").stderr
+        host.setup("--undo", "--yes")
+        assert host.dump() == before, lines
 
 
 def test_a_bare_host_is_made_ready_and_taken_back(host: Host) -> None:

@@ -14,6 +14,8 @@ from lxdocker_lxd.serve.server_names import ServerNames, parse
 from lxdocker_lxd.setup.accounts import Accounts
 from lxdocker_lxd.setup.authority import Authorities
 from lxdocker_lxd.setup.files import Copies, Directories, Files
+from lxdocker_lxd.setup.hand import Hand
+from lxdocker_lxd.setup.item import Value
 from lxdocker_lxd.setup.remote_config import FRESH
 from lxdocker_lxd.setup.remotes import BACKUP_SUFFIX, Remotes
 
@@ -122,6 +124,27 @@ def test_a_copy_follows_its_original(tmp_path: Path, accounts: Accounts) -> None
     assert not copy.exists()
     assert heard == [True, True, False]
     original.unlink()
+
+
+@pytest.mark.parametrize("kind", ["file", "copy", "remote"])
+@pytest.mark.usefixtures("unchanged_at_last")
+def test_what_a_killed_writer_left_goes_with_the_thing(
+    tmp_path: Path, accounts: Accounts, me: str, kind: str
+) -> None:
+    """A kill between the first byte and the rename left .tmp-… and so a directory that stayed."""
+    (tmp_path / "ca.crt").write_text("one")
+    table: dict[str, tuple[Hand, Value]] = {
+        "file": (Files(accounts), {"content": "a", "mode": "0644", "owner": _named(me)}),
+        "copy": (Copies(accounts), {"of": str(tmp_path / "ca.crt"), "mode": "0644"}),
+        "remote": (Remotes(accounts), ENTRY),
+    }
+    hand, wanted = table[kind]
+    name = str(tmp_path / "d" / "f") + ("#lxdocker" if kind == "remote" else "")
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / ".tmp-abcdefgh").write_text("half")
+    hand.take_back(name, wanted, None)
+    (tmp_path / "d").rmdir()
+    (tmp_path / "ca.crt").unlink()
 
 
 ENTRY = {"addr": "https://10.0.0.1", "protocol": "simplestreams", "public": "true", "as": ""}

@@ -1,0 +1,35 @@
+"""The simulated time: it moves when somebody waits, and what was due happens on the way."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+
+class SimulatedClock:
+    """UTC that stands still until ``advance``; ``on_advance`` is called at each new time.
+
+    ``due`` gives the next moment at which something happens by itself, or None.
+    """
+
+    def __init__(self, now: datetime = datetime(2026, 11, 21, 12, tzinfo=UTC)) -> None:
+        self._now = now
+        self.due: Callable[[], datetime | None] = lambda: None
+        self.on_advance: Callable[[], None] = lambda: None
+
+    def __call__(self) -> datetime:
+        return self._now
+
+    def advance(self, seconds: float, *, until: Callable[[], bool] = lambda: False) -> None:
+        """Let time pass, stopping at each thing that happens by itself, and early when ``until``."""
+        end = self._now + timedelta(seconds=max(seconds, 0))
+        while not until():
+            next_due = self.due()
+            if next_due is None or next_due > end:
+                self._now = end
+                self.on_advance()
+                return
+            self._now = max(self._now, next_due)
+            self.on_advance()
+
+    def monotonic(self) -> float:
+        """Seconds, for what measures durations."""
+        return self._now.timestamp()

@@ -1,0 +1,164 @@
+"""NICs on managed networks: who draws which MAC, who may have which address, who is told.
+
+All of it seen on LXD 5.0.2: a NIC that a write adds draws a new MAC even when the same write gives
+one; a NIC that goes takes its MAC along; the DHCP server is told MAC and fixed address when a NIC is
+added or changed and when its instance is renamed, and never when only the MAC is written.
+"""
+
+from dataclasses import replace
+
+from lxdocker_lxd.lxd.failures import AddressTakenError
+from lxdocker_lxd.lxd.records import InstanceSettings
+from lxdocker_lxd.lxd.resources import Lease
+from tests.harness.simulated.store import Box, Store
+
+_ADDRESSES = ("ipv4.address", "ipv6.address")
+
+
+def _nics(devices: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
+    return {name: one for name, one in devices.items() if one.get("type") == "nic"}
+
+
+def _network(nic: dict[str, str]) -> str:
+    return nic.get("network") or nic.get("parent", "")
+
+
+def mac_of(name: str, nic: dict[str, str], config: dict[str, str]) -> str:
+    """The MAC a NIC has."""
+    return nic.get("hwaddr") or config.get(f"volatile.{name}.hwaddr", "")
+
+
+class Nics:
+    """The rules above, on one store."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def written(self, box: Box, settings: InstanceSettings) -> InstanceSettings:
+        """Return the settings as LXD keeps them; AddressTakenError when a touched NIC collides."""
+        was = _nics(self._store.expanded_devices(box.project, box.settings))
+        now = _nics(self._store.expanded_devices(box.project, settings))
+        config = dict(settings.config)
+        hosts = dict(box.hosts)
+        touched: set[str] = set()
+        for name in {*was, *now}:
+            key = f"volatile.{name}.hwaddr"
+            if name not in now:
+                for gone in [key, *[k for k in config if k.startswith(f"volatile.{name}.")]]:
+                    config.pop(gone, None)
+                hosts.pop(name, None)
+                continue
+            added = name not in was
+            if "hwaddr" not in now[name] and (added or not config.get(key)):
+                config[key] = self._store.draw_mac()
+            if added or was[name] != now[name]:
+                touched.add(name)
+                hosts[name] = self._told(name, now[name], config)
+        kept = replace(settings, config=config)
+        for name in touched:
+            self._check(box, name, now[name], config)
+        box.hosts = hosts
+        return kept
+
+    def created(self, box: Box) -> None:
+        """Draw and tell what a new instance lacks."""
+        config = dict(box.settings.config)
+        for name, nic in _nics(self._store.expanded_devices(box.project, box.settings)).items():
+            if not mac_of(name, nic, config):
+                config[f"volatile.{name}.hwaddr"] = self._store.draw_mac()
+            box.hosts[name] = self._told(name, nic, config)
+        box.settings = replace(box.settings, config=config)
+
+    def renamed(self, box: Box) -> None:
+        """Tell the DHCP server anew."""
+        config = dict(box.settings.config)
+        devices = self._store.expanded_devices(box.project, box.settings)
+        box.hosts = {name: self._told(name, nic, config) for name, nic in _nics(devices).items()}
+
+    def check_all(self, box: Box) -> None:
+        """AddressTakenError when a NIC of the instance collides with any other's."""
+        config = dict(box.settings.config)
+        for name, nic in _nics(self._store.expanded_devices(box.project, box.settings)).items():
+            self._check(box, name, nic, config)
+
+    def _told(self, name: str, nic: dict[str, str], config: dict[str, str]) -> tuple[str, str]:
+        return (mac_of(name, nic, config), nic.get("ipv4.address", ""))
+
+    def _check(self, box: Box, name: str, nic: dict[str, str], config: dict[str, str]) -> None:
+        mine = self._identity(name, nic, config)
+        for other in self._store.boxes.values():
+            if other is box:
+                continue
+            theirs = _nics(self._store.expanded_devices(other.project, other.settings))
+            for other_name, other_nic in theirs.items():
+                if _network(other_nic) != _network(nic):
+                    continue
+                shared = mine & self._identity(other_name, other_nic, dict(other.settings.config))
+                if shared:
+                    kind, text = min(shared)
+                    raise AddressTakenError(
+                        f'could not write {box.name}: {kind} "{text}" already defined on another NIC',
+                        hint=f"{other.name} has it",
+                    )
+
+    def _identity(
+        self, name: str, nic: dict[str, str], config: dict[str, str]
+    ) -> set[tuple[str, str]]:
+        found = {("MAC address", mac_of(name, nic, config))}
+        found |= {("IP address", nic.get(key, "")) for key in _ADDRESSES}
+        return {(kind, text) for kind, text in found if text and text != "none"}
+
+    # ---- addresses of running instances
+
+    def addresses(self, box: Box) -> dict[str, tuple[str, str]]:
+        """MAC and IPv4 address by NIC of a running instance."""
+        config = dict(box.settings.config)
+        found = {}
+        devices = self._store.expanded_devices(box.project, box.settings)
+        for name, nic in _nics(devices).items():
+            mac = mac_of(name, nic, config)
+            told_mac, fixed = box.hosts.get(name, ("", ""))
+            prefix = self.prefix(box.project, _network(nic))
+            if prefix:
+                address = fixed if fixed and told_mac == mac else f"{prefix}{_last(mac)}"
+                found[nic.get("name", name)] = (mac, address)
+        return found
+
+    def prefix(self, project: str, network: str) -> str:
+        """The first three numbers of a network's addresses; empty without DHCP."""
+        owner = self._store.owner(project, "networks")
+        held = self._store.networks.get((owner, network))
+        address = held.config.get("ipv4.address", "") if held else ""
+        return f"{address.rpartition('.')[0]}." if address not in {"", "none"} else ""
+
+    def leases(self, project: str, network: str) -> tuple[Lease, ...]:
+        """What the network has given out."""
+        prefix = self.prefix(project, network)
+        gateway = Lease(
+            hostname=f"{network}.gw", hardware_address="", address=f"{prefix}1", type="gateway"
+        )
+        found = [gateway] if prefix else []
+        for box in self._store.boxes.values():
+            config = dict(box.settings.config)
+            devices = self._store.expanded_devices(box.project, box.settings)
+            for name, nic in _nics(devices).items():
+                if _network(nic) != network:
+                    continue
+                mac, fixed = mac_of(name, nic, config), nic.get("ipv4.address", "")
+                dynamic = self.addresses(box).get(nic.get("name", name), ("", ""))[1]
+                if fixed or (box.runs and dynamic):
+                    found.append(
+                        Lease(
+                            hostname=box.name,
+                            hardware_address=mac,
+                            address=fixed or dynamic,
+                            type="static" if fixed else "dynamic",
+                            location=box.location,
+                        )
+                    )
+        return tuple(found)
+
+
+def _last(mac: str) -> int:
+    """dnsmasq picks by the MAC."""
+    return 100 + int(mac.replace(":", "")[-4:] or "0", 16) % 150

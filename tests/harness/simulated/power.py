@@ -1,0 +1,117 @@
+"""Starting and stopping in the simulated LXD: the port ``Power``."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from lxdocker_lxd.lxd.failures import StartFailedError, StopTimedOutError, WrongStateError
+from lxdocker_lxd.lxd.records import DEFAULT_PROJECT, Address, InstanceState
+from tests.harness.simulated.call_log import CallLog
+from tests.harness.simulated.instances import IDMAP
+from tests.harness.simulated.nics import Nics
+from tests.harness.simulated.store import Box, Store
+
+
+class SimulatedPower:
+    """Implements the port ``Power``."""
+
+    def __init__(self, store: Store, log: CallLog) -> None:
+        self._store = store
+        self._log = log
+        self._nics = Nics(store)
+
+    def state(self, name: str, *, project: str = DEFAULT_PROJECT) -> InstanceState:
+        return self._log.made("power.state", name, lambda: self._state(name, project))
+
+    def _state(self, name: str, project: str) -> InstanceState:
+        box = self._store.box(name, project)
+        if not box.runs:
+            return InstanceState(status=box.status, process_id=0, processes=0, memory_bytes=0)
+        found = self._nics.addresses(box)
+        addresses = tuple(
+            Address(interface=nic, family="inet", address=address, netmask="24", scope="global")
+            for nic, (_, address) in found.items()
+        )
+        return InstanceState(
+            status=box.status,
+            process_id=4242,
+            processes=1,
+            memory_bytes=1 << 20,
+            addresses=addresses,
+            hardware_addresses={nic: mac for nic, (mac, _) in found.items()},
+        )
+
+    def start(self, name: str, *, project: str = DEFAULT_PROJECT) -> None:
+        self._change("start", name, project, self._start)
+
+    def _start(self, box: Box) -> None:
+        if box.runs:
+            raise WrongStateError(f"could not start {box.name}: The instance is already running")
+        self._nics.check_all(box)
+        if not box.guest.behaviour.starts or not box.whole:
+            raise StartFailedError(
+                f"could not start {box.name}: Failed to run: forkstart", hint="log"
+            )
+        now = self._store.clock()
+        box.status, box.started_at, box.last_used_at = "Running", now, now
+        config = dict(box.settings.config)
+        config.pop("volatile.apply_template", None)
+        config["volatile.last_state.power"] = "RUNNING"
+        config["volatile.idmap.current"] = config["volatile.last_state.idmap"] = IDMAP
+        for nic in box.hosts:
+            config[f"volatile.{nic}.host_name"] = (
+                f"veth{config.get(f'volatile.{nic}.hwaddr', nic)[-5:]}"
+            )
+        box.settings = replace(box.settings, config=config)
+        box.guest.console += box.guest.behaviour.console
+        self._store.emit_of("instance-started", box)
+        self._store.settle("")
+
+    def stop(self, name: str, *, timeout_seconds: int = 30, project: str = DEFAULT_PROJECT) -> None:
+        def stop(box: Box) -> None:
+            self._must_run(box, "stop")
+            behaviour = box.guest.behaviour
+            if not behaviour.stops or behaviour.stop_seconds > timeout_seconds:
+                self._store.clock.advance(timeout_seconds)
+                raise StopTimedOutError(
+                    f"could not stop {name}: Failed shutting down instance", hint="force it"
+                )
+            self._store.clock.advance(behaviour.stop_seconds)
+            if box.runs:
+                self._store.stopped(box, "instance-shutdown")
+
+        self._change("stop", name, project, stop)
+
+    def kill(self, name: str, *, project: str = DEFAULT_PROJECT) -> None:
+        def kill(box: Box) -> None:
+            self._must_run(box, "kill")
+            self._store.stopped(box, "instance-stopped")
+
+        self._change("kill", name, project, kill)
+
+    def freeze(self, name: str, *, project: str = DEFAULT_PROJECT) -> None:
+        def freeze(box: Box) -> None:
+            if box.status == "Frozen":
+                raise WrongStateError(f"could not freeze {name}: The instance is already frozen")
+            self._must_run(box, "freeze")
+            box.status = "Frozen"
+            self._store.emit_of("instance-paused", box)
+
+        self._change("freeze", name, project, freeze)
+
+    def unfreeze(self, name: str, *, project: str = DEFAULT_PROJECT) -> None:
+        def unfreeze(box: Box) -> None:
+            if box.status != "Frozen":
+                raise WrongStateError(f"could not unfreeze {name}: it isn't frozen")
+            box.status = "Running"
+            self._store.emit_of("instance-resumed", box)
+
+        self._change("unfreeze", name, project, unfreeze)
+
+    def _must_run(self, box: Box, action: str) -> None:
+        if not box.runs:
+            raise WrongStateError(f"could not {action} {box.name}: The instance is already stopped")
+
+    def _change(self, action: str, name: str, project: str, act: Callable[[Box], None]) -> None:
+        self._log.made(
+            f"power.{action}", name, lambda: act(self._store.box(name, project)), writes=True
+        )

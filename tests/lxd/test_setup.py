@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from lxdocker_lxd.setup.remote_config import FRESH
 from tests.harness.lxd import PrivateLxd
 from tests.harness.processes import run
 from tests.harness.small_image import write_layout
@@ -34,7 +35,7 @@ class BareLxd(PrivateLxd):
 class Host:
     """A root directory for the machine's files, and a bare LXD."""
 
-    def __init__(self, lxd: BareLxd) -> None:
+    def __init__(self, lxd: PrivateLxd) -> None:
         self.lxd = lxd
         self.root = lxd.home / "root"
         self.bridge = lxd.reserve_bridge()
@@ -172,3 +173,144 @@ def test_a_bare_host_is_made_ready_and_taken_back(host: Host) -> None:
     assert (host.dump(), host.times()) == (after, times)
     host.setup("--undo", "--yes")
     assert host.dump() == before
+
+
+@pytest.fixture(scope="class")
+def used_lxd() -> Iterator[PrivateLxd]:
+    """A LXD that has been in use."""
+    with PrivateLxd() as lxd:
+        yield lxd
+
+
+class TestAHostInUse:
+    """LXD has what it needs, users have remotes of their own, and some of it is in the way."""
+
+    @pytest.fixture
+    def used(self, used_lxd: PrivateLxd) -> Iterator[Host]:
+        host = Host(used_lxd)
+        with (host.root / "etc/passwd").open("a") as passwd:
+            passwd.write("ann:x:4321:4321::/home/ann:/bin/sh\n")
+        with (host.root / "etc/group").open("a") as group:
+            group.write("ann:x:4321:\n")
+        home = host.root / "home/ann"
+        home.mkdir(parents=True)
+        os.chown(home, 4321, 4321)
+        yield host
+        for left in (host.root, used_lxd.home / "client"):
+            shutil.rmtree(left)
+        (used_lxd.home / "client").mkdir()
+
+    def test_only_what_is_missing_is_made_and_users_files_stay_theirs(self, used: Host) -> None:
+        config = used.lxd.home / "client/config.yml"
+        text = f"# mine\n{FRESH}future: [1]\n"
+        config.write_text(text)
+        before = used.dump()
+        plan = json.loads(
+            used.setup(
+                "--dry-run", "--user", "ann", "--format", "json", "--auto-update-interval", "3"
+            ).stdout
+        )
+        kinds = {step["kind"] for step in plan["steps"]}
+        assert not kinds & {"pool", "network", "profile-device"}
+        address = used.lxd.query("GET", f"/1.0/networks/{used.lxd.network}")["config"][
+            "ipv4.address"
+        ]
+        assert plan["url"].startswith(f"https://{address.partition('/')[0]}")
+        used.setup("--yes", "--user", "ann", "--auto-update-interval", "3")
+        assert used.lxd.query("GET", "/1.0")["config"]["images.auto_update_interval"] == "3"
+        theirs = list((used.root / "home/ann").rglob("*"))
+        assert {path.name for path in theirs} == {
+            *(".config", "lxc", "servercerts", "lxdocker.crt", "config.yml")
+        }
+        assert {path.stat().st_uid for path in theirs} == {4321}
+        assert "# mine" in config.read_text()
+        assert "future: [1]" in config.read_text()
+        used.setup("--undo", "--yes")
+        assert used.dump() == before
+        assert config.read_text() == text
+
+    def test_a_name_that_is_taken_stops_before_anything_changes(self, used: Host) -> None:
+        used.lxd.lxc("remote", "add", "lxdocker", "https://other.lan", "--protocol=simplestreams")
+        before = used.dump()
+        failed = used.setup("--yes", check=False)
+        assert failed.returncode == 2
+        assert "https://other.lan" in failed.stderr
+        assert "--remote-name" in failed.stderr
+        assert used.dump() == before
+        used.setup("--yes", "--remote-name", "shop", "--no-self-test")
+        assert "nothing to do" in used.setup("--remote-name", "shop", "--no-self-test").stderr
+        # Without the flag, the settings file knows the name.
+        assert "nothing to do" in used.setup("--no-self-test").stderr
+        used.setup("--undo", "--yes")
+        assert used.dump() == before
+
+    def test_a_broken_configuration_is_told_before_anything_changes(self, used: Host) -> None:
+        before = used.dump()
+        config = used.lxd.home / "client/config.yml"
+        config.write_text("remotes: [\n")
+        failed = used.setup("--yes", check=False)
+        assert failed.returncode == 2
+        assert "client/config.yml: the file is broken" in failed.stderr
+        assert failed.stderr.count("\n") == 2
+        assert config.read_text() == "remotes: [\n"
+        config.unlink()
+        assert used.dump() == before
+
+    def test_nobody_to_ask_means_no(self, used: Host) -> None:
+        before = used.dump()
+        failed = used.setup(check=False)
+        assert failed.returncode == 2
+        assert "--yes" in failed.stderr
+        assert used.dump() == before
+
+    def test_what_somebody_changed_stays_and_is_told(self, used: Host) -> None:
+        used.setup("--yes", "--no-self-test")
+        settings = used.root / "etc/lxdocker-lxd/config.yaml"
+        with settings.open("a") as file:
+            file.write("jobs: 1\n")
+        (used.root / "etc/lxdocker-lxd/specs/mine.yaml").write_text("image: nginx\n")
+        assert "nothing to do" in used.setup("--no-self-test").stderr
+        undone = used.setup("--undo", "--yes")
+        assert f"left: file {settings}: changed by somebody since" in undone.stderr
+        assert "specs: 1 entries are in it" in undone.stderr
+        assert "jobs: 1" in settings.read_text()
+        assert not (used.root / "var/lib/lxdocker-lxd").exists()
+
+    def test_a_certificate_is_renewed_without_lxd(self, used: Host) -> None:
+        used.setup("--yes", "--no-self-test")
+        assert "no certificate is due" in used.setup("--renew").stderr
+        tls = used.root / "var/lib/lxdocker-lxd/tls"
+        authority = (tls / "ca.crt").read_bytes()
+        (used.root / "var/lib/lxdocker-lxd/authority/server.crt").unlink()
+        old = (tls / "server.crt").read_bytes()
+        run(
+            *COMMAND,
+            *("setup", "--renew", "--root", used.root),
+            env=os.environ | {"LXD_DIR": "/nonexistent"},
+        )
+        assert (tls / "server.crt").read_bytes() != old
+        assert (tls / "ca.crt").read_bytes() == authority
+        assert "nothing to do" in used.setup("--no-self-test").stderr
+
+
+def test_a_bare_lxd_stays_bare_when_asked_for(host: Host) -> None:
+    before = host.dump()
+    done = host.setup("--yes", "--no-init")
+    assert "no root disk" in done.stderr
+    after = host.dump()
+    for kind in ("storage-pools", "networks", "profiles", "images", "config"):
+        assert after[kind] == before[kind]
+    host.setup("--undo", "--yes")
+    assert host.dump() == before
+
+
+def test_a_lxd_that_is_away_is_one_clear_line(tmp_path: Path) -> None:
+    failed = run(
+        *COMMAND,
+        *("setup", "--dry-run", "--root", tmp_path),
+        env=os.environ | {"LXD_DIR": str(tmp_path / "none")},
+        check=False,
+    )
+    assert failed.returncode == 7
+    assert failed.stderr.count("\n") == 2
+    assert "hint: start the LXD" in failed.stderr

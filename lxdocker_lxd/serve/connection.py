@@ -25,6 +25,9 @@ from lxdocker_lxd.serve.guard import App
 
 HEAD_SECONDS = 5.0
 """For the head of a request to arrive whole, from the handshake or the last answer on."""
+_SILENCE_SECONDS = 0.5
+"""After so long a peer has seen that nobody wants the rest of its body."""
+_MOST_LINGERED = 10
 _MOST_HEAD_BYTES = 16 * 1024
 
 
@@ -44,6 +47,11 @@ class _Http1(H11Protocol):
             await self._refuse(505)
         if not _is_clear(event):
             await self._refuse(400)
+
+    @property
+    def is_sent_to(self) -> bool:
+        """Whether the peer may still be sending a body that was answered already."""
+        return self.connection.their_state in {h11.SEND_BODY, h11.ERROR}
 
     async def _refuse(self, status: int) -> NoReturn:
         await self._send_error_response(status)
@@ -107,6 +115,7 @@ class Connection:
         )
         self._timer: asyncio.TimerHandle | None = None
         self._closing: asyncio.Task[None] | None = None
+        self._reads = 0
         self.is_busy = False
         self.was_busy = False
         """Whether it ever brought a request."""
@@ -116,9 +125,11 @@ class Connection:
         try:
             async with self._tasks:
                 self._await_head()
-                with contextlib.suppress(_RefusedError):
-                    while data := await self._channel.read():
-                        await self._protocol.handle(RawData(data))
+                while data := await self._channel.read():
+                    self._reads += 1
+                    if self._closing is None:
+                        with contextlib.suppress(_RefusedError):
+                            await self._protocol.handle(RawData(data))
                 await self._protocol.handle(Closed())
         finally:
             self.abort()
@@ -154,6 +165,13 @@ class Connection:
 
     def _close(self) -> None:
         if self._closing is None:
-            self._closing = asyncio.get_running_loop().create_task(
-                self._channel.close(self._speaker.stall_seconds)
-            )
+            self._closing = asyncio.get_running_loop().create_task(self._leave())
+
+    async def _leave(self) -> None:
+        """Close, and not while the peer still sends: that would be a reset, which overtakes answers."""
+        for _ in range(_MOST_LINGERED if self._protocol.is_sent_to else 0):
+            reads = self._reads
+            await asyncio.sleep(_SILENCE_SECONDS)
+            if reads == self._reads:
+                break
+        await self._channel.close(self._speaker.stall_seconds)

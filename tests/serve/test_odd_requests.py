@@ -198,6 +198,17 @@ def test_who_waits_to_be_invited_gets_the_answer_at_once(server: RunningServer) 
     assert (status, found.count(b"HTTP/1.1")) == (200, 1)
 
 
+def test_an_answer_outlives_the_body_that_comes_after_it(server: RunningServer) -> None:
+    """The connection was closed at once; what came then was answered with a reset, which took the answer too."""
+    with server.tls() as connection:
+        connection.sendall(request("/", "Content-Length: 9999999").replace(b"GET", b"POST"))
+        time.sleep(0.2)
+        for _ in range(20):
+            connection.sendall(b"x" * 65536)
+            time.sleep(0.01)
+        assert read_until(connection, b"answered\n").startswith(b"HTTP/1.1 405")
+
+
 @pytest.mark.tools
 @pytest.mark.parametrize("expect", ["100-continue", ""])
 def test_curl_learns_why_its_upload_is_refused(

@@ -262,11 +262,12 @@ def test_ten_thousand_versions_take_well_under_two_seconds() -> None:
         for number in range(1000)
     ]
     context = context_of(*products)
-    began = time.perf_counter()
+    # The processor's time: other programs on the machine don't count.
+    began = time.process_time()
     found = site(context)
     content_of(found, "streams/v1/index.json")
     content_of(found, "streams/v1/images.json")
-    assert time.perf_counter() - began < 2
+    assert time.process_time() - began < 2
 
 
 # ---- any catalogue

@@ -1,0 +1,130 @@
+"""Images and instances for tests of the updater on the real LXD."""
+
+import secrets
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lxdocker_lxd.update.transaction import STAMP_KEY
+from tests.guest.lxd_guest import image_config, import_guest, small_tree
+from tests.harness.lxd import PrivateLxd
+
+CHECKOUT = Path(__file__).parents[2]
+QUICK_GATE = {
+    "user.lxdocker.update.interval": "0.2",
+    "user.lxdocker.update.start_period": "5",
+    "user.lxdocker.update.stable": "1",
+    "user.lxdocker.network_wait": "0",
+    "user.lxdocker.stop_timeout": "2",
+}
+_NOT_KEPT = ("volatile.", "image.", STAMP_KEY, "user.lxdocker.rejected")
+WORDS = ("one", "two", "good")
+# The second version can be a broken one.
+_APP = b"""#!/bin/sh
+case $(cat /version)-$TWO in
+two-ends) exit 3 ;;
+two-crashes) sleep 3; exit 3 ;;
+esac
+exec sleep 1000
+"""
+
+
+class Stage:
+    """A private LXD with one image for each of ``WORDS``, and instances of a test."""
+
+    def __init__(self, lxd: PrivateLxd, directory: Path) -> None:
+        self.lxd = lxd
+        self.fingerprints = {word: self._import(directory, word) for word in WORDS}
+        self._names: list[str] = []
+
+    def _import(self, directory: Path, word: str) -> str:
+        tree = small_tree({"version": word.encode(), "app": _APP})
+        alias, _ = import_guest(self.lxd, directory, tree, image_config(entrypoint=["/app"]))
+        target: str = self.lxd.query("GET", f"/1.0/images/aliases/{alias}")["target"]
+        self.lxd.lxc("image", "alias", "rename", alias, word)
+        return target
+
+    def follow(self, alias: str, word: str) -> None:
+        """Let ``alias`` name the image of ``word``, as an import does."""
+        self.lxd.lxc("image", "alias", "delete", alias, check=False)
+        self.lxd.lxc("image", "alias", "create", alias, self.fingerprints[word])
+
+    def launch(
+        self,
+        word: str = "one",
+        config: Mapping[str, str] | None = None,
+        devices: Mapping[str, Mapping[str, str]] | None = None,
+        *,
+        start: bool = True,
+    ) -> str:
+        """Launch an instance of the image of ``word``."""
+        name = f"t{secrets.token_hex(4)}"
+        self._names.append(name)
+        self.lxd.launch(
+            word, name, config=QUICK_GATE | dict(config or {}), devices=devices, start=start
+        )
+        return name
+
+    def story(self, name: str) -> dict[str, Any]:
+        """All that an update must preserve."""
+        found = self.lxd.query("GET", f"/1.0/instances/{name}")
+        kept = ("devices", "profiles", "description", "ephemeral", "expanded_devices")
+        config = {
+            key: value for key, value in found["config"].items() if not key.startswith(_NOT_KEPT)
+        }
+        macs = {key: value for key, value in found["config"].items() if key.endswith(".hwaddr")}
+        return {key: found[key] for key in kept} | {"config": config, "macs": macs}
+
+    def version(self, name: str) -> str:
+        """The word of the image that the instance was made of, by its files."""
+        return (self.lxd.file_pull(name, "/version") or b"").decode()
+
+    def base_image(self, name: str) -> str:
+        """The fingerprint of its image; empty while there is no instance of this name."""
+        found = self.lxd.lxc("config", "get", name, "volatile.base_image", check=False)
+        return found.stdout.strip()
+
+    def clean(self) -> None:
+        """Delete the instances of a test, and what updates left of them."""
+        for name in self.lxd.instances():
+            if any(name.startswith(mine) for mine in self._names):
+                self.lxd.lxc("config", "unset", name, "security.protection.delete", check=False)
+                self.lxd.lxc("delete", "--force", name, check=False)
+        self._names.clear()
+
+    # ---- the command
+
+    def command(self, state: Path, action: str, *words: str) -> list[str]:
+        """The words of ``lxdocker-lxd update ACTION``."""
+        base = [sys.executable, "-m", "lxdocker_lxd", "update", action]
+        return [*base, f"--state={state}", *words]
+
+    def update(
+        self, state: Path, action: str, *words: str, check: bool = True
+    ) -> subprocess.CompletedProcess[str]:
+        """Run ``lxdocker-lxd update ACTION`` against the private LXD."""
+        done = subprocess.run(
+            self.command(state, action, *words),
+            cwd=CHECKOUT,
+            env=self.lxd.environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert not check or done.returncode == 0, done.stdout + done.stderr
+        return done
+
+    def begin(self, state: Path, action: str, *words: str) -> "subprocess.Popen[str]":
+        """Start it, to be stopped or killed."""
+        return subprocess.Popen(
+            self.command(state, action, *words),
+            cwd=CHECKOUT,
+            env=self.lxd.environment | {"PYTHONUNBUFFERED": "1"},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )

@@ -167,7 +167,7 @@ class Importer:
         versions = {version.fingerprint for version in product.versions} if product else set()
         key = self._record("", plan, Wishes(), Naming(aliases=()), "").key
         sent = {one.fingerprint for one in self._directory.records() if one.key == key}
-        return frozenset(versions | sent)
+        return self._shelf.without_source(versions | sent)
 
     def place(self, found: Published, plan: ImportPlan, naming: Naming, wishes: Wishes) -> Placed:
         """Send a version unless LXD has it, and give it its names."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from lxdocker_lxd.errors import LxdError, LxdockerError
 from lxdocker_lxd.importing.naming import pinned_digest
-from lxdocker_lxd.lxd.failures import AbsentError, ImageExistsError
+from lxdocker_lxd.lxd.failures import AbsentError, ImageExistsError, UnknownOutcomeError
 from lxdocker_lxd.lxd.ports import Lxd
 from lxdocker_lxd.lxd.records import Alias, Image
 
@@ -94,6 +94,15 @@ class Shelf:
         except AbsentError:
             return None
 
+    def without_source(self, fingerprints: Collection[str]) -> frozenset[str]:
+        """Return those that LXD doesn't follow itself: images with an update source are LXD's."""
+        followed = {
+            image.fingerprint
+            for image in self._lxd.images.list(project=self._project)
+            if image.update_source is not None
+        }
+        return frozenset(fingerprints) - followed
+
     def place(
         self, fetch: Callable[[], str], naming: Naming, *, fingerprint: str = "", public: bool
     ) -> Placed:
@@ -102,18 +111,12 @@ class Shelf:
             there = self.image(fingerprint) if fingerprint else None
             sent = there is None
             if there is None:
-                before = {one.fingerprint for one in self._lxd.images.list(project=self._project)}
-                try:
-                    fingerprint = fetch()
-                    # A pull may end with an image that was there all the time.
-                    sent = fingerprint not in before
-                except ImageExistsError as error:
-                    fingerprint, sent = error.fingerprint, False
+                fingerprint, sent = self._fetched(fetch, fingerprint)
                 if sent:
                     undo.callback(self._delete, fingerprint)
             elif public and not there.public:
-                self._lxd.images.edit(replace(there, public=True), project=self._project)
                 undo.callback(self._unpublish, fingerprint)
+                self._lxd.images.edit(replace(there, public=True), project=self._project)
             made, moved = self._name(naming, fingerprint, undo)
             undo.pop_all()
         deleted = self._retire({alias.fingerprint for alias in moved}, naming)
@@ -126,6 +129,21 @@ class Shelf:
             deleted=deleted,
         )
 
+    def _fetched(self, fetch: Callable[[], str], expected: str) -> tuple[str, bool]:
+        """Run ``fetch``; return the image and whether it is new in the project."""
+        before = {image.fingerprint for image in self._lxd.images.list(project=self._project)}
+        try:
+            fingerprint = fetch()
+        except ImageExistsError as error:
+            return error.fingerprint, False
+        except UnknownOutcomeError:
+            # The answer is lost; the image may have arrived all the same.
+            if not expected or self.image(expected) is None:
+                raise
+            fingerprint = expected
+        # A pull may end with an image that was there all the time.
+        return fingerprint, fingerprint not in before
+
     def _name(
         self, naming: Naming, fingerprint: str, undo: ExitStack
     ) -> tuple[list[str], list[Alias]]:
@@ -136,34 +154,44 @@ class Shelf:
         for name in dict.fromkeys((*naming.aliases, *naming.extra)):
             now = held.get(name)
             if now is None:
-                self._lxd.aliases.create(name, fingerprint, project=self._project)
+                self._create_alias(name, fingerprint)
                 undo.callback(self._unname, name)
                 made.append(name)
             elif now.fingerprint != fingerprint and (
                 name in naming.aliases or now.fingerprint in naming.ours
             ):
                 alias = self._lxd.aliases.get(name, project=self._project)
-                self._lxd.aliases.move(alias, fingerprint)
                 undo.callback(self._move_back, alias)
+                self._lxd.aliases.move(alias, fingerprint)
                 moved.append(alias)
         return made, moved
 
+    def _create_alias(self, name: str, fingerprint: str) -> None:
+        try:
+            self._lxd.aliases.create(name, fingerprint, project=self._project)
+        except UnknownOutcomeError:
+            self._unname(name)
+            raise
+
     def _retire(self, fingerprints: Collection[str], naming: Naming) -> tuple[str, ...]:
         """Delete replaced images that nothing names any more, as far as that is wanted."""
-        listed = self._lxd.aliases.list(project=self._project)
+        try:
+            listed = self._lxd.aliases.list(project=self._project)
+        except LxdockerError:
+            # All is in place; the next import or a user removes what is left.
+            return ()
         named = {alias.fingerprint for alias in listed if not pinned_digest(alias.name)}
         gone = []
         for fingerprint in sorted(fingerprints):
             unwanted = naming.delete_ours if fingerprint in naming.ours else naming.delete_others
-            if unwanted and fingerprint not in named:
-                self._delete(fingerprint)
+            if unwanted and fingerprint not in named and self._delete(fingerprint):
                 gone.append(fingerprint)
         return tuple(gone)
 
     # ---- taking back; the first failure is what a user is told, not one of these
 
-    def _delete(self, fingerprint: str) -> None:
-        self._quietly(lambda: self._lxd.images.delete(fingerprint, project=self._project))
+    def _delete(self, fingerprint: str) -> bool:
+        return self._quietly(lambda: self._lxd.images.delete(fingerprint, project=self._project))
 
     def _unname(self, name: str) -> None:
         self._quietly(lambda: self._lxd.aliases.delete(name, project=self._project))
@@ -183,8 +211,9 @@ class Shelf:
         self._quietly(edit)
 
     @staticmethod
-    def _quietly(act: Callable[[], None]) -> None:
+    def _quietly(act: Callable[[], None]) -> bool:
         try:
             act()
         except LxdockerError:
-            return
+            return False
+        return True

@@ -173,7 +173,8 @@ class Refresh:
             extra = lxe_aliases(parse_source(version.source.reference), digests)
         wishes = Wishes(public=record.public, delete_old=False if record.keep_old else None)
         versions = {one.fingerprint for one in found.product.versions}
-        ours = frozenset(versions | {record.fingerprint})
+        shelf = Shelf(destination.lxd, destination.project)
+        ours = shelf.without_source(versions | {record.fingerprint})
         naming = replace(wishes.naming(record.aliases, ours), extra=extra)
 
         def fetch() -> str:
@@ -187,9 +188,7 @@ class Refresh:
                 progress=self._progress,
             )
 
-        placed = Shelf(destination.lxd, destination.project).place(
-            fetch, naming, fingerprint=version.fingerprint, public=record.public
-        )
+        placed = shelf.place(fetch, naming, fingerprint=version.fingerprint, public=record.public)
         new = replace(record, fingerprint=placed.fingerprint)
         self._directory.change(
             lambda records: tuple(new if old.key == new.key else old for old in records)

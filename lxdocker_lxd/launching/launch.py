@@ -19,7 +19,14 @@ from lxdocker_lxd.launching.seeding import SEEDED_KEY, Seed, fill
 from lxdocker_lxd.launching.volumes import VolumeWish, volume_devices, wanted_volumes
 from lxdocker_lxd.launching.waiting import Watch, absent
 from lxdocker_lxd.lxd.calls import NewInstance
-from lxdocker_lxd.lxd.failures import AbsentError, NameTakenError, StartFailedError, WrongStateError
+from lxdocker_lxd.lxd.failures import (
+    AbsentError,
+    NameTakenError,
+    RefusedError,
+    StartFailedError,
+    UnknownOutcomeError,
+    WrongStateError,
+)
 from lxdocker_lxd.lxd.ports import Lxd
 from lxdocker_lxd.lxd.records import Instance, InstanceSettings
 from lxdocker_lxd.lxd.resources import Volume
@@ -29,6 +36,7 @@ IMAGE_KEY = "user.lxdocker.image"
 UPDATE_KEY = "user.lxdocker.update"
 _NAME = re.compile(r"[A-Za-z](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 _ADDRESS_SECONDS = 10.0
+_NO_ROOT_HINT = "give a profile one: lxc profile device add default root disk path=/ pool=POOL"
 
 
 class PortTakenError(LxdError):
@@ -57,13 +65,17 @@ class LaunchWishes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launched:
-    """A running instance; ``address`` is empty where it has none that others reach."""
+    """A started instance; ``address`` is empty where it has none that others reach.
+
+    ``exit_code`` is set when its command has ended already.
+    """
 
     name: str
     project: str
     fingerprint: str
     alias: str
     address: str
+    exit_code: int | None = None
     ports: tuple[PublishedPort, ...] = ()
     volumes: tuple[VolumeWish, ...] = ()
 
@@ -141,10 +153,14 @@ class Launch:
         new = NewInstance(name=self._name, image=image, settings=settings, target=wishes.target)
         try:
             self._lxd.instances.create(new, project=self._project)
-        except KeyboardInterrupt:
-            # LXD goes on with it; a failure of its own leaves nothing.
+        except (KeyboardInterrupt, UnknownOutcomeError):
+            # LXD may go on with it, or have done it; a failure of its own leaves nothing.
             self._take_back(())
             raise
+        except RefusedError as error:
+            if "root device" not in error.message.lower():
+                raise
+            raise RefusedError(error.message, hint=_NO_ROOT_HINT) from error
 
     def _make_volumes(
         self,
@@ -160,14 +176,15 @@ class Launch:
                 volume = self._lxd.volumes.get(pool, wish.name, project=self._project)
                 new = volume.config.get(SEEDED_KEY) == "false"
             except AbsentError:
-                volume = self._made(wish, pool, instance)
-                made.append(volume)
+                volume = self._make_volume(wish, pool, instance, made)
                 new = True
             if wish.copy and volume.config.get(SEEDED_KEY) != "true":
                 seeds.append(Seed(wish=wish, volume=volume, new=new))
         return seeds
 
-    def _made(self, wish: VolumeWish, pool: str, instance: Instance) -> Volume:
+    def _make_volume(
+        self, wish: VolumeWish, pool: str, instance: Instance, made: list[Volume]
+    ) -> Volume:
         volume = Volume(
             pool=pool,
             name=wish.name,
@@ -176,7 +193,13 @@ class Launch:
             config={SEEDED_KEY: "false"} if wish.copy else {},
         )
         target = "" if instance.location in ("", "none") else instance.location
-        self._lxd.volumes.create(volume, target=target)
+        made.append(volume)
+        try:
+            self._lxd.volumes.create(volume, target=target)
+        except NameTakenError:
+            # Somebody else made it meanwhile; it isn't ours to remove.
+            made.remove(volume)
+            raise
         return volume
 
     def _ports(self, facts: ImageFacts) -> tuple[PublishedPort, ...]:
@@ -241,6 +264,7 @@ class Launch:
             fingerprint=image,
             alias=alias,
             address=watch.address(seconds=_ADDRESS_SECONDS if nics else 0),
+            exit_code=watch.exit_code(),
             ports=ports,
             volumes=volumes,
         )
@@ -277,5 +301,5 @@ def _pool(instance: Instance) -> str:
             return device.get("pool", "")
     raise NotFoundError(
         f"{instance.name} has no root disk in its profiles",
-        hint="lxc profile device add default root disk path=/ pool=POOL",
+        hint=_NO_ROOT_HINT,
     )

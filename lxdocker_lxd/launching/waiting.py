@@ -89,6 +89,13 @@ class Watch:
             hint=f"lxdocker-lxd logs {self._name} shows what it said",
         )
 
+    def exit_code(self) -> int | None:
+        """Return with which code its command ended, None while it runs."""
+        if self._lxd.power.state(self._name, project=self._project).process_id > 0:
+            return None
+        code = guest_state(self._lxd, self._name, project=self._project).get("exit_code")
+        return code if isinstance(code, int) else 0
+
     def address(self, *, seconds: float = 0.0) -> str:
         """Return its first address that others reach, IPv4 before IPv6; empty for none in time."""
         end = self._clock.now() + seconds

@@ -122,7 +122,10 @@ def _alias(
 
 def as_text(launched: Launched) -> str:
     """Return the address, then what else a user may look for."""
-    lines = [f"{launched.name}: {launched.address or 'running, without an address'}"]
+    state = launched.address or "running, without an address"
+    if launched.exit_code is not None:
+        state = f"its command has ended with code {launched.exit_code}"
+    lines = [f"{launched.name}: {state}"]
     lines += [f"  port    {port}" for port in launched.ports]
     lines += [f"  volume  {volume.name} at {volume.path}" for volume in launched.volumes]
     return "\n".join(lines)
@@ -137,6 +140,7 @@ def as_json(launched: Launched) -> str:
             "image": launched.alias,
             "fingerprint": launched.fingerprint,
             "address": launched.address or None,
+            "exit_code": launched.exit_code,
             "ports": [
                 {
                     "address": port.address,

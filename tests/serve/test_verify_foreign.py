@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from lxdocker_lxd.errors import NotFoundError
 from lxdocker_lxd.progress import Silent
+from lxdocker_lxd.serve import lxc_rules
 from lxdocker_lxd.serve import verify as verifying
 from lxdocker_lxd.serve.file_check import FileCheck
 from lxdocker_lxd.serve.stream_rules import IndexEntry, StreamListing, read_index, read_products
@@ -160,6 +161,24 @@ def test_what_is_odd_is_a_remark(foreign: Foreign, loss: str) -> None:
     report = check(foreign.directory)
     assert problems(report) == []
     assert any(word in one for one in problems(report, "remark")), loss
+
+
+LINE = "web;current;amd64;default;20260101_000000;lxc/web/amd64/20260101_000000/"
+LINES = {
+    f"{LINE}\n{LINE}\n": "line 2: web;current;amd64;default is listed twice",
+    f"{LINE};more\n": "line 1: expected six fields",
+    "web;;amd64;default;1;a/\n": "line 1: expected six fields",
+    "\nweb;current;amd64;default;1;../x/\n": "line 2: the path leads out of the tree",
+    "web;current;amd64;default;1;https://evil/x/\n": "line 1: the path leads out of the tree",
+}
+
+
+@pytest.mark.parametrize("index", LINES)
+def test_lines_that_lxc_mistakes_are_found(index: str) -> None:
+    (found,) = lxc_rules.read_index(index.encode(), path="meta/1.0/index-user").findings
+    assert (found.severity, found.path) == ("wrong", "meta/1.0/index-user")
+    assert LINES[index] in found.problem
+    assert lxc_rules.read_index(f"{LINE}\n".encode(), path="x").findings == ()
 
 
 JSON = st.recursive(

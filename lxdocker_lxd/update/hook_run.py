@@ -1,0 +1,142 @@
+"""Runs hooks: inside their instance, or on the host where root's configuration says so."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from lxdocker_lxd.errors import LxdError, ToolError, UsageError
+from lxdocker_lxd.lxd.calls import Command
+from lxdocker_lxd.lxd.failures import AbsentError, CommandTimedOutError
+from lxdocker_lxd.lxd.ports import Guests, Lxd
+from lxdocker_lxd.lxd.records import Config
+from lxdocker_lxd.update.hook import (
+    Choice,
+    Hook,
+    HookRefusedError,
+    Occasion,
+    Point,
+    Said,
+    environment_of,
+    hooks_of,
+    said_by,
+)
+from lxdocker_lxd.update.host_program import run_program
+from lxdocker_lxd.update.means import Gate, Verdict
+from lxdocker_lxd.update.transaction import stamp_of
+from lxdocker_lxd.update.trusted_path import ROOT, check_trusted
+
+_OUTPUT_BYTES = 4096
+
+
+class HookRunner:
+    """Runs the hooks of one point in order, until one doesn't say go.
+
+    Never raises for what a hook does; UnknownOutcomeError and the like of LXD's connection pass.
+    A hook may be run again after a crash: with another transaction before, with the same one after.
+    """
+
+    def __init__(self, guests: Guests, defined: Mapping[str, Hook], *, owner: int = ROOT) -> None:
+        self._guests = guests
+        self._defined = defined
+        self._owner = owner
+
+    def run(self, occasion: Occasion, config: Config, *, running: bool) -> Said:
+        """Return what the hooks say that expanded ``config`` names.
+
+        In an instance that doesn't run, its own hooks are left out: there is nothing to prepare.
+        """
+        try:
+            hooks = hooks_of(config, occasion.point, self._defined, project=occasion.project)
+        except UsageError as error:
+            return Said(choice=Choice.ABORT, reason=error.message)
+        for hook in hooks:
+            if hook.where == "host":
+                said = self._on_host(hook, occasion)
+            elif running:
+                said = self._inside(hook, occasion)
+            else:
+                continue
+            if said.choice is not Choice.GO:
+                return said
+        return Said()
+
+    def _on_host(self, hook: Hook, occasion: Occasion) -> Said:
+        try:
+            check_trusted(Path(hook.words[0]), owner=self._owner, executable=True)
+            ended = run_program(
+                hook.words,
+                environment=environment_of(occasion, hook),
+                timeout_seconds=hook.timeout_seconds,
+                output_bytes=_OUTPUT_BYTES,
+            )
+        except (ToolError, UsageError) as error:
+            return Said(choice=Choice.ABORT, reason=f"the hook {hook.name}: {error.message}")
+        return said_by(hook, ended.exit_code, ended.output, timed_out=ended.timed_out)
+
+    def _inside(self, hook: Hook, occasion: Occasion) -> Said:
+        command = Command(
+            words=hook.words,
+            environment=environment_of(occasion, hook),
+            user_id=hook.user_id,
+            group_id=hook.group_id,
+            timeout_seconds=hook.timeout_seconds,
+            output_bytes=_OUTPUT_BYTES,
+        )
+        try:
+            ended = self._guests.execute(occasion.name, command, project=occasion.project)
+        except CommandTimedOutError:
+            return said_by(hook, 0, b"", timed_out=True)
+        except (LxdError, AbsentError) as error:
+            return Said(choice=Choice.ABORT, reason=f"the hook {hook.name}: {error.message}")
+        return said_by(hook, ended.exit_code, ended.stderr or ended.stdout)
+
+
+class HookedUpdate:
+    """The points of an update at which hooks are run, for an updater to call."""
+
+    def __init__(self, lxd: Lxd, runner: HookRunner) -> None:
+        self._lxd = lxd
+        self._runner = runner
+
+    def before(self, occasion: Occasion) -> None:
+        """Run the hooks before the outage; raise HookRefusedError when one doesn't say go."""
+        said = self._run(replace(occasion, point=Point.BEFORE))
+        if said.choice is not Choice.GO:
+            raise HookRefusedError(said.reason, hint="the old version still runs, untouched")
+
+    def after(self, occasion: Occasion) -> Said:
+        """Run the hooks after the health gate; what isn't go turns the update back."""
+        return self._run(replace(occasion, point=Point.AFTER))
+
+    def back(self, occasion: Occasion) -> Said:
+        """Run the hooks after a rollback; what they say is only told."""
+        return self._run(replace(occasion, point=Point.BACK))
+
+    def _run(self, occasion: Occasion) -> Said:
+        instance = self._lxd.instances.get(occasion.name, project=occasion.project)
+        state = self._lxd.power.state(occasion.name, project=occasion.project)
+        stamp = stamp_of(instance)
+        told = replace(
+            occasion,
+            fingerprint=occasion.fingerprint or instance.base_image,
+            transaction=occasion.transaction or (stamp.transaction if stamp is not None else ""),
+        )
+        return self._runner.run(told, instance.expanded_config, running=state.status == "Running")
+
+
+class HookedGate:
+    """Implements :class:`Gate`: healthy is what the inner gate and then the ``after`` hooks accept."""
+
+    def __init__(self, gate: Gate, hooks: HookedUpdate) -> None:
+        self._gate = gate
+        self._hooks = hooks
+
+    def judge(self, name: str, *, project: str) -> Verdict:
+        """Watch the instance, then ask its hooks."""
+        verdict = self._gate.judge(name, project=project)
+        if not verdict.healthy:
+            return verdict
+        said = self._hooks.after(Occasion(point=Point.AFTER, project=project, name=name))
+        if said.choice is Choice.GO:
+            return verdict
+        return Verdict(healthy=False, reason=said.reason)

@@ -33,7 +33,7 @@ class Units:
         if self.look(name, after) is None:
             return ""
         if before is None or before["active"] != "active":
-            _systemctl("stop", name)
+            _systemctl("stop", name, *_served_by(name))
         if before is None or before["enabled"] != "enabled":
             _systemctl("disable", "--quiet", name)
         _asked("reset-failed", name)
@@ -44,7 +44,21 @@ class Units:
         _systemctl("daemon-reload")
         unit = path.parent.name.removesuffix(".d") if path.suffix == ".conf" else path.name
         if _asked("is-active", unit) == "active":
-            _asked("try-restart", unit)
+            _restart(unit)
+
+
+def _served_by(unit: str) -> tuple[str, ...]:
+    """Return the service of a socket: it must not be started again by a last connection."""
+    return (unit.replace(".socket", ".service"),) if unit.endswith(".socket") else ()
+
+
+def _restart(unit: str) -> None:
+    # systemd opens no socket while its service runs.
+    for service in _served_by(unit):
+        _systemctl("stop", service)
+    _systemctl("restart", unit)
+    for service in _served_by(unit):
+        _systemctl("start", service)
 
 
 def _asked(*words: str) -> str:

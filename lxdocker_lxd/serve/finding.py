@@ -20,8 +20,8 @@ class Finding:
 
 
 def wrong(path: str, problem: str) -> Finding:
-    """Return a finding that something is wrong."""
-    return Finding(severity="wrong", path=path, problem=problem)
+    """Return a finding that something is wrong; ``problem`` may begin with the path."""
+    return Finding(severity="wrong", path=path, problem=problem.removeprefix(f"{path}: "))
 
 
 def remark(path: str, problem: str) -> Finding:

@@ -40,7 +40,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
     unreached = sum(finding.severity == "unreached" for finding in report.findings)
     if wrong:
         raise VerificationError(
-            f"verify {tree.name}: {wrong} findings",
+            f"verify {tree.name}: {wrong} finding{'s' * (wrong != 1)}",
             hint="export or convert again what is damaged; nothing was changed here",
         )
     if unreached:

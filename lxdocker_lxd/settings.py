@@ -22,6 +22,7 @@ from lxdocker_lxd.serve.settings import SETTINGS as SERVE_SETTINGS
 from lxdocker_lxd.serve.settings import ServeSettings
 from lxdocker_lxd.setting import Setting, choice, number, path
 from lxdocker_lxd.spec_yaml import Value, compose
+from lxdocker_lxd.update.settings import UpdateSettings, update_settings
 
 DEFAULT_FILE = Path("/etc/lxdocker-lxd/config.yaml")
 FILE_VARIABLE = "LXDOCKER_LXD_CONFIG"
@@ -101,6 +102,7 @@ class Settings:
     serve: ServeSettings
     registries: RegistriesSettings
     limits: LayerLimits
+    update: UpdateSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +112,7 @@ class _File:
     values: Mapping[str, object] = field(default_factory=dict)
     registries: Mapping[str, RegistrySettings] = field(default_factory=dict)
     limits: LayerLimits = field(default_factory=LayerLimits)
+    update: UpdateSettings = field(default_factory=UpdateSettings)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,6 +156,7 @@ def load(
             ),
         ),
         limits=written.limits,
+        update=written.update,
     )
 
 
@@ -165,9 +169,10 @@ def _parsed(setting: Setting, text: str, where: str) -> object:
 
 def _parse_file(text: str, file: str) -> _File:
     by_key = {setting.key: setting for setting in SETTINGS}
-    found = compose(text, file=file).mapping({*by_key, "registries", "limits"})
+    found = compose(text, file=file).mapping({*by_key, "registries", "limits", "update"})
     registries = _entries(found.pop("registries", None))
     limits = _entries(found.pop("limits", None), CONFIGURABLE)
+    update = update_settings(found.pop("update", None))
     values: dict[str, object] = {}
     for key, value in found.items():
         try:
@@ -179,6 +184,7 @@ def _parse_file(text: str, file: str) -> _File:
         values=values,
         registries={host: _parse_registry(host, value) for host, value in registries.items()},
         limits=LayerLimits(**bounds),
+        update=update,
     )
 
 

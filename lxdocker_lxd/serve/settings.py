@@ -52,11 +52,14 @@ def _word(text: str) -> str:
 
 def _url(text: str) -> str:
     url = text.rstrip("/")
-    parts = urlsplit(url)
-    plain = not (parts.query or parts.fragment or parts.username is not None or "@" in url)
-    if parts.scheme not in {"https", "http"} or not parts.hostname or not plain:
-        raise ValueError("https://host or https://host:port")
-    return _word(url)
+    try:
+        parts = urlsplit(url)
+        is_url = parts.scheme in {"https", "http"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_url = False
+    if not is_url or not _WORD.fullmatch(url) or any(character in url for character in "?#@"):
+        raise ValueError("https://host or https://host:port (names in IDNA form)")
+    return url
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -65,6 +65,24 @@ def test_names_of_the_server_are_those_of_its_certificate() -> None:
         settings("names: https://x\n")
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("images.lan", "ftp://x", "https://", "https://u:p@x", "https://x?y", "https://x#y"),
+        *(
+            "https://x:99999",
+            "https://x:http",
+            "https://[fd00::1",
+            "https://bücher.lan",
+            "https://a b",
+        ),
+    ],
+)
+def test_a_url_that_is_none_is_refused(url: str) -> None:
+    with pytest.raises(UsageError, match="--url: expected https://host or https://host:port"):
+        settings(flags={"url": url})
+
+
 def test_a_signing_key_may_be_named_by_its_user_id() -> None:
     assert settings(flags={"gpg_key": "Images <i@x.org>"}).serve.gpg_key == "Images <i@x.org>"
     with pytest.raises(UsageError, match="--gpg-key: expected a fingerprint, key id or user id"):

@@ -2,6 +2,7 @@
 
 from lxdocker_lxd.lxd import decoding
 from lxdocker_lxd.lxd.api import Api, Request
+from lxdocker_lxd.lxd.failures import AbsentError, RefusedError
 from lxdocker_lxd.lxd.operations import Operations
 from lxdocker_lxd.lxd.paths import under
 from lxdocker_lxd.lxd.records import DEFAULT_PROJECT
@@ -102,7 +103,13 @@ class LxdPools:
         """How full a pool is."""
         path = under("storage-pools", name, "resources")
         doing = f"read how full the storage pool {name} is"
-        answer = self._api.read(path, doing, target=target)
+        try:
+            answer = self._api.read(path, doing, target=target)
+        except RefusedError as error:
+            # LXD 5.0 answers 500 for a pool that isn't there.
+            if "pool not found" not in error.message:
+                raise
+            raise AbsentError(error.message, hint="`lxc storage list` shows them") from error
         return decoding.pool_space(answer.document)
 
     def create(self, pool: StoragePool) -> None:

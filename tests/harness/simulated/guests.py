@@ -1,6 +1,8 @@
 """The inside of instances of the simulated LXD: the port ``Guests``."""
 
+import posixpath
 from collections.abc import Iterator
+from dataclasses import replace
 
 from lxdocker_lxd.lxd.calls import Command, CommandResult, GuestFile
 from lxdocker_lxd.lxd.failures import (
@@ -115,7 +117,13 @@ class SimulatedGuests:
         def act() -> None:
             box = self._store.box(name, project)
             self._file(box, path.rpartition("/")[0] or "/")
-            box.guest.files[path.rstrip("/")] = file
+            kept = file
+            if file.kind == "symlink":
+                # LXD tells a link's target from the root on, and a mode of its own.
+                directory = path.rpartition("/")[0]
+                target = posixpath.join(directory, file.content.decode())
+                kept = replace(file, content=target.encode(), mode=0o777)
+            box.guest.files[path.rstrip("/")] = kept
 
         self._log.made("guests.write_file", name, act, writes=True)
 

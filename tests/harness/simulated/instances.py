@@ -26,26 +26,21 @@ from tests.harness.simulated.guest import Guest
 from tests.harness.simulated.nics import Nics
 from tests.harness.simulated.store import Box, Store, root_pool
 
-# A PUT that leaves them out doesn't remove them.
-STAYING = (
-    "volatile.idmap.base",
-    "volatile.idmap.current",
-    "volatile.idmap.next",
-    "volatile.last_state.idmap",
-    "volatile.uuid",
-)
+# A PUT that leaves one out is refused.
+STAYING = ("volatile.idmap.", "volatile.last_state.idmap")
 IDMAP = '[{"Isuid":true,"Isgid":true,"Hostid":1000000,"Nsid":0,"Maprange":1000000000}]'
 _LONGEST_NAME = 63
 
 
-def etag_of(settings: InstanceSettings) -> str:
-    """What conditional writes compare: all but the description."""
+def etag_of(store: Store, project: str, settings: InstanceSettings) -> str:
+    """What conditional writes compare: all but the description, with what profiles say."""
+    owner = store.owner(project, "profiles")
     covered = (
         settings.architecture,
         sorted(settings.config.items()),
         sorted((name, sorted(one.items())) for name, one in settings.devices.items()),
         settings.ephemeral,
-        settings.profiles,
+        [repr(store.profiles[owner, profile]) for profile in settings.profiles],
     )
     return hashlib.sha256(repr(covered).encode()).hexdigest()
 
@@ -93,7 +88,7 @@ class SimulatedInstances:
             expanded_devices=self._store.expanded_devices(box.project, settings),
             created_at=box.created_at,
             last_used_at=box.last_used_at,
-            etag=etag_of(settings),
+            etag=etag_of(self._store, box.project, settings),
         )
 
     # ---- making
@@ -123,7 +118,11 @@ class SimulatedInstances:
                 f' instance type "{new.type}"'
             )
         self._check_new_name(new.name, project)
-        self._check_profiles(new.settings.profiles, project)
+        try:
+            self._check_profiles(new.settings.profiles, project)
+        except AbsentError as error:
+            # LXD answers 400 here and 404 to a PUT.
+            raise RefusedError(error.message) from error
         behaviour = store.behaviour(fingerprint)
         config = {key: value for key, value in new.settings.config.items() if value}
         check_config(config)
@@ -146,6 +145,8 @@ class SimulatedInstances:
         )
         expanded = store.expanded_devices(project, settings)
         pool = root_pool(expanded)
+        if missing := store.missing_volume(project, settings):
+            raise RefusedError(f"could not create {new.name}: Storage volume {missing} not found")
         if not pool:
             raise RefusedError(f"could not create {new.name}: No root device could be found")
         self._check_room(new, project, pool, behaviour.size_bytes)
@@ -163,7 +164,7 @@ class SimulatedInstances:
             location=self._location(new.target),
             image=fingerprint,
         )
-        self._nics.created(box)
+        self._nics.completed(box)
         store.boxes[project, new.name] = box
         store.images[owner, fingerprint] = replace(image, last_used_at=store.clock())
         store.emit_of("instance-created", box, by="")
@@ -193,7 +194,7 @@ class SimulatedInstances:
     def _check_room(self, new: NewInstance, project: str, pool: str, size_bytes: int) -> None:
         store = self._store
         if pool not in store.pools:
-            raise AbsentError(f"the storage pool {pool} isn't there")
+            raise RefusedError(f"could not create {new.name}: Storage pool not found")
         limit = store.projects[project].config.get("limits.instances", "")
         count = sum(box.project == project for box in store.boxes.values())
         if limit and count >= int(limit):
@@ -244,7 +245,7 @@ class SimulatedInstances:
 
     def _unchanged(self, name: str, project: str, etag: str) -> Box:
         box = self._store.box(name, project)
-        if etag and etag != etag_of(box.settings):
+        if etag and etag != etag_of(self._store, project, box.settings):
             raise ChangedMeanwhileError(f"could not write {name}: ETag doesn't match", hint="again")
         return box
 
@@ -253,15 +254,25 @@ class SimulatedInstances:
         config = {key: value for key, value in settings.config.items() if value}
         check_config(config)
         before = box.settings.config
-        config |= {key: before[key] for key in STAYING if key in before and key not in config}
+        if any(key.startswith(STAYING) and key not in config for key in before):
+            raise RefusedError(
+                f"could not write {box.name}: Volatile idmap keys can't be deleted by the user"
+            )
         cleaned = replace(
             settings,
             config=config,
             devices={key: dict(one) for key, one in settings.devices.items()},
             architecture=settings.architecture or box.settings.architecture,
         )
-        if not root_pool(self._store.expanded_devices(box.project, cleaned)):
+        # Without any device at all, LXD doesn't miss the root.
+        expanded = self._store.expanded_devices(box.project, cleaned)
+        if expanded and not root_pool(expanded):
             raise RefusedError(f"could not write {box.name}: No root device could be found")
+        added = {
+            key for key in cleaned.devices if cleaned.devices[key] != box.settings.devices.get(key)
+        }
+        if missing := self._store.missing_volume(box.project, cleaned, added):
+            raise RefusedError(f"could not write {box.name}: Storage volume {missing} not found")
         box.settings = self._nics.written(box, cleaned)
         self._store.emit_of("instance-updated", box)
 

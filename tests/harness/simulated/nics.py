@@ -49,9 +49,12 @@ class Nics:
                 hosts.pop(name, None)
                 continue
             added = name not in was
-            if "hwaddr" not in now[name] and (added or not config.get(key)):
+            changed = added or was[name] != now[name]
+            if "hwaddr" in now[name]:
+                config.pop(key, None)
+            elif added or (changed and not config.get(key)):
                 config[key] = self._store.draw_mac()
-            if added or was[name] != now[name]:
+            if changed:
                 touched.add(name)
                 hosts[name] = self._told(name, now[name], config)
         kept = replace(settings, config=config)
@@ -60,13 +63,14 @@ class Nics:
         box.hosts = hosts
         return kept
 
-    def created(self, box: Box) -> None:
-        """Draw and tell what a new instance lacks."""
+    def completed(self, box: Box) -> None:
+        """Draw and tell what a new or starting instance lacks."""
         config = dict(box.settings.config)
         for name, nic in _nics(self._store.expanded_devices(box.project, box.settings)).items():
             if not mac_of(name, nic, config):
                 config[f"volatile.{name}.hwaddr"] = self._store.draw_mac()
-            box.hosts[name] = self._told(name, nic, config)
+            if name not in box.hosts:
+                box.hosts[name] = self._told(name, nic, config)
         box.settings = replace(box.settings, config=config)
 
     def renamed(self, box: Box) -> None:

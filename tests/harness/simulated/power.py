@@ -47,6 +47,12 @@ class SimulatedPower:
         if box.runs:
             raise WrongStateError(f"could not start {box.name}: The instance is already running")
         self._nics.check_all(box)
+        missing = self._store.missing_volume(box.project, box.settings)
+        if missing:
+            raise StartFailedError(
+                f"could not start {box.name}: Storage volume {missing} not found"
+            )
+        self._nics.completed(box)
         if not box.guest.behaviour.starts or not box.whole:
             raise StartFailedError(
                 f"could not start {box.name}: Failed to run: forkstart", hint="log"

@@ -3,12 +3,21 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from lxdocker_lxd.lxd.failures import AbsentError, InUseError, NameTakenError
+from lxdocker_lxd.lxd.failures import AbsentError, InUseError, NameTakenError, WrongStateError
 from lxdocker_lxd.lxd.records import DEFAULT_PROJECT
 from lxdocker_lxd.lxd.resources import Profile, Project, Usage
 from tests.harness.simulated.port import Port, compare, etag_of, path_of, sorted_config
 
-_LIMITED = ("containers", "cpu", "disk", "instances", "memory", "networks", "processes")
+_LIMITED = (
+    "containers",
+    "cpu",
+    "disk",
+    "instances",
+    "memory",
+    "networks",
+    "processes",
+    "virtual-machines",
+)
 
 
 class SimulatedProfiles(Port):
@@ -72,6 +81,8 @@ class SimulatedProfiles(Port):
     def delete(self, name: str, *, project: str = DEFAULT_PROJECT) -> None:
         def act() -> None:
             held = self._record(name, project)
+            if name == DEFAULT_PROJECT:
+                raise WrongStateError('The "default" profile cannot be deleted')
             if held.used_by:
                 raise InUseError("Profile is currently in use", hint="take it off")
             del self._store.profiles[held.project, name]

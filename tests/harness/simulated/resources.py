@@ -185,6 +185,11 @@ class SimulatedNetworks(Port):
                 for device in self._store.expanded_devices(box.project, box.settings).values()
             )
         )
+        users += tuple(
+            f"/1.0/profiles/{profile.name}"
+            for profile in self._store.profiles.values()
+            if any(device.get("network") == name for device in profile.devices.values())
+        )
         etag = etag_of(name, held.description, sorted_config(held.config))
         return replace(held, used_by=users, etag=etag)
 

@@ -238,6 +238,20 @@ class Store:
             if root_pool(self.expanded_devices(box.project, box.settings)) == pool
         )
 
+    def missing_volume(
+        self, project: str, settings: InstanceSettings, only: set[str] | None = None
+    ) -> str:
+        """Name of a custom volume that a device names and nobody has; empty when all is there."""
+        owner = self.owner(project, "storage.volumes")
+        for name, device in self.expanded_devices(project, settings).items():
+            if device.get("type") != "disk" or "pool" not in device or "source" not in device:
+                continue
+            if only is not None and name not in only:
+                continue
+            if (owner, device["pool"], device["source"]) not in self.volumes:
+                return device["source"]
+        return ""
+
     # ---- profiles below an instance's own settings
 
     def expanded_config(self, project: str, settings: InstanceSettings) -> dict[str, str]:

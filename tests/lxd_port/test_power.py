@@ -1,0 +1,113 @@
+"""Starting, stopping, freezing, and what the guest has to say about it."""
+
+import time
+
+import pytest
+
+from lxdocker_lxd.lxd.failures import (
+    AbsentError,
+    StartFailedError,
+    StopTimedOutError,
+    WrongStateError,
+)
+from tests.lxd_port.site import Site, settings
+
+
+def status(site: Site, name: str = "web") -> str:
+    return site.lxd.instances.get(name).status
+
+
+def test_an_instance_starts_and_stops_cleanly(site: Site) -> None:
+    site.create("web")
+    stopped = site.lxd.power.state("web")
+    assert (stopped.status, stopped.process_id, stopped.addresses) == ("Stopped", 0, ())
+    site.lxd.power.start("web")
+    running = site.lxd.power.state("web")
+    assert running.status == "Running"
+    assert running.process_id > 1
+    web = site.lxd.instances.get("web")
+    assert web.running
+    assert web.config["volatile.last_state.power"] == "RUNNING"
+    assert "volatile.apply_template" not in web.config
+    assert web.config["volatile.eth0.host_name"]
+    assert web.config["volatile.idmap.current"] == web.config["volatile.last_state.idmap"]
+    assert web.last_used_at is not None
+    site.lxd.power.stop("web", timeout_seconds=20)
+    web = site.lxd.instances.get("web")
+    assert web.status == "Stopped"
+    assert web.config["volatile.last_state.power"] == "STOPPED"
+    assert "volatile.eth0.host_name" not in web.config
+
+
+def test_asking_for_what_holds_already_is_wrong(site: Site) -> None:
+    site.create("web")
+    power = site.lxd.power
+    for change in (power.stop, power.kill, power.freeze, power.unfreeze):
+        with pytest.raises(WrongStateError):
+            change("web")
+    power.start("web")
+    for change in (power.start, power.unfreeze):
+        with pytest.raises(WrongStateError):
+            change("web")
+    for change in (power.start, power.stop, power.kill, power.freeze, power.unfreeze):
+        with pytest.raises(AbsentError):
+            change("nope")
+    with pytest.raises(AbsentError):
+        power.state("nope")
+
+
+def test_a_deaf_guest_goes_on_after_the_time_it_had(site: Site) -> None:
+    site.create("web", kind="deaf", start=True)
+    began = time.monotonic()
+    with pytest.raises(StopTimedOutError):
+        site.lxd.power.stop("web", timeout_seconds=1)
+    assert time.monotonic() - began < 10
+    assert status(site) == "Running"
+    site.lxd.power.kill("web")
+    assert status(site) == "Stopped"
+
+
+def test_an_image_without_an_init_does_not_start(site: Site) -> None:
+    site.create("web", kind="broken")
+    with pytest.raises(StartFailedError):
+        site.lxd.power.start("web")
+    assert status(site) == "Stopped"
+    site.lxd.instances.delete("web")
+
+
+def test_an_init_that_exits_at_once_starts_and_is_stopped(site: Site) -> None:
+    site.create("web", kind="quick")
+    site.lxd.power.start("web")
+    site.eventually(lambda: status(site) == "Stopped", "the end of its init")
+
+
+def test_stopping_an_ephemeral_instance_deletes_it(site: Site) -> None:
+    site.create("web", settings(ephemeral=True), start=True)
+    site.lxd.power.stop("web")
+    site.eventually(lambda: site.lxd.instances.list() == (), "its removal")
+    site.create("web", settings(ephemeral=True), start=True)
+    site.lxd.instances.patch("web", ephemeral=False)
+    site.lxd.power.kill("web")
+    assert status(site) == "Stopped"
+
+
+def test_a_frozen_instance_is_not_running_and_can_be_stopped(site: Site) -> None:
+    site.create("web", start=True)
+    site.lxd.power.freeze("web")
+    frozen = site.lxd.instances.get("web")
+    assert (frozen.status, frozen.running) == ("Frozen", False)
+    for change in (site.lxd.power.freeze, site.lxd.power.start):
+        with pytest.raises(WrongStateError):
+            change("web")
+    site.lxd.power.unfreeze("web")
+    assert status(site) == "Running"
+    site.lxd.power.freeze("web")
+    site.lxd.power.stop("web", timeout_seconds=10)
+    assert status(site) == "Stopped"
+
+
+def test_instances_live_through_a_restart_of_lxd(site: Site) -> None:
+    site.create("web", start=True)
+    before = site.lxd.power.state("web").process_id
+    site.restart()
+    assert site.lxd.power.state("web").process_id == before

@@ -9,7 +9,9 @@ import textwrap
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import cryptography.x509
 import pytest
+from cryptography.x509.oid import ExtensionOID
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -187,6 +189,16 @@ def test_what_an_authority_is() -> None:
     assert found.names == ServerNames()
     assert found.not_before == START - timedelta(hours=1)
     assert found.not_after > START + 3652 * DAY
+
+
+def test_who_does_not_know_the_limits_of_an_authority_must_not_believe_it() -> None:
+    pem = x509.new_authority(x509.new_key(), OWN, at=START, serial=1)
+    later = x509.renewed_authority(x509.new_key(), pem, at=START, serial=2)
+    for one in (pem, later):
+        found = cryptography.x509.load_pem_x509_certificate(one).extensions
+        for kind in ("NAME_CONSTRAINTS", "BASIC_CONSTRAINTS", "KEY_USAGE"):
+            oid = getattr(ExtensionOID, kind)
+            assert found.get_extension_for_oid(oid).critical, kind
 
 
 def test_what_a_server_gets(place: Path) -> None:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -274,6 +275,26 @@ def test_a_binary_signature_counts_too(home: OpenPgpHome, signer: GpgSigner) -> 
         checker.detached(done.output, DOCUMENT)
         with pytest.raises(BadSignatureError):
             checker.detached(done.output[:-1], DOCUMENT)
+
+
+def test_a_signature_by_a_key_that_has_expired(tmp_path: Path) -> None:
+    """GnuPG itself ends without an error then."""
+    document = tmp_path / "document"
+    document.write_bytes(DOCUMENT)
+    with openpgp_home() as home:
+        expired = partial(pytest.raises, BadSignatureError, match="key that signed it has expired")
+        then = ("--pinentry-mode", "loopback", "--passphrase", "", "--faked-system-time")
+        home.gpg(
+            *(*then, "20200101T000000", "--quick-gen-key", "old@example.org"),
+            *("ed25519", "sign", "1d"),
+        )
+        home.gpg(*then, "20200101T010000", "--armor", "--clearsign", document)
+        with signature_checker(None) as checker, expired():
+            checker.clear_signed((tmp_path / "document.asc").read_bytes())
+        document.with_suffix(".asc").unlink()
+        home.gpg(*then, "20200101T010000", "--armor", "--detach-sign", document)
+        with signature_checker(None) as checker, expired():
+            checker.detached((tmp_path / "document.asc").read_bytes(), DOCUMENT)
 
 
 def test_a_keyring_that_is_none(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from lxdocker_lxd.errors import LxdError, LxdockerError, NotFoundError, UsageError
+from lxdocker_lxd.launching.guest_path import resolved
 from lxdocker_lxd.launching.image_facts import ImageFacts, facts_of
 from lxdocker_lxd.launching.ports import PublishedPort, devices_of, listened, settled
 from lxdocker_lxd.launching.seeding import SEEDED_KEY, Seed, fill
@@ -118,7 +119,7 @@ class Launch:
             facts = facts_of(self._lxd, self._name, project=self._project)
             instance = self._lxd.instances.get(self._name, project=self._project)
             ports = self._ports(facts)
-            volumes = wanted_volumes(self._name, self._wishes.volumes, facts.volumes)
+            volumes = self._volumes(facts)
             pool = _pool(instance)
             seeds = self._make_volumes(volumes, pool, instance, made)
             if seeds:
@@ -161,6 +162,13 @@ class Launch:
             if "root device" not in error.message.lower():
                 raise
             raise RefusedError(error.message, hint=_NO_ROOT_HINT) from error
+
+    def _volumes(self, facts: ImageFacts) -> tuple[VolumeWish, ...]:
+        def place(path: str) -> str:
+            return resolved(self._lxd, self._name, path, project=self._project)
+
+        named = [replace(wish, path=place(wish.path)) for wish in self._wishes.volumes]
+        return wanted_volumes(self._name, named, map(place, facts.volumes))
 
     def _make_volumes(
         self,

@@ -10,6 +10,8 @@ from lxdocker_lxd.digest import Digest
 
 USER_ID = 70
 VOLUME = "/var/lib/data"
+# Leads to VOLUME; images declare such paths, as /var/run.
+LINKED_VOLUME = "/srv/link/data"
 PORT = 8080
 _APPLETS = ("sh", "cat", "echo", "httpd", "id", "ls", "sleep", "stat", "wget", "env")
 _ENTRYPOINT = """#!/bin/sh
@@ -39,7 +41,7 @@ def write_data_layout(directory: Path, *, version: str = "1", extra: bytes = b""
             "Cmd": ["from", "image"],
             "Env": ["PATH=/bin"],
             "User": f"{USER_ID}:{USER_ID}",
-            "Volumes": {VOLUME: {}},
+            "Volumes": {LINKED_VOLUME: {}},
             "ExposedPorts": {f"{PORT}/tcp": {}},
             "Healthcheck": {"Test": ["CMD", "/bin/wget", "-qO-", f"http://127.0.0.1:{PORT}/first"]},
         },
@@ -88,8 +90,9 @@ def _layer(version: str, extra: bytes) -> bytes:
                 member.size = len(content)
                 archive.addfile(member, io.BytesIO(content))
 
-        for name in ("bin", "var", "var/lib"):
+        for name in ("bin", "srv", "var", "var/lib"):
             add(name, None)
+        add("srv/link", "../var/./lib")
         add("bin/busybox", Path("/bin/busybox").read_bytes())
         for applet in _APPLETS:
             add(f"bin/{applet}", "busybox")

@@ -142,6 +142,34 @@ class TestLaunch:
             user.lxd.lxc("profile", "delete", "small")
 
 
+class TestDebianPackage:
+    """A database from Debian's package, with a user, a volume and a port, as images of such are."""
+
+    def test_its_data_outlives_it(self, user: User, image_layout: Path) -> None:
+        port = free_port()
+        words = ("launch", f"oci:{image_layout}:redis", "db", "--publish", f"{port}:6379", "--wait")
+        user.run(*words)
+        owner = inside(user, "db", "/usr/bin/id -u redis; /usr/bin/stat -c %u /data").split()
+        assert owner[0] == owner[1] != "0"
+        assert ask(port, b"SET key kept\r\nSAVE\r\n") == b"+OK\r\n+OK\r\n"
+        user.lxd.stop("db")
+        user.lxd.delete("db")
+        user.run(*words)
+        assert ask(port, b"GET key\r\n") == b"$4\r\nkept\r\n"
+
+
+def ask(port: int, request: bytes) -> bytes:
+    """What a server on this port of the host says, until it has said two lines or is silent."""
+    answer = b""
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(request)
+        connection.settimeout(2)
+        with contextlib.suppress(TimeoutError):
+            while answer.count(b"\n") < 2:
+                answer += connection.recv(1000)
+    return answer
+
+
 class TestFailures:
     """What goes wrong is told in a line, and nothing of it stays."""
 

@@ -4,6 +4,7 @@ Files are replaced whole. In a user's home everything is done with that user's r
 """
 
 import os
+import shutil
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -56,7 +57,7 @@ def mode_of(path: Path) -> str | None:
 
 
 class Directories:
-    """Directories. One that isn't empty is never removed."""
+    """Directories. One with something of others in it is never removed."""
 
     def __init__(self, accounts: Accounts) -> None:
         self._accounts = accounts
@@ -72,6 +73,8 @@ class Directories:
         if not stat.S_ISDIR(status.st_mode):
             return {"mode": "file"}
         mode = f"{stat.S_IMODE(status.st_mode):04o}"
+        if "holds" in wanted:
+            return {"mode": mode, "owner": self._accounts.owner(status), "holds": wanted["holds"]}
         if "as" in wanted:
             return {"mode": mode, "as": self._accounts.name_of(status.st_uid)}
         return {"mode": mode, "owner": self._accounts.owner(status)}
@@ -99,14 +102,30 @@ class Directories:
             if before is not None:
                 self._give(path, before)
                 return ""
-            try:
-                path.rmdir()
-            except FileNotFoundError:
-                return ""
-            except OSError:
-                count = len(list(path.iterdir()))
-                return f"{count} entries are in it"
-            return ""
+            return _removed(path, after.get("holds", ""))
+
+
+def _removed(path: Path, holds: str) -> str:
+    """Remove a directory; return why it had to stay.
+
+    A cache goes with all that is in it, the directory of images with locks and empty directories.
+    """
+    try:
+        kept = [found for found in path.rglob("*") if not (holds and _holds_nothing(found))]
+        if kept and holds != "cache":
+            return f"{len(kept)} {'files' if holds else 'entries'} are in it"
+        shutil.rmtree(path)
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        raise atomic.storage_error("remove directory", path, error) from error
+    return ""
+
+
+def _holds_nothing(path: Path) -> bool:
+    if path.is_symlink():
+        return False
+    return path.is_dir() or (path.name.endswith(".lock") and path.stat().st_size == 0)
 
 
 class Files:

@@ -159,10 +159,11 @@ class _Makers:
         for path, mode, owner in (
             (self._places.config.parent, "0755", ADMINISTRATOR),
             (self._host.specs, "0755", ADMINISTRATOR),
-            (self._host.lxdimages, "0755", SERVICE_OWNER),
-            (self._host.cache, "0750", SERVICE_OWNER),
         ):
             yield _directory(path, mode, owner, "keep")
+        images = self._host.lxdimages
+        yield _directory(images, "0755", SERVICE_OWNER, "keep", holds="images")
+        yield _directory(self._host.cache, "0750", SERVICE_OWNER, "keep", holds="cache")
         if not self._own_certificate:
             yield _directory(self._places.authority, "0700", ADMINISTRATOR, "ensure")
             yield _directory(self._tls, "0750", _SERVICE_READS, "ensure")
@@ -259,8 +260,11 @@ class _Makers:
             )
 
 
-def _directory(path: Path, mode: str, owner: str, policy: Policy, acting: str = "") -> Item:
+def _directory(
+    path: Path, mode: str, owner: str, policy: Policy, *, acting: str = "", holds: str = ""
+) -> Item:
     wanted = {"mode": mode, "as": acting} if acting else {"mode": mode, "owner": owner}
+    wanted |= {"holds": holds} if holds else {}
     return Item(
         kind="directory",
         name=str(path),
@@ -287,7 +291,7 @@ def _remarks(facts: Facts, wish: Wish, bridge: _Bridge, remote: str) -> Iterator
     if not lxd.pools and not bridge.initialise:
         why = "--no-init was given" if not wish.initialise else "it is a cluster"
         yield f"LXD has no storage pool and is left so ({why}): run `lxd init` before launching"
-    elif not bridge.address:
+    elif not bridge.address and not lxd.facing:
         yield "LXD has no bridge of its own: the image server listens on loopback only"
     if lxd.config.get("images.auto_update_interval") == "0" and wish.update_hours is None:
         yield (

@@ -43,7 +43,8 @@ def lxd_facts(lxd: Lxd, place: Place) -> LxdFacts:
         clustered=info.clustered,
         pools=tuple(pool.name for pool in lxd.pools.list()),
         bridge=bridge.name if bridge else "",
-        bridge_address=_address_of(bridge) if bridge else "",
+        # The bridge of a LXD elsewhere is no address of this machine.
+        bridge_address=_address_of(bridge) if bridge and isinstance(place, SocketPlace) else "",
         default_devices=devices,
         config=info.config,
         facing=_facing(place, info),

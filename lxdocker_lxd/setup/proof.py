@@ -6,7 +6,6 @@ would take an index it knows from its cache for an hour).
 """
 
 import socket
-from collections.abc import Sequence
 
 from lxdocker_lxd.errors import LxdError
 from lxdocker_lxd.lxd.failures import AbsentError, ImageFetchError
@@ -71,9 +70,16 @@ def plain_port(host: str, port: int = 80, *, seconds: float = _CONNECT_SECONDS) 
         return "refused"
 
 
-def free_port(hosts: Sequence[str]) -> int:
-    """Return a port that is free at all ``hosts`` now."""
-    with socket.socket() as probe:
-        probe.bind((hosts[0], 0))
-        port: int = probe.getsockname()[1]
-        return port
+def free_port(host: str) -> int:
+    """Return a port of this machine's ``host`` that is free now; raise UnprovenError."""
+    try:
+        family, *_, address = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family) as probe:
+            probe.bind(address)
+            port: int = probe.getsockname()[1]
+            return port
+    except OSError as error:
+        raise UnprovenError(
+            f"the self-test can't listen at {host}: {error}",
+            hint="is that an address of this machine? If not, leave the test out: --no-self-test",
+        ) from error

@@ -181,12 +181,14 @@ def _converted(
 def _served(bench: Bench, work: Path) -> Iterator[str]:
     """Serve the test's image with the real certificate; yield the URL.
 
-    At the server's own addresses when nobody listens there, else at another port of loopback.
+    At the server's own addresses when nobody listens there, else at another port of its host.
     """
     addresses, url = ",".join(bench.addresses), bench.url
     if answers(*bench.host_and_port):
-        port = free_port(["127.0.0.1"])
-        addresses, url = f"127.0.0.1:{port}", f"https://127.0.0.1:{port}"
+        host = bench.host_and_port[0]
+        addresses = f"[{host}]" if ":" in host else host
+        addresses += f":{free_port(host)}"
+        url = f"https://{addresses}"
     flags = ["--lxdimages", str(work / "images"), "--address", addresses, "--url", url]
     flags += ["--config", "/dev/null", *bench.tls_flags]
     with serving(bench.command, flags, work / "serve.log"):

@@ -37,6 +37,9 @@ class Units:
         if before is None or before["enabled"] != "enabled":
             _systemctl("disable", "--quiet", name)
         _asked("reset-failed", name)
+        if name.endswith(".timer"):
+            # When it last ran.
+            _asked("clean", "--what=state", name)
         return ""
 
     def changed(self, path: Path) -> None:

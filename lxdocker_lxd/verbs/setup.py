@@ -85,6 +85,8 @@ class _Setup:
             return 0
         if not self._json:
             self._console.result(_plan_text(found))
+        if found.plan.nothing:
+            self._console.note("note: all is in place; only the self-test is still to be passed")
         _agree(self._options, self._console)
         with self._file.locked() as state:
             # Another run may have been faster.

@@ -64,6 +64,22 @@ def test_a_directory_comes_and_goes(tmp_path: Path, accounts: Accounts, me: str)
     assert hand.take_back(name, wanted, None) == ""
 
 
+@pytest.mark.usefixtures("unchanged_at_last")
+def test_a_cache_goes_with_all_it_holds_and_locks_hold_nothing(
+    tmp_path: Path, accounts: Accounts, me: str
+) -> None:
+    hand = Directories(accounts)
+    for name, holds in (("cache", {"holds": "cache"}), ("images", {"holds": "images"})):
+        wanted = {"mode": "0750", "owner": _named(me), **holds}
+        hand.make(str(tmp_path / name), wanted)
+        assert hand.look(str(tmp_path / name), wanted) == wanted
+        (tmp_path / name / "images").mkdir()
+        (tmp_path / name / ".lock").touch()
+        if name == "cache":
+            (tmp_path / name / "blob").write_text("x")
+        assert hand.take_back(str(tmp_path / name), wanted, None) == ""
+
+
 def test_a_directory_gets_its_old_mode_back(tmp_path: Path, accounts: Accounts, me: str) -> None:
     hand = Directories(accounts)
     directory = tmp_path / "d"

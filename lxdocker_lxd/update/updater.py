@@ -43,6 +43,9 @@ _LOOK_AGAIN = (
     NameTakenError,
     WrongStateError,
 )
+# What follows from something that isn't there, and so is looked at twice.
+_LAST_WORDS = (ENDS - {Act.COMMITTED}) | {Act.DISCARD, Act.TURN_BACK, Act.RELEASE}
+_CONFIRM_SECONDS = 0.3
 _BEFORE_OUTAGE = frozenset({Act.STAGE, Act.PROVE, Act.LEASE, Act.OUTAGE})
 _FORWARD = frozenset({Act.STOP, Act.PARK, Act.GIVE_NAME_UP, Act.TAKE_NAME, Act.RESTORE, Act.START})
 
@@ -62,6 +65,8 @@ class _Run:
     started: bool = False
     blame: bool = False
     stop_asked: bool = True
+    stop_unsure: bool = False
+    confirmed: Step | None = None
     reason: str = ""
     failures: int = 0
     outage_began: datetime | None = None
@@ -112,6 +117,12 @@ class Updater:
                 self._count(run, error)
                 continue
             step = decide(view)
+            if step.act in _LAST_WORDS and run.confirmed != step:
+                # The reads of a look aren't one: LXD may finish something between them.
+                run.confirmed = step
+                self._means.pause(_CONFIRM_SECONDS)
+                continue
+            run.confirmed = None
             self._means.on_step(run.transaction, step)
             if step.act in ENDS:
                 return self._end(run, step)
@@ -232,7 +243,10 @@ class Updater:
             # Made or not, nobody watched it being unpacked: it doesn't count as proved.
             run.give_up, run.reason = True, error.message
         elif step.act is Act.STOP and isinstance(error, WrongStateError) and run.fresh:
-            run.stop_asked = False
+            # Nobody but a user did it, unless an earlier request of ours was late.
+            run.stop_asked = run.stop_unsure
+        elif step.act is Act.STOP:
+            run.stop_unsure = True
         self._count(run, error)
 
     def _count(self, run: _Run, error: LxdockerError) -> None:

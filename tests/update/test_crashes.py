@@ -144,7 +144,8 @@ def test_recovery_killed_at_any_call_of_any_crash(behaviour: str) -> None:
 
 
 def test_an_updater_that_dies_every_few_calls_arrives() -> None:
-    for every in range(5, 30):
+    # A step takes up to nine calls: two looks of four, and its own.
+    for every in range(12, 40):
         world = World()
         world.killed(every, world.update, done=True)
         for _ in range(60):

@@ -158,6 +158,11 @@ class Launch:
             # LXD may go on with it, or have done it; a failure of its own leaves nothing.
             self._take_back(())
             raise
+        except AbsentError as error:
+            if "member" not in error.message.lower():
+                raise
+            hint = f"there is no {wishes.target} among them: lxc cluster list"
+            raise AbsentError(error.message, hint=hint) from error
         except RefusedError as error:
             if "root device" not in error.message.lower():
                 raise

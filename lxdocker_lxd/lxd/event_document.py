@@ -1,14 +1,18 @@
 """An event message as a record: LXD's source path becomes kind, name and project.
 
-LXD 5.0.2 tells name and project only in the source, percent-encoded once more than the API's own
-paths; later versions add fields, which are not needed.
+LXD 5.0.2 tells name and project only in the source, and percent-encodes some names there once more
+than in the API's own paths (seen with aliases); later versions add fields, which are not needed.
 """
 
 import json
+import re
+from urllib.parse import unquote
 
 from lxdocker_lxd.lxd.document import Document
 from lxdocker_lxd.lxd.paths import parts_of
 from lxdocker_lxd.lxd.server_records import LifecycleEvent
+
+_URL_LETTERS = re.compile(r"(?:[A-Za-z0-9._~:@&=+$!*'(),;-]|%[0-9A-F]{2})*")
 
 _KINDS = {
     "instances": "instance",
@@ -35,7 +39,8 @@ def lifecycle_event(message: bytes) -> LifecycleEvent | None:
         return None
     metadata = document.part("metadata")
     context = metadata.part("context")
-    parts, project = parts_of(metadata.text("source"))
+    encoded, project = parts_of(metadata.text("source"))
+    parts = tuple(_plain(part) for part in encoded)
     kind, name, detail = _subject(parts)
     return LifecycleEvent(
         action=metadata.text("action"),
@@ -49,6 +54,14 @@ def lifecycle_event(message: bytes) -> LifecycleEvent | None:
         by=metadata.part("requestor").text("username"),
         at=document.time("timestamp"),
     )
+
+
+def _plain(part: str) -> str:
+    """Decode once more what still looks encoded: ``%`` among nothing but a URL's own letters.
+
+    A name that looks so by itself is misread on a LXD that encodes once; events are hints only.
+    """
+    return unquote(part) if "%" in part and _URL_LETTERS.fullmatch(part) else part
 
 
 def _subject(parts: tuple[str, ...]) -> tuple[str, str, str]:

@@ -46,7 +46,9 @@ class LxdServer:
         """What runs in the background."""
         # LXD 5.0 can't list the operations of all projects in one answer.
         names = [project] if project else self._projects()
-        return tuple(operation for name in names for operation in self._operations_of(name))
+        # Work of the whole server is listed in every project.
+        found = [operation for name in names for operation in self._operations_of(name)]
+        return tuple({operation.id: operation for operation in reversed(found)}.values())
 
     def _projects(self) -> list[str]:
         answer = self._api.read("projects", "list the projects", recursion="1")

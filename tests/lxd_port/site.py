@@ -188,7 +188,7 @@ class RealSite(Site):
         self.private.restart()
 
     def publish(self, alias: str, version: str) -> UpdateSource:
-        files = {"app": b"#!/bin/sh\n", "version": version.encode()}
+        files = {"app": b"#!/bin/sh\n", "version": f"{alias} {version}".encode()}
         self.server.publish(alias, files=files, entrypoint=["/app"], image_format="gzip")
         certificate = self.server.authority.read_text()
         return UpdateSource(server=self.server.url, alias=alias, certificate=certificate)

@@ -212,7 +212,7 @@ def test_lxd_pulls_by_alias_and_looks_again_after_an_hour(site: Site) -> None:
 
 
 def test_what_cannot_be_pulled(site: Site) -> None:
-    source = site.publish("web", "1")
+    source = site.publish("there", "1")
     nobody = UpdateSource(server="https://127.0.0.1:1", alias="web")
     for wrong in (replace(source, alias="nope"), nobody):
         with pytest.raises(ImageFetchError):

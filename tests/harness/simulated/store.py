@@ -1,5 +1,6 @@
 """What the simulated LXD holds, and what happens in it by itself as time goes on."""
 
+import contextlib
 import hashlib
 import threading
 from collections.abc import Callable, Iterator
@@ -7,6 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from lxdocker_lxd.errors import LxdockerError
 from lxdocker_lxd.lxd.failures import AbsentError, BusyError
 from lxdocker_lxd.lxd.records import DEFAULT_PROJECT, Config, Image, InstanceSettings, Snapshot
 from lxdocker_lxd.lxd.resources import Network, Profile, Project, StoragePool, Volume
@@ -203,7 +205,7 @@ class Store:
             late.calls_left -= 1
             if late.calls_left <= 0:
                 self._late.remove(late)
-                late.act()
+                _end(late)
         if subject and any(late.subject == subject for late in self._late):
             raise BusyError(f"{subject} is busy running an operation", hint="try again later")
 
@@ -215,7 +217,7 @@ class Store:
         """Do at once what was postponed."""
         waiting, self._late = self._late, []
         for late in waiting:
-            late.act()
+            _end(late)
 
     def restarted(self) -> None:
         """The daemon was restarted: operations and listeners are gone, instances live on."""
@@ -271,6 +273,12 @@ class Store:
         for name in settings.profiles:
             devices |= {key: dict(one) for key, one in self.profiles[owner, name].devices.items()}
         return devices | {key: dict(one) for key, one in settings.devices.items()}
+
+
+def _end(late: _Late) -> None:
+    # Work that fails while nobody watches just fails.
+    with contextlib.suppress(LxdockerError):
+        late.act()
 
 
 def root_pool(devices: dict[str, dict[str, str]]) -> str:

@@ -71,6 +71,7 @@ class MetricsEndpoint:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
+    request_queue_size = 64
     server_address: tuple[str, int]
 
     def __init__(self, host: str, port: int, read: Callable[[], bytes]) -> None:

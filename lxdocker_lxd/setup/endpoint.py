@@ -28,6 +28,11 @@ class Endpoint:
     names: tuple[str, ...]
 
     @property
+    def everywhere(self) -> bool:
+        """Whether it listens at all addresses of the machine."""
+        return any(Address.parse(text).host in _ANY for text in self.addresses)
+
+    @property
     def host_and_port(self) -> tuple[str, int]:
         """What a client connects to."""
         parts = urlsplit(self.url)
@@ -38,9 +43,15 @@ def endpoint(facts: Facts, wish: Wish, bridge_address: str) -> Endpoint:
     """Return the endpoint: as the settings file says, as wished, or chosen; raise UsageError."""
     settings = facts.host.settings
     if facts.host.configured:
-        addresses = tuple(settings.address.split(","))
-        url = settings.url or f"https://{_host_of(addresses, settings.names)}{_port(addresses)}"
-        return Endpoint(addresses=addresses, url=url, names=_names(addresses, url, settings.names))
+        addresses = tuple(one.strip() for one in settings.address.split(","))
+        if settings.names:
+            url = settings.url or f"https://{_shown(settings.names[0])}{_port(addresses)}"
+        else:
+            url = settings.url or _url(addresses, (facts.lxd.facing, bridge_address))
+        _agree("--address", ",".join(wish.addresses), ",".join(addresses))
+        _agree("--url", wish.url, url)
+        names = (*settings.names, *wish.names)
+        return Endpoint(addresses=addresses, url=url, names=_names(addresses, url, names))
     addresses = wish.addresses or _chosen(facts, bridge_address)
     url = wish.url or _url(addresses, (facts.lxd.facing, bridge_address))
     return Endpoint(addresses=addresses, url=url, names=_names(addresses, url, wish.names))
@@ -61,20 +72,23 @@ def _url(addresses: tuple[str, ...], preferred: tuple[str, ...]) -> str:
     """Return a URL for the first preferred host that is listened at, or else for any."""
     hosts = [Address.parse(text).host for text in addresses]
     everywhere = not _ANY.isdisjoint(hosts)
-    found = (host for host in preferred if host and (everywhere or host in hosts))
-    host = next(found, None)
-    return f"https://{_shown(host) if host else _host_of(addresses, ())}{_port(addresses)}"
+    host = next((one for one in preferred if one and (everywhere or one in hosts)), None)
+    if host is None:
+        host = next((one for one in hosts if one not in _ANY), LOOPBACK)
+    return f"https://{_shown(host)}{_port(addresses)}"
+
+
+def _agree(flag: str, wished: str, set_up: str) -> None:
+    """Refuse a flag that the settings file contradicts: it would be without effect."""
+    if wished and wished != set_up:
+        raise UsageError(
+            f"{flag} {wished}: the settings file says {set_up}",
+            hint="change it in the settings file, then run setup without the flag",
+        )
 
 
 def _taken(host: str, port: int, listening: Collection[tuple[str, int]]) -> bool:
     return any(used == port and at in {host, *_ANY} for at, used in listening)
-
-
-def _host_of(addresses: tuple[str, ...], names: tuple[str, ...]) -> str:
-    if names:
-        return _shown(names[0])
-    hosts = [Address.parse(text).host for text in addresses]
-    return next((_shown(host) for host in hosts if host not in _ANY), LOOPBACK)
 
 
 def _port(addresses: tuple[str, ...]) -> str:

@@ -46,9 +46,10 @@ def target(facts: Facts, wish: Wish, state: SetupState, shipped: Mapping[str, st
     )
     # A directory may be wanted for two reasons.
     items = tuple({item.key: item for item in items}.values())
-    return Target(
-        items=items, endpoint=found, remarks=tuple(_remarks(facts, wish, bridge, makers.remote))
-    )
+    remarks = tuple(_remarks(facts, wish, bridge, makers.remote))
+    if found.everywhere and not wish.addresses:
+        remarks += ("as the settings say, the server listens at all addresses of this machine",)
+    return Target(items=items, endpoint=found, remarks=remarks)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

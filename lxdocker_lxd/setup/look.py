@@ -8,6 +8,7 @@ from ipaddress import IPv4Network, ip_interface
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from lxdocker_lxd import atomic
 from lxdocker_lxd.lxd.place import Place, SocketPlace
 from lxdocker_lxd.lxd.ports import Lxd
 from lxdocker_lxd.lxd.resources import Network
@@ -98,10 +99,14 @@ def clients(
         own, *others = (home / below for below in _CLIENTS.get(packaging, _CLIENTS["package"]))
         if user == me and environment.get("LXD_CONF"):
             own, others = Path(environment["LXD_CONF"]), []
-        with accounts.acting_as(user):
-            for directory in (own, *(one for one in others if (one / "config.yml").exists())):
-                missing = missing_directories([directory / "servercerts" / "any"])
-                found.append(ClientFacts(user=user, directory=directory, missing=missing))
+        try:
+            with accounts.acting_as(user):
+                used = [one for one in others if (one / "config.yml").exists()]
+                for directory in (own, *used):
+                    missing = missing_directories([directory / "servercerts" / "any"])
+                    found.append(ClientFacts(user=user, directory=directory, missing=missing))
+        except OSError as error:
+            raise atomic.storage_error(f"look for clients of {user} in", home, error) from error
     return tuple(found)
 
 

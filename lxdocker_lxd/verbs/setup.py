@@ -30,6 +30,7 @@ from lxdocker_lxd.setup.state_file import StateFile
 from lxdocker_lxd.setup.wish import Places, Wish
 from lxdocker_lxd.verbs.surroundings import load_settings, this_platform
 
+_PROGRAM = "lxdocker-lxd"
 _ACTIONS = {
     "already": "already",
     "create": "create",
@@ -223,8 +224,10 @@ def _wish(options: argparse.Namespace) -> Wish:
 
 def _command() -> tuple[str, ...]:
     """Return how a unit starts this program."""
-    beside = Path(sys.executable).with_name("lxdocker-lxd")
-    return (str(beside),) if beside.exists() else (sys.executable, "-m", "lxdocker_lxd")
+    for program in (Path(sys.argv[0]), Path(sys.executable).with_name(_PROGRAM)):
+        if program.name == _PROGRAM and program.is_file():
+            return (str(program.absolute()),)
+    return (sys.executable, "-m", "lxdocker_lxd")
 
 
 def _place(options: argparse.Namespace) -> Place:

@@ -142,15 +142,21 @@ class TestEndpoint:
             address="127.0.0.1:9443,10.5.5.1:9443", url="https://10.5.5.1:9443", names=("a.lan",)
         )
         given = facts(settings=settings, configured=True, listening=frozenset({("::", 9443)}))
-        found = aimed(given, wish(addresses=(":1",))).endpoint
+        found = aimed(given, wish(names=("b.lan",))).endpoint
         assert found.addresses == ("127.0.0.1:9443", "10.5.5.1:9443")
         assert found.url == "https://10.5.5.1:9443"
-        assert "a.lan" in found.names
+        assert {"a.lan", "b.lan"} <= set(found.names)
+        for flag, value in (("addresses", (":1",)), ("url", "https://other.lan")):
+            with pytest.raises(UsageError, match="the settings file says"):
+                aimed(given, wish(**{flag: value}))
 
     def test_an_older_settings_file_without_a_url(self) -> None:
         settings = serve_settings(address=":8443", names=("images.lan",))
-        found = aimed(facts(settings=settings, configured=True)).endpoint
-        assert found.url == "https://images.lan:8443"
+        found = aimed(facts(settings=settings, configured=True))
+        assert found.endpoint.url == "https://images.lan:8443"
+        assert any("all addresses" in remark for remark in found.remarks)
+        unnamed = facts(settings=serve_settings(address=":8443"), configured=True)
+        assert aimed(unnamed).endpoint.url == "https://10.1.2.1:8443"
 
 
 class TestClients:

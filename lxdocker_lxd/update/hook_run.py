@@ -1,10 +1,9 @@
 """Runs hooks: inside their instance, or on the host where root's configuration says so."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
-from lxdocker_lxd.errors import LxdError, ToolError, UsageError
+from lxdocker_lxd.errors import LxdError, LxdockerError, ToolError, UsageError
 from lxdocker_lxd.lxd.calls import Command
 from lxdocker_lxd.lxd.failures import AbsentError, CommandTimedOutError
 from lxdocker_lxd.lxd.ports import Guests, Lxd
@@ -22,7 +21,7 @@ from lxdocker_lxd.update.hook import (
 )
 from lxdocker_lxd.update.host_program import run_program
 from lxdocker_lxd.update.means import Gate, Verdict
-from lxdocker_lxd.update.transaction import stamp_of
+from lxdocker_lxd.update.transaction import Transaction, stamp_of
 from lxdocker_lxd.update.trusted_path import ROOT, check_trusted
 
 _OUTPUT_BYTES = 4096
@@ -92,36 +91,59 @@ class HookRunner:
 
 
 class HookedUpdate:
-    """The points of an update at which hooks are run, for an updater to call."""
+    """The points of an update at which hooks are run, for an updater to call.
+
+    ``complaints`` are what hooks said that nothing depends on, for somebody to tell.
+    """
 
     def __init__(self, lxd: Lxd, runner: HookRunner) -> None:
         self._lxd = lxd
         self._runner = runner
+        self.complaints: list[str] = []
 
-    def before(self, occasion: Occasion) -> None:
+    def before_outage(self, transaction: Transaction) -> None:
         """Run the hooks before the outage; raise HookRefusedError when one doesn't say go."""
-        said = self._run(replace(occasion, point=Point.BEFORE))
+        said = self._run(Point.BEFORE, transaction.name, transaction.project, transaction)
         if said.choice is not Choice.GO:
             raise HookRefusedError(said.reason, hint="the old version still runs, untouched")
 
-    def after(self, occasion: Occasion) -> Said:
+    def after_start(self, name: str, project: str) -> Said:
         """Run the hooks after the health gate; what isn't go turns the update back."""
-        return self._run(replace(occasion, point=Point.AFTER))
+        return self._run(Point.AFTER, name, project, None)
 
-    def back(self, occasion: Occasion) -> Said:
-        """Run the hooks after a rollback; what they say is only told."""
-        return self._run(replace(occasion, point=Point.BACK))
+    def went_back(self, transaction: Transaction, reason: str) -> None:
+        """Run the hooks after a rollback; the old version is back whatever they say."""
+        name, project = transaction.name, transaction.project
+        try:
+            said = self._run(Point.BACK, name, project, transaction, reason)
+        except LxdockerError as error:
+            said = Said(choice=Choice.ABORT, reason=error.message)
+        if said.choice is not Choice.GO:
+            self.complaints.append(f"{name}: after the rollback: {said.reason}")
 
-    def _run(self, occasion: Occasion) -> Said:
-        instance = self._lxd.instances.get(occasion.name, project=occasion.project)
-        state = self._lxd.power.state(occasion.name, project=occasion.project)
+    def _run(
+        self,
+        point: Point,
+        name: str,
+        project: str,
+        transaction: Transaction | None,
+        reason: str = "",
+    ) -> Said:
+        instance = self._lxd.instances.get(name, project=project)
+        state = self._lxd.power.state(name, project=project)
         stamp = stamp_of(instance)
-        told = replace(
-            occasion,
-            fingerprint=occasion.fingerprint or instance.base_image,
-            transaction=occasion.transaction or (stamp.transaction if stamp is not None else ""),
+        of_stamp = stamp.transaction if stamp is not None else ""
+        occasion = Occasion(
+            point=point,
+            project=project,
+            name=name,
+            running="" if point is Point.AFTER else instance.base_image,
+            fingerprint=transaction.fingerprint if transaction else instance.base_image,
+            transaction=transaction.id if transaction else of_stamp,
+            reason=reason,
         )
-        return self._runner.run(told, instance.expanded_config, running=state.status == "Running")
+        config = instance.expanded_config
+        return self._runner.run(occasion, config, running=state.status == "Running")
 
 
 class HookedGate:
@@ -136,7 +158,7 @@ class HookedGate:
         verdict = self._gate.judge(name, project=project)
         if not verdict.healthy:
             return verdict
-        said = self._hooks.after(Occasion(point=Point.AFTER, project=project, name=name))
+        said = self._hooks.after_start(name, project)
         if said.choice is Choice.GO:
             return verdict
         return Verdict(healthy=False, reason=said.reason)

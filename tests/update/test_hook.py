@@ -12,7 +12,12 @@ from hypothesis import strategies as st
 
 from lxdocker_lxd.errors import UsageError
 from lxdocker_lxd.lxd.calls import Command, CommandResult
-from lxdocker_lxd.lxd.failures import CommandTimedOutError, RefusedError, WrongStateError
+from lxdocker_lxd.lxd.failures import (
+    AbsentError,
+    CommandTimedOutError,
+    RefusedError,
+    WrongStateError,
+)
 from lxdocker_lxd.update.hook import (
     Choice,
     Hook,
@@ -25,6 +30,7 @@ from lxdocker_lxd.update.hook import (
 )
 from lxdocker_lxd.update.hook_run import HookedGate, HookedUpdate, HookRunner
 from lxdocker_lxd.update.means import Verdict
+from tests.update.messages import transaction
 
 BEFORE = "user.lxdocker.update.hook.before"
 OCCASION = Occasion(
@@ -240,7 +246,7 @@ class Stage:
 
     def get(self, _name: str, *, project: str) -> Any:  # noqa: ARG002 - the port's
         return type(
-            "Found", (), {"expanded_config": self.config, "config": {}, "base_image": "9f" * 32}
+            "Found", (), {"expanded_config": self.config, "config": {}, "base_image": "5c" * 32}
         )
 
     def state(self, _name: str, *, project: str) -> Any:  # noqa: ARG002 - the port's
@@ -256,10 +262,10 @@ def around(stage: Stage) -> HookedUpdate:
 def test_a_hook_before_keeps_the_update_from_beginning(code: int, goes: bool) -> None:
     hooks = around(Stage(Inside(answers=[code]), {BEFORE: "a"}))
     if goes:
-        hooks.before(OCCASION)
+        hooks.before_outage(transaction())
     else:
         with pytest.raises(HookRefusedError, match="the hook a"):
-            hooks.before(OCCASION)
+            hooks.before_outage(transaction())
 
 
 Judge = Callable[[str, str], Verdict]
@@ -290,9 +296,34 @@ def test_a_hook_after_is_part_of_the_health_gate(
     assert HookedGate(Gate(healthy), hooks).judge("web", project="default") == expected
     assert len(inside.commands) == calls
     if calls:
-        assert inside.commands[0].environment["LXDOCKER_TO"] == "9f" * 32
+        assert inside.commands[0].environment["LXDOCKER_TO"] == "5c" * 32
 
 
 def test_a_hook_after_a_rollback_is_only_told() -> None:
     hooks = around(Stage(Inside(answers=[9]), {Point.BACK.key: "a"}))
-    assert hooks.back(OCCASION).reason == "the hook a ended with 9: err"
+    hooks.went_back(transaction(), "its check fails")
+    assert hooks.complaints == ["web: after the rollback: the hook a ended with 9: err"]
+
+
+def test_an_instance_that_is_gone_after_a_rollback_is_only_told() -> None:
+    hooks = around(Stage(Inside(answers=[AbsentError("no web")]), {Point.BACK.key: "a"}))
+    hooks.went_back(transaction(), "")
+    assert hooks.complaints == ["web: after the rollback: the hook a: no web"]
+
+
+def test_each_point_tells_its_hooks_which_version_is_which() -> None:
+    inside = Inside()
+    hooks = around(Stage(inside, {point.key: "a" for point in Point}))
+    hooks.before_outage(transaction())
+    hooks.after_start("web", "default")
+    hooks.went_back(transaction(), "its check fails")
+    told = [
+        tuple(command.environment[f"LXDOCKER_{name}"] for name in ("POINT", "FROM", "TO", "REASON"))
+        for command in inside.commands
+    ]
+    here, there = "5c" * 32, transaction().fingerprint
+    assert told == [
+        ("before", here, there, ""),
+        ("after", "", here, ""),
+        ("back", here, there, "its check fails"),
+    ]

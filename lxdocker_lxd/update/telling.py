@@ -1,0 +1,162 @@
+"""Everything that tells of the updater, put together: messages, the ping, metrics.
+
+The updater hands over what a round did and goes on; whatever becomes of that is logged and changes
+no update.
+"""
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from lxdocker_lxd.errors import LxdockerError
+from lxdocker_lxd.update.courier import Courier
+from lxdocker_lxd.update.delivery import Result
+from lxdocker_lxd.update.journal_record import Entry
+from lxdocker_lxd.update.metrics import OutboxGauge, Tally, rendered
+from lxdocker_lxd.update.metrics_endpoint import MetricsEndpoint
+from lxdocker_lxd.update.notification import Message, Round, of_problem, of_round
+from lxdocker_lxd.update.outbox import Outbox
+from lxdocker_lxd.update.receivers import ping_of, receivers_of
+from lxdocker_lxd.update.rounds import Report
+from lxdocker_lxd.update.settings import UpdateSettings
+from lxdocker_lxd.update.told import Told
+
+OUTBOX = "outbox"
+_STOP_SECONDS = 5.0
+_POLL_SECONDS = 0.05
+_log = logging.getLogger(__name__)
+
+
+class Telling:
+    """A context manager, entered while the lock of the state directory is held.
+
+    Entering may raise StorageError, and ListenError for metrics; nothing else ever raises.
+    """
+
+    def __init__(
+        self, settings: UpdateSettings, state: Path, *, host: str, clock: Callable[[], datetime]
+    ) -> None:
+        self._settings = settings
+        self._state = state
+        self._host = host
+        self._clock = clock
+        self._receivers = receivers_of(settings)
+        self._ping = ping_of(settings)
+        self._pinging: threading.Thread | None = None
+        self._outbox = Outbox(state / OUTBOX, clock)
+        self._tally = Tally(started=clock())
+        self._courier: Courier | None = None
+        self._open = contextlib.ExitStack()
+
+    def __enter__(self) -> Self:
+        self._outbox.tidy()
+        self._courier = Courier(self._outbox, Told(self._state), self._receivers, self._clock)
+        self._courier.start()
+        self._open.callback(self._courier.stop, _STOP_SECONDS)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._open.close()
+        self._courier = None
+
+    def serve_metrics(self) -> None:
+        """Begin to serve metrics, if that is wanted; until the block's end."""
+        listen = self._settings.metrics
+        if listen is not None:
+            self._open.enter_context(MetricsEndpoint(listen.host, listen.port, self.metrics))
+
+    def metrics(self) -> bytes:
+        """Return the metrics as they are now; for any thread."""
+        gauges = []
+        for receiver in self._receivers:
+            with contextlib.suppress(LxdockerError):
+                fill = self._outbox.fill(receiver.name)
+                gauges.append(
+                    OutboxGauge(
+                        receiver=receiver.name,
+                        waiting=fill.waiting,
+                        aside=fill.aside,
+                        oldest=fill.oldest,
+                    )
+                )
+        return rendered(self._tally, self._clock(), outbox=gauges, dropped=self._outbox.dropped)
+
+    def catch_up(self, entries: Iterable[Entry]) -> None:
+        """Tell of ends in the journal that a crash kept from being told; before the first round."""
+        if self._courier is not None:
+            self._courier.catch_up(entries, host=self._host)
+
+    def round_ended(self, report: Report, complaints: Iterable[str] = ()) -> None:
+        """Tell of a round; ``complaints`` are problems beside those of the report."""
+        now = self._clock()
+        outcomes = (*report.recovered, *report.outcomes)
+        problems = (*report.problems, *complaints)
+        good = not report.bad and not problems
+        self._tally = self._tally.with_round(
+            now,
+            good=good,
+            outcomes=outcomes,
+            decisions=report.decisions,
+            restarts=len(report.restarted),
+            problems=len(problems),
+        )
+        self._announce(
+            of_round(
+                Round(
+                    at=now,
+                    host=self._host,
+                    outcomes=outcomes,
+                    decisions=report.decisions,
+                    restarted=report.restarted,
+                    problems=problems,
+                )
+            )
+        )
+        if good:
+            self._ask_ping()
+
+    def round_failed(self, error: LxdockerError) -> None:
+        """Tell of a round that an error ended, or of a connection that broke."""
+        now = self._clock()
+        self._tally = self._tally.with_failed_round(now)
+        self._announce([of_problem(error.message, host=self._host, at=now)])
+
+    def flush(self, within_seconds: float) -> None:
+        """Wait until what was told is delivered, for those who end right after; or give it up."""
+        deadline = time.monotonic() + within_seconds
+        with contextlib.suppress(LxdockerError):
+            while time.monotonic() < deadline and any(
+                (waiting := self._outbox.head(receiver.name)) is not None and not waiting.attempts
+                for receiver in self._receivers
+            ):
+                time.sleep(_POLL_SECONDS)
+        if self._pinging is not None:
+            self._pinging.join(max(deadline - time.monotonic(), 0.0))
+
+    def _announce(self, messages: Iterable[Message]) -> None:
+        if self._courier is not None:
+            self._courier.announce(messages)
+
+    def _ask_ping(self) -> None:
+        """Ask in the background, unless the last time still hangs."""
+        if self._ping is None or (self._pinging is not None and self._pinging.is_alive()):
+            return
+        self._pinging = threading.Thread(target=self._asked, name="ping", daemon=True)
+        self._pinging.start()
+
+    def _asked(self) -> None:
+        if self._ping is not None:
+            delivery = self._ping.good_round()
+            if delivery.result is not Result.DELIVERED:
+                _log.warning("the ping after a good round: %s", delivery.reason)

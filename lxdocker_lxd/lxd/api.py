@@ -8,6 +8,7 @@ No request waits for ever: the answer to a single request has ``ANSWER_SECONDS``
 operation, which ``work`` waits for in slices, so that only a caller's own time ends the waiting.
 """
 
+import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -123,15 +124,28 @@ class Api:
             session = requests.Session()
             session.mount("https://", _VerifyingAdapter(proof_for(place)))
         else:
-            # pylxd takes a path that doesn't exist for a host's name; connecting must say it.
+            # pylxd takes a path that doesn't exist for a host's name, and leaves sockets open that
+            # don't connect; so connecting is tried first.
+            with self._translated("connect"), socket.socket(socket.AF_UNIX) as probe:
+                probe.settimeout(CONNECT_SECONDS)
+                probe.connect(str(place.socket))
             endpoint = f"http+unix://{quote(str(place.socket), safe='')}"
             session = get_session_for_url(endpoint)
         # Proxies, .netrc and certificate bundles of the environment are not for LXD.
         session.trust_env = False
-        with self._translated("connect"):
-            self._client = pylxd.Client(
-                endpoint=endpoint, session=session, timeout=(CONNECT_SECONDS, ANSWER_SECONDS)
-            )
+        self._session = session
+        try:
+            with self._translated("connect"):
+                self._client = pylxd.Client(
+                    endpoint=endpoint, session=session, timeout=(CONNECT_SECONDS, ANSWER_SECONDS)
+                )
+        except LxdockerError:
+            session.close()
+            raise
+
+    def close(self) -> None:
+        """End the kept connections; later requests open new ones."""
+        self._session.close()
 
     @property
     def host_info(self) -> Document:

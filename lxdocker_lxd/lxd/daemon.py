@@ -24,6 +24,7 @@ class LxdDaemon:
     """Implements :class:`Lxd`; ``open_lxd`` makes one."""
 
     def __init__(self, api: Api, *, pause: Callable[[float], None] = time.sleep) -> None:
+        self._api = api
         operations = Operations(api)
         self.server = LxdServer(api, operations)
         self.images = LxdImages(api, operations)
@@ -38,6 +39,10 @@ class LxdDaemon:
         self.projects = LxdProjects(api, operations)
         self.events = LxdEvents(api)
 
+    def close(self) -> None:
+        """End the kept connections; event streams are closed by themselves."""
+        self._api.close()
+
 
 def open_lxd(place: Place, *, pause: Callable[[float], None] = time.sleep) -> LxdDaemon:
     """Connect to the LXD at ``place``.
@@ -47,6 +52,7 @@ def open_lxd(place: Place, *, pause: Callable[[float], None] = time.sleep) -> Lx
     """
     api = Api(place, pause=pause)
     if not server_info(api.host_info).trusted:
+        api.close()
         raise NotTrustedError(
             f"could not connect: {place} doesn't trust our client certificate",
             hint="add it there: `lxc config trust add client.crt` (an expired one must be made anew)",

@@ -173,6 +173,7 @@ class RealSite(Site):
     def __init__(self, private: PrivateLxd, server: ImageServer) -> None:
         self.private = private
         self.server = server
+        self._published: set[str] = set()
         self.door: LxdDaemon = open_lxd(SocketPlace(socket=private.socket))
         self.lxd: Lxd = self.door
         self.network = private.network
@@ -188,6 +189,9 @@ class RealSite(Site):
         self.private.restart()
 
     def publish(self, alias: str, version: str) -> UpdateSource:
+        if alias not in self._published:
+            self.an_hour_passes()
+        self._published.add(alias)
         files = {"app": b"#!/bin/sh\n", "version": f"{alias} {version}".encode()}
         self.server.publish(alias, files=files, entrypoint=["/app"], image_format="gzip")
         certificate = self.server.authority.read_text()

@@ -125,7 +125,11 @@ def test_a_background_update_tells_only_of_a_new_image(site: Site) -> None:
         site.restart()
         site.eventually(lambda: site.lxd.aliases.get("mine").fingerprint != first, "the update")
         second = site.lxd.aliases.get("mine").fingerprint
-    assert [one.fingerprint for one in site.lxd.images.list()] == [second]
+    # The old image goes a moment after the alias has moved.
+    site.eventually(
+        lambda: [one.fingerprint for one in site.lxd.images.list()] == [second],
+        "the old image's removal",
+    )
 
 
 def test_all_projects_are_heard(site: Site) -> None:

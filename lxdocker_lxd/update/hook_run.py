@@ -1,6 +1,7 @@
 """Runs hooks: inside their instance, or on the host where root's configuration says so."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from lxdocker_lxd.errors import LxdError, LxdockerError, ToolError, UsageError
@@ -103,47 +104,55 @@ class HookedUpdate:
 
     def before_outage(self, transaction: Transaction) -> None:
         """Run the hooks before the outage; raise HookRefusedError when one doesn't say go."""
-        said = self._run(Point.BEFORE, transaction.name, transaction.project, transaction)
+        self.before(_occasion(Point.BEFORE, transaction))
+
+    def before(self, occasion: Occasion) -> None:
+        """Do the same for an occasion."""
+        said = self._run(replace(occasion, point=Point.BEFORE))
         if said.choice is not Choice.GO:
             raise HookRefusedError(said.reason, hint="the old version still runs, untouched")
 
     def after_start(self, name: str, project: str) -> Said:
         """Run the hooks after the health gate; what isn't go turns the update back."""
-        return self._run(Point.AFTER, name, project, None)
+        return self._run(Occasion(point=Point.AFTER, project=project, name=name))
 
     def went_back(self, transaction: Transaction, reason: str) -> None:
         """Run the hooks after a rollback; the old version is back whatever they say."""
-        name, project = transaction.name, transaction.project
+        self.back(replace(_occasion(Point.BACK, transaction), reason=reason))
+
+    def back(self, occasion: Occasion) -> None:
+        """Do the same for an occasion."""
         try:
-            said = self._run(Point.BACK, name, project, transaction, reason)
+            said = self._run(replace(occasion, point=Point.BACK))
         except LxdockerError as error:
             said = Said(choice=Choice.ABORT, reason=error.message)
         if said.choice is not Choice.GO:
-            self.complaints.append(f"{name}: after the rollback: {said.reason}")
+            self.complaints.append(f"{occasion.name}: after the rollback: {said.reason}")
 
-    def _run(
-        self,
-        point: Point,
-        name: str,
-        project: str,
-        transaction: Transaction | None,
-        reason: str = "",
-    ) -> Said:
-        instance = self._lxd.instances.get(name, project=project)
-        state = self._lxd.power.state(name, project=project)
+    def _run(self, occasion: Occasion) -> Said:
+        """Run the hooks of the occasion's point; the instance tells what the caller didn't know."""
+        instance = self._lxd.instances.get(occasion.name, project=occasion.project)
+        state = self._lxd.power.state(occasion.name, project=occasion.project)
         stamp = stamp_of(instance)
-        of_stamp = stamp.transaction if stamp is not None else ""
-        occasion = Occasion(
-            point=point,
-            project=project,
-            name=name,
-            running="" if point is Point.AFTER else instance.base_image,
-            fingerprint=transaction.fingerprint if transaction else instance.base_image,
-            transaction=transaction.id if transaction else of_stamp,
-            reason=reason,
-        )
-        config = instance.expanded_config
-        return self._runner.run(occasion, config, running=state.status == "Running")
+        if occasion.point is Point.AFTER:
+            told = replace(
+                occasion,
+                fingerprint=instance.base_image,
+                transaction=stamp.transaction if stamp is not None else "",
+            )
+        else:
+            told = replace(occasion, running=instance.base_image)
+        return self._runner.run(told, instance.expanded_config, running=state.status == "Running")
+
+
+def _occasion(point: Point, transaction: Transaction) -> Occasion:
+    return Occasion(
+        point=point,
+        project=transaction.project,
+        name=transaction.name,
+        fingerprint=transaction.fingerprint,
+        transaction=transaction.id,
+    )
 
 
 class HookedGate:

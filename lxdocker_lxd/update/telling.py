@@ -17,7 +17,7 @@ from typing import Self
 from lxdocker_lxd.errors import LxdockerError
 from lxdocker_lxd.update.courier import Courier
 from lxdocker_lxd.update.delivery import Result
-from lxdocker_lxd.update.journal_record import Entry
+from lxdocker_lxd.update.journal import Journal
 from lxdocker_lxd.update.metrics import OutboxGauge, Tally, rendered
 from lxdocker_lxd.update.metrics_endpoint import MetricsEndpoint
 from lxdocker_lxd.update.notification import Message, Round, of_problem, of_round
@@ -29,6 +29,7 @@ from lxdocker_lxd.update.told import Told
 
 OUTBOX = "outbox"
 _STOP_SECONDS = 5.0
+_FLUSH_SECONDS = 10.0
 _POLL_SECONDS = 0.05
 _log = logging.getLogger(__name__)
 
@@ -36,14 +37,24 @@ _log = logging.getLogger(__name__)
 class Telling:
     """A context manager, entered while the lock of the state directory is held.
 
+    With ``serve`` metrics are served; without it, the end waits a while for messages to be delivered.
     Entering may raise StorageError, and ListenError for metrics; nothing else ever raises.
     """
 
     def __init__(
-        self, settings: UpdateSettings, state: Path, *, host: str, clock: Callable[[], datetime]
+        self,
+        settings: UpdateSettings,
+        state: Path,
+        journal: Journal,
+        clock: Callable[[], datetime],
+        *,
+        host: str,
+        serve: bool = False,
     ) -> None:
-        self._settings = settings
+        self._listen = settings.metrics if serve else None
+        self._serves = serve
         self._state = state
+        self._journal = journal
         self._host = host
         self._clock = clock
         self._receivers = receivers_of(settings)
@@ -55,10 +66,20 @@ class Telling:
         self._open = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
-        self._outbox.tidy()
-        self._courier = Courier(self._outbox, Told(self._state), self._receivers, self._clock)
-        self._courier.start()
-        self._open.callback(self._courier.stop, _STOP_SECONDS)
+        with contextlib.ExitStack() as opened:
+            self._outbox.tidy()
+            courier = Courier(self._outbox, Told(self._state), self._receivers, self._clock)
+            # Ends that a crash kept from being told, before the first round.
+            courier.catch_up(self._journal.read(), host=self._host)
+            courier.start()
+            opened.callback(courier.stop, _STOP_SECONDS)
+            if self._listen is not None:
+                listen = self._listen
+                opened.enter_context(MetricsEndpoint(listen.host, listen.port, self.metrics))
+            if not self._serves:
+                opened.callback(self._flush)
+            self._courier = courier
+            self._open = opened.pop_all()
         return self
 
     def __exit__(
@@ -69,12 +90,6 @@ class Telling:
     ) -> None:
         self._open.close()
         self._courier = None
-
-    def serve_metrics(self) -> None:
-        """Begin to serve metrics, if that is wanted; until the block's end."""
-        listen = self._settings.metrics
-        if listen is not None:
-            self._open.enter_context(MetricsEndpoint(listen.host, listen.port, self.metrics))
 
     def metrics(self) -> bytes:
         """Return the metrics as they are now; for any thread."""
@@ -92,12 +107,7 @@ class Telling:
                 )
         return rendered(self._tally, self._clock(), outbox=gauges, dropped=self._outbox.dropped)
 
-    def catch_up(self, entries: Iterable[Entry]) -> None:
-        """Tell of ends in the journal that a crash kept from being told; before the first round."""
-        if self._courier is not None:
-            self._courier.catch_up(entries, host=self._host)
-
-    def round_ended(self, report: Report, complaints: Iterable[str] = ()) -> None:
+    def round(self, report: Report, complaints: Iterable[str] = ()) -> None:
         """Tell of a round; ``complaints`` are problems beside those of the report."""
         now = self._clock()
         outcomes = (*report.recovered, *report.outcomes)
@@ -126,15 +136,15 @@ class Telling:
         if good:
             self._ask_ping()
 
-    def round_failed(self, error: LxdockerError) -> None:
+    def failed_round(self, message: str) -> None:
         """Tell of a round that an error ended, or of a connection that broke."""
         now = self._clock()
         self._tally = self._tally.with_failed_round(now)
-        self._announce([of_problem(error.message, host=self._host, at=now)])
+        self._announce([of_problem(message, host=self._host, at=now)])
 
-    def flush(self, within_seconds: float) -> None:
-        """Wait until what was told is delivered, for those who end right after; or give it up."""
-        deadline = time.monotonic() + within_seconds
+    def _flush(self) -> None:
+        """Wait a while for first attempts; what isn't delivered then waits for the service."""
+        deadline = time.monotonic() + _FLUSH_SECONDS
         with contextlib.suppress(LxdockerError):
             while time.monotonic() < deadline and any(
                 (waiting := self._outbox.head(receiver.name)) is not None and not waiting.attempts

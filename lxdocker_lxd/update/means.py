@@ -40,7 +40,11 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Means:
-    """What an updater works with besides LXD."""
+    """What an updater works with besides LXD.
+
+    ``before_outage`` may raise a LxdError to give the update up; ``went_back`` is told of a
+    transaction, and why, once the old version is back. Both may be called again after a crash.
+    """
 
     gate: Gate
     clock: Callable[[], datetime]
@@ -49,3 +53,5 @@ class Means:
     stop_timeout_seconds: int = 30
     retention: timedelta = RETENTION
     on_step: Callable[[Transaction, Step], None] = lambda _transaction, _step: None
+    before_outage: Callable[[Transaction], None] = lambda _transaction: None
+    went_back: Callable[[Transaction, str], None] = lambda _transaction, _reason: None

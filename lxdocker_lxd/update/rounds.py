@@ -6,7 +6,7 @@ stops one service and not all that share it.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 from lxdocker_lxd.errors import LxdError, LxdockerError
 from lxdocker_lxd.lxd.failures import StopTimedOutError
@@ -14,6 +14,7 @@ from lxdocker_lxd.lxd.ports import Lxd
 from lxdocker_lxd.lxd.records import Image, Instance, UpdateSource
 from lxdocker_lxd.update.enrolment import is_enrolled, policy_of
 from lxdocker_lxd.update.journal import Journal
+from lxdocker_lxd.update.journal_record import Entry, Event
 from lxdocker_lxd.update.means import Outcome
 from lxdocker_lxd.update.plan import Choice, Decision, chosen, plan
 from lxdocker_lxd.update.procedure import Act
@@ -22,6 +23,10 @@ from lxdocker_lxd.update.scene import read_scene
 from lxdocker_lxd.update.source import SOURCE_KEY, Source, discovered, newest
 from lxdocker_lxd.update.updater import Updater
 
+_FIRST_REST = timedelta(minutes=5)
+_LONGEST_REST = timedelta(hours=6)
+_MOST_DOUBLINGS = 10
+_LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 _ROOM_FACTOR = 3
 _ROOM_BYTES = 64 << 20
 
@@ -112,6 +117,8 @@ class Rounds:
         if decision.key not in {one.key for one in still if one.choice is Choice.UPDATE}:
             return None
         (now,) = (one for one in still if one.key == decision.key)
+        if not by_hand and self._clock() < rests_until(self._journal.read(), now):
+            return None
         lack = self._lack_of_room(now)
         if lack:
             problems.append(f"{now.name}: {lack}")
@@ -191,6 +198,21 @@ class Rounds:
             self._lxd.images.pull(wanted, project=project)
         elif refresh:
             self._lxd.images.refresh(image.fingerprint, project=project)
+
+
+def rests_until(entries: tuple[Entry, ...], decision: Decision) -> datetime:
+    """Return when an update that was given up before its outage is worth another attempt."""
+    waits, last = 0, _LONG_AGO
+    for entry in entries:
+        one = entry.transaction
+        if entry.event is not Event.ENDED or (one.project, one.name) != decision.key:
+            continue
+        if one.fingerprint != decision.fingerprint or entry.result != Act.GIVEN_UP:
+            waits, last = 0, _LONG_AGO
+            continue
+        waits, last = waits + 1, entry.at
+    rest: timedelta = _FIRST_REST * (1 << min(waits, _MOST_DOUBLINGS))
+    return last + min(rest, _LONGEST_REST)
 
 
 def write_key(lxd: Lxd, instance: Instance, key: str, value: str) -> None:

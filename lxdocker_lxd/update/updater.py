@@ -4,6 +4,7 @@ The loop looks, decides and does one step, until there is nothing to do. What it
 about the last step hardly matters: the next look tells.
 """
 
+import contextlib
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -66,6 +67,7 @@ class _Run:
     blame: bool = False
     stop_asked: bool = True
     stop_unsure: bool = False
+    agreed: bool = False
     confirmed: Step | None = None
     reason: str = ""
     failures: int = 0
@@ -189,6 +191,9 @@ class Updater:
     def _do(self, step: Step, view: View, run: _Run) -> None:
         match step.act:
             case Act.OUTAGE:
+                if not run.agreed:
+                    self._means.before_outage(run.transaction)
+                    run.agreed = True
                 self._note(run.transaction, Event.OUTAGE)
                 run.stop_asked = False
             case Act.STOP | Act.PARK:
@@ -284,6 +289,10 @@ class Updater:
                 outage_seconds=seconds,
             )
             self._journal.append(entry)
+        if step.act is Act.ROLLED_BACK:
+            # The old version is back whatever they say who are told.
+            with contextlib.suppress(LxdError):
+                self._means.went_back(run.transaction, reason)
         return Outcome(
             transaction=run.transaction,
             act=step.act,

@@ -1,40 +1,29 @@
 """``lxdocker-lxd update``: LXD, the journal and the clock put together, results shown."""
 
 import argparse
-import os
-import secrets
 import signal
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from pathlib import Path
 from types import FrameType
 
-from lxdocker_lxd.console import Console, document, table
+from lxdocker_lxd.console import Console
 from lxdocker_lxd.errors import LxdError, LxdockerError, NotFoundError
-from lxdocker_lxd.lxd.daemon import LxdDaemon, open_lxd
-from lxdocker_lxd.lxd.place import find_socket
-from lxdocker_lxd.lxd.records import Instance
 from lxdocker_lxd.update.enrolment import UPDATE_KEY
-from lxdocker_lxd.update.gate import HealthGate
-from lxdocker_lxd.update.journal import JournalFile
 from lxdocker_lxd.update.journal_record import Event
-from lxdocker_lxd.update.means import Means, Outcome
+from lxdocker_lxd.update.means import Outcome
 from lxdocker_lxd.update.plan import Choice, Decision
-from lxdocker_lxd.update.procedure import ENDS, Act, Step
+from lxdocker_lxd.update.procedure import Act
 from lxdocker_lxd.update.recovery import parked_copy, recover, unfinished
-from lxdocker_lxd.update.rounds import Report, Rounds, write_key
+from lxdocker_lxd.update.rounds import Report, write_key
 from lxdocker_lxd.update.source import SOURCE_KEY, discovered, source_of_text
 from lxdocker_lxd.update.transaction import (
     REJECTED_KEY,
     Phase,
-    Transaction,
     stamp_of,
 )
-from lxdocker_lxd.update.updater import Updater
 from lxdocker_lxd.update.watch import Rhythm, Watch
+from lxdocker_lxd.verbs.update_work import UpdateWork, prepare
 
 _SHORT = 12
 
@@ -45,65 +34,14 @@ class UpdateFailedError(LxdError):
 
 def run(options: argparse.Namespace, console: Console) -> int:
     """Do what was asked and return the exit code."""
-    lxd = open_lxd(find_socket(os.environ))
-    work = _Work(lxd=lxd, options=options, console=console)
+    work = prepare(options, console)
     return _ACTIONS[options.action](work)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Work:
-    """One run of the command."""
-
-    lxd: LxdDaemon
-    options: argparse.Namespace
-    console: Console
-
-    @property
-    def journal(self) -> JournalFile:
-        return JournalFile(Path(self.options.state))
-
-    @property
-    def names(self) -> frozenset[str]:
-        return frozenset(getattr(self.options, "names", ()))
-
-    def updater(self, journal: JournalFile) -> Updater:
-        means = Means(
-            gate=HealthGate(self.lxd, clock=time.monotonic, pause=time.sleep),
-            clock=_now,
-            pause=time.sleep,
-            draw_id=lambda: secrets.token_hex(4),
-            on_step=self._told,
-        )
-        return Updater(self.lxd, journal, means)
-
-    def rounds(self, journal: JournalFile) -> Rounds:
-        projects = frozenset(self.options.projects)
-        return Rounds(self.lxd, self.updater(journal), journal, _now, projects=projects)
-
-    def instance(self, name: str) -> Instance:
-        return self.lxd.instances.get(name, project=self.options.project)
-
-    def _told(self, transaction: Transaction, step: Step) -> None:
-        if step.act not in ENDS:
-            reason = f": {step.reason}" if step.reason else ""
-            self.console.note(f"{transaction.name}: {step.act}{reason}")
-
-    def show(self, rows: list[dict[str, object]], columns: tuple[str, ...]) -> None:
-        if self.options.format == "json":
-            self.console.result(document(rows))
-            return
-        cells = [[str(row.get(column, "")) for column in columns] for row in rows]
-        self.console.result(table(columns, cells))
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
 
 
 # ---- looking
 
 
-def _plan(work: _Work) -> int:
+def _plan(work: UpdateWork) -> int:
     decisions = work.rounds(work.journal).plan(work.names)
     work.show(
         [_decision_row(decision) for decision in decisions],
@@ -123,7 +61,7 @@ def _decision_row(decision: Decision) -> dict[str, object]:
     }
 
 
-def _status(work: _Work) -> int:
+def _status(work: UpdateWork) -> int:
     instances = work.lxd.instances.list(project=None)
     rows = [
         {"kind": "followed", **_decision_row(decision)}
@@ -155,7 +93,7 @@ def _status(work: _Work) -> int:
     return 0
 
 
-def _history(work: _Work) -> int:
+def _history(work: UpdateWork) -> int:
     rows: list[dict[str, object]] = [
         {
             "at": entry.at.isoformat(timespec="seconds"),
@@ -176,17 +114,18 @@ def _history(work: _Work) -> int:
 # ---- doing
 
 
-def _update_now(work: _Work) -> int:
+def _update_now(work: UpdateWork) -> int:
     for name in work.names:
         work.instance(name)
-    with work.journal as journal:
+    with work.journal as journal, work.telling(journal) as telling:
         report = work.rounds(journal).run(
             work.names, by_hand=bool(work.names), refresh=not work.options.no_refresh
         )
+        telling.round(report)
     return _show_report(work, report)
 
 
-def _show_report(work: _Work, report: Report) -> int:
+def _show_report(work: UpdateWork, report: Report) -> int:
     rows = [_outcome_row(outcome) for outcome in (*report.recovered, *report.outcomes)]
     acted = {outcome.transaction.name for outcome in report.outcomes}
     rows += [
@@ -212,7 +151,7 @@ def _outcome_row(outcome: Outcome) -> dict[str, object]:
     }
 
 
-def _enable(work: _Work) -> int:
+def _enable(work: UpdateWork) -> int:
     options = work.options
     for name in options.names:
         instance = work.instance(name)
@@ -230,14 +169,14 @@ def _enable(work: _Work) -> int:
     return 0
 
 
-def _disable(work: _Work) -> int:
+def _disable(work: UpdateWork) -> int:
     for name in work.options.names:
         write_key(work.lxd, work.instance(name), UPDATE_KEY, "off")
         work.console.note(f"{name}: is left alone from now on")
     return 0
 
 
-def _rollback(work: _Work) -> int:
+def _rollback(work: UpdateWork) -> int:
     name, project = work.options.name, work.options.project
     transaction = parked_copy(work.lxd.instances.list(project=project), name, project)
     if transaction is None:
@@ -256,7 +195,7 @@ def _rollback(work: _Work) -> int:
     return 0
 
 
-def _recover(work: _Work) -> int:
+def _recover(work: UpdateWork) -> int:
     if work.options.dry_run:
         found = unfinished(work.lxd.instances.list(project=None), work.journal)
         rows: list[dict[str, object]] = [
@@ -274,7 +213,7 @@ def _recover(work: _Work) -> int:
     return 1 if any(outcome.act is Act.HOLD for outcome in outcomes) else 0
 
 
-def _serve(work: _Work) -> int:
+def _serve(work: UpdateWork) -> int:
     """Run as the service; SIGTERM and SIGINT end it after the step at work."""
     stop = threading.Event()
 
@@ -283,24 +222,30 @@ def _serve(work: _Work) -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stopped)
-    with work.journal as journal:
+    with work.journal as journal, work.telling(journal, serve=True) as telling:
         rounds = work.rounds(journal)
+
+        def one_round() -> None:
+            report = rounds.run()
+            _tell_report(work, report)
+            telling.round(report)
+
+        def failed(error: LxdockerError) -> None:
+            work.console.note(f"error: {error.message}")
+            telling.failed_round(error.message)
+
         Watch(
             work.lxd,
-            lambda: _tell_report(work, rounds.run()),
+            one_round,
             clock=time.monotonic,
             pause=lambda seconds: stop.wait(seconds) if seconds else stop.is_set(),
-            tell=lambda error: _tell(work, error),
+            tell=failed,
             rhythm=Rhythm(interval_seconds=max(work.options.interval, 1.0)),
         ).run()
     return 0
 
 
-def _tell(work: _Work, error: LxdockerError) -> None:
-    work.console.note(f"error: {error.message}")
-
-
-def _tell_report(work: _Work, report: Report) -> None:
+def _tell_report(work: UpdateWork, report: Report) -> None:
     for outcome in (*report.recovered, *report.outcomes):
         work.console.note(f"{outcome.transaction.name}: {outcome.act}: {outcome.reason or 'done'}")
     for decision in report.decisions:
@@ -312,7 +257,7 @@ def _tell_report(work: _Work, report: Report) -> None:
         work.console.note(f"problem: {problem}")
 
 
-_ACTIONS: dict[str, Callable[[_Work], int]] = {
+_ACTIONS: dict[str, Callable[[UpdateWork], int]] = {
     "run": _serve,
     "now": _update_now,
     "plan": _plan,

@@ -7,18 +7,20 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from lxdocker_lxd.errors import LxdockerError
+from lxdocker_lxd.lxd.failures import NoSpaceError
 from lxdocker_lxd.lxd.records import Config, UpdateSource
 from lxdocker_lxd.update.gate import HealthGate
+from lxdocker_lxd.update.hook import HookRefusedError
 from lxdocker_lxd.update.journal_record import Event
 from lxdocker_lxd.update.means import Means
 from lxdocker_lxd.update.plan import Choice
 from lxdocker_lxd.update.procedure import Act
 from lxdocker_lxd.update.rounds import Report, Rounds
 from lxdocker_lxd.update.source import SOURCE_KEY
-from lxdocker_lxd.update.transaction import REJECTED_KEY
+from lxdocker_lxd.update.transaction import REJECTED_KEY, Transaction
 from lxdocker_lxd.update.updater import Updater
 from lxdocker_lxd.update.watch import Rhythm, Watch
-from tests.harness.simulated_lxd import EXITS_AT_ONCE, SimulatedClock, SimulatedLxd
+from tests.harness.simulated_lxd import EXITS_AT_ONCE, Call, SimulatedClock, SimulatedLxd
 from tests.update.memory_journal import MemoryJournal
 
 SERVER = "https://images.example:8443"
@@ -33,10 +35,17 @@ class House:
     lxd: SimulatedLxd = field(default_factory=SimulatedLxd)
     journal: MemoryJournal = field(default_factory=MemoryJournal)
     drawn: int = 0
+    before_outage: Callable[[Transaction], None] = lambda _transaction: None
 
     def rounds(self, projects: frozenset[str] = frozenset()) -> Rounds:
         gate = HealthGate(self.lxd, clock=self.lxd.clock.monotonic, pause=self.lxd.sleep)
-        means = Means(gate=gate, clock=self.lxd.clock, pause=self.lxd.sleep, draw_id=self._draw)
+        means = Means(
+            gate=gate,
+            clock=self.lxd.clock,
+            pause=self.lxd.sleep,
+            draw_id=self._draw,
+            before_outage=self.before_outage,
+        )
         updater = Updater(self.lxd, self.journal, means)
         return Rounds(self.lxd, updater, self.journal, self.lxd.clock, projects=projects)
 
@@ -280,3 +289,43 @@ def test_a_week_with_a_flapping_server_and_daylight_saving() -> None:
     assert rounds < 2300
     assert len(house.journal.entries) < 60
     assert len(lxd.user.instances.list()) <= 2
+
+
+def test_what_was_given_up_is_tried_again_ever_more_rarely(house: House) -> None:
+    house.local("web")
+    house.lxd.add_image("two", alias="app")
+    began = house.lxd.clock.monotonic()
+
+    def refuse(call: Call) -> None:
+        if call.name == "instances.create":
+            raise NoSpaceError("the pool is full")
+
+    house.lxd.log.before = refuse
+    while house.lxd.clock.monotonic() - began < 86400:
+        house.run()
+        house.lxd.clock.advance(300)
+    assert 5 <= len(house.ends) <= 10
+    assert house.lxd.user.instances.get("web").status == "Running"
+    # A hand doesn't wait.
+    house.lxd.log.before = lambda _call: None
+    assert [one.act for one in house.run("web").outcomes] == [Act.COMMITTED]
+
+
+def test_a_hook_puts_an_update_off_and_is_asked_again(house: House) -> None:
+    house.local("web")
+    house.lxd.add_image("two", alias="app")
+    old, asked = house.image("web"), []
+
+    def refuse(transaction: Transaction) -> None:
+        asked.append(transaction.name)
+        if len(asked) == 1:
+            raise HookRefusedError("the hook backup puts it off")
+
+    house.before_outage = refuse
+    report = house.run()
+    assert [(one.act, one.reason) for one in report.outcomes] == [
+        (Act.GIVEN_UP, "the hook backup puts it off")
+    ]
+    assert house.image("web") == old
+    assert [one.name for one in house.lxd.user.instances.list()] == ["web"]
+    assert [one.act for one in house.run("web").outcomes] == [Act.COMMITTED]

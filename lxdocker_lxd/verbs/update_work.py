@@ -1,0 +1,111 @@
+"""What every action of ``lxdocker-lxd update`` works with, put together from options and settings."""
+
+import argparse
+import os
+import secrets
+import socket
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from lxdocker_lxd.console import Console, document, table
+from lxdocker_lxd.lxd.daemon import LxdDaemon, open_lxd
+from lxdocker_lxd.lxd.place import find_socket
+from lxdocker_lxd.lxd.records import Instance
+from lxdocker_lxd.settings import DEFAULT_FILE, FILE_VARIABLE
+from lxdocker_lxd.update.gate import HealthGate
+from lxdocker_lxd.update.hook_run import HookedGate, HookedUpdate, HookRunner
+from lxdocker_lxd.update.journal import JournalFile
+from lxdocker_lxd.update.means import Means
+from lxdocker_lxd.update.procedure import ENDS, Step
+from lxdocker_lxd.update.rounds import Rounds
+from lxdocker_lxd.update.settings import UpdateSettings
+from lxdocker_lxd.update.telling import Telling
+from lxdocker_lxd.update.transaction import Transaction
+from lxdocker_lxd.update.trusted_path import check_trusted
+from lxdocker_lxd.update.updater import Updater
+from lxdocker_lxd.verbs.surroundings import load_settings
+
+
+def prepare(options: argparse.Namespace, console: Console) -> "UpdateWork":
+    """Read the settings, connect to this machine's LXD; raises what both raise."""
+    settings = load_settings(options).update
+    if settings.runs_programs:
+        # What names programs for this machine has to be root's, or our own, alone.
+        check_trusted(_settings_file(options), owner=os.geteuid())
+    lxd = open_lxd(find_socket(os.environ))
+    return UpdateWork(lxd=lxd, options=options, console=console, settings=settings)
+
+
+def _settings_file(options: argparse.Namespace) -> Path:
+    return Path(options.config or os.environ.get(FILE_VARIABLE) or DEFAULT_FILE).absolute()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpdateWork:
+    """One run of the command: LXD, options, and what follows from them."""
+
+    lxd: LxdDaemon
+    options: argparse.Namespace
+    console: Console
+    settings: UpdateSettings
+
+    @property
+    def journal(self) -> JournalFile:
+        """The journal in the state directory."""
+        return JournalFile(Path(self.options.state))
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The instances that were named; none means all."""
+        return frozenset(getattr(self.options, "names", ()))
+
+    def updater(self, journal: JournalFile) -> Updater:
+        """An updater that writes into the journal."""
+        hooks = HookedUpdate(
+            self.lxd, HookRunner(self.lxd.guests, self.settings.hooks, owner=os.geteuid())
+        )
+        health = HealthGate(self.lxd, clock=time.monotonic, pause=time.sleep)
+        means = Means(
+            gate=HookedGate(health, hooks),
+            before_outage=hooks.before_outage,
+            went_back=hooks.went_back,
+            clock=now,
+            pause=time.sleep,
+            draw_id=lambda: secrets.token_hex(4),
+            on_step=self._told,
+        )
+        return Updater(self.lxd, journal, means)
+
+    def rounds(self, journal: JournalFile) -> Rounds:
+        """Rounds of it."""
+        projects = frozenset(self.options.projects)
+        return Rounds(self.lxd, self.updater(journal), journal, now, projects=projects)
+
+    def telling(self, journal: JournalFile, *, serve: bool = False) -> Telling:
+        """Whoever is told of rounds."""
+        state, host = Path(self.options.state), socket.gethostname()
+        return Telling(self.settings, state, journal, now, host=host, serve=serve)
+
+    def instance(self, name: str) -> Instance:
+        """An instance of the project that was named."""
+        return self.lxd.instances.get(name, project=self.options.project)
+
+    def _told(self, transaction: Transaction, step: Step) -> None:
+        if step.act not in ENDS:
+            reason = f": {step.reason}" if step.reason else ""
+            self.console.note(f"{transaction.name}: {step.act}{reason}")
+
+    def show(self, rows: list[dict[str, object]], columns: tuple[str, ...]) -> None:
+        """Print rows: a table, or JSON."""
+        if self.options.format == "json":
+            self.console.result(document(rows))
+            return
+        cells = [[str(row.get(column, "")) for column in columns] for row in rows]
+        self.console.result(table(columns, cells))
+
+
+def now() -> datetime:
+    """Return the time."""
+    return datetime.now(UTC)

@@ -46,6 +46,8 @@ class Courier:
 
     def announce(self, messages: Iterable[Message]) -> None:
         """Put what is news into the outbox and return when it is on disk."""
+        if not self._receivers:
+            return
         self._unwritten.extend(news(messages, self._told.when, self._clock()))
         try:
             while self._unwritten:
@@ -70,6 +72,8 @@ class Courier:
 
         The first time ever nothing is announced; what is there is history.
         """
+        if not self._receivers:
+            return
         since = self._clock() - _CATCH_UP
         messages = [of_entry(entry, host=host) for entry in entries if entry.at > since]
         ends = [message for message in messages if message is not None]

@@ -120,7 +120,7 @@ class HookedUpdate:
         """Run the hooks after a rollback; the old version is back whatever they say."""
         self.back(replace(_occasion(Point.BACK, transaction), reason=reason))
 
-    def back(self, occasion: Occasion) -> None:
+    def back(self, occasion: Occasion) -> Said:
         """Do the same for an occasion."""
         try:
             said = self._run(replace(occasion, point=Point.BACK))
@@ -128,6 +128,7 @@ class HookedUpdate:
             said = Said(choice=Choice.ABORT, reason=error.message)
         if said.choice is not Choice.GO:
             self.complaints.append(f"{occasion.name}: after the rollback: {said.reason}")
+        return said
 
     def _run(self, occasion: Occasion) -> Said:
         """Run the hooks of the occasion's point; the instance tells what the caller didn't know."""

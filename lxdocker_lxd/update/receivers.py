@@ -4,6 +4,7 @@ from lxdocker_lxd.errors import UsageError
 from lxdocker_lxd.update.delivery import Receiver
 from lxdocker_lxd.update.notify_command import NotifyCommand
 from lxdocker_lxd.update.settings import AddressSettings, ReceiverSettings, UpdateSettings
+from lxdocker_lxd.update.trusted_path import ROOT
 from lxdocker_lxd.update.webhook import Address, Ping, Webhook
 
 
@@ -11,9 +12,9 @@ class ReceiverError(UsageError):
     """A receiver with neither an address nor a command."""
 
 
-def receivers_of(settings: UpdateSettings) -> tuple[Receiver, ...]:
-    """Return everybody who is told; raise ReceiverError."""
-    return tuple(_receiver(one) for one in settings.receivers)
+def receivers_of(settings: UpdateSettings, *, owner: int = ROOT) -> tuple[Receiver, ...]:
+    """Return everybody who is told; programs must be root's or ``owner``'s. Raises ReceiverError."""
+    return tuple(_receiver(one, owner) for one in settings.receivers)
 
 
 def ping_of(settings: UpdateSettings) -> Ping | None:
@@ -21,7 +22,7 @@ def ping_of(settings: UpdateSettings) -> Ping | None:
     return None if settings.ping is None else Ping(address=_address(settings.ping))
 
 
-def _receiver(one: ReceiverSettings) -> Receiver:
+def _receiver(one: ReceiverSettings, owner: int) -> Receiver:
     if one.address is not None:
         return Webhook(
             name=one.name, address=_address(one.address), body=one.body, minimum=one.minimum
@@ -34,6 +35,7 @@ def _receiver(one: ReceiverSettings) -> Receiver:
         body=one.body,
         minimum=one.minimum,
         timeout_seconds=one.timeout_seconds,
+        owner=owner,
     )
 
 

@@ -6,6 +6,7 @@ no update.
 
 import contextlib
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -57,7 +58,7 @@ class Telling:
         self._journal = journal
         self._host = host
         self._clock = clock
-        self._receivers = receivers_of(settings)
+        self._receivers = receivers_of(settings, owner=os.geteuid())
         self._ping = ping_of(settings)
         self._pinging: threading.Thread | None = None
         self._outbox = Outbox(state / OUTBOX, clock)

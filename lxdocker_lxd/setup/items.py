@@ -246,12 +246,17 @@ class _Makers:
         """The units, where systemd runs."""
         if not self._host.systemd:
             return
-        texts = units.installed(shipped, self._wish.command, self._endpoint.addresses)
+        updater = self._facts.lxd.packaging in {"package", "snap", "incus"}
+        if updater:
+            yield _directory(self._places.updates, "0700", ADMINISTRATOR, "keep")
+        texts = units.installed(
+            shipped, self._wish.command, self._endpoint.addresses, updater=updater
+        )
         for directory in sorted({str(Path(name).parent) for name in texts} - {"."}):
             yield _directory(self._places.units / directory, "0755", ADMINISTRATOR, "keep")
         for name, text in sorted(texts.items()):
             yield _file(self._places.units / name, text, "unit", "ensure", kind="unit-file")
-        for name in units.ENABLED:
+        for name in units.enabled(updater=updater):
             yield Item(
                 kind="unit",
                 name=name,

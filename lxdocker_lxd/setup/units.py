@@ -13,21 +13,30 @@ SERVE_SOCKET = "lxdocker-lxd-serve.socket"
 SERVE_SERVICE = "lxdocker-lxd-serve.service"
 CONVERT_TIMER = "lxdocker-lxd-convert.timer"
 CERTIFICATE_TIMER = "lxdocker-lxd-certificate.timer"
-ENABLED = (SERVE_SOCKET, SERVE_SERVICE, CONVERT_TIMER, CERTIFICATE_TIMER)
-"""What is enabled and started, in this order. The service comes with its socket, and at boot, too."""
-
+UPDATE_SERVICE = "lxdocker-lxd-update.service"
+_ALWAYS = (SERVE_SOCKET, SERVE_SERVICE, CONVERT_TIMER, CERTIFICATE_TIMER)
 _SUFFIXES = (".service", ".socket", ".timer")
 
 
+def enabled(*, updater: bool) -> tuple[str, ...]:
+    """Return what is enabled and started, in this order.
+
+    The server's service comes with its socket, and at boot, too. The updater needs a LXD that units
+    find: one of this machine, from a package.
+    """
+    return (*_ALWAYS, UPDATE_SERVICE) if updater else _ALWAYS
+
+
 def installed(
-    shipped: Mapping[str, str], command: Iterable[str], addresses: Iterable[str]
+    shipped: Mapping[str, str], command: Iterable[str], addresses: Iterable[str], *, updater: bool
 ) -> dict[str, str]:
     """Return the units' texts by their path below systemd's directory."""
+    left_out = {"lxdocker-lxd-serve-http.socket"} | (set() if updater else {UPDATE_SERVICE})
     words = " ".join(map(_quoted, command))
     found = {
         name: text.replace(SHIPPED_COMMAND, words)
         for name, text in shipped.items()
-        if PurePath(name).suffix in _SUFFIXES and name != "lxdocker-lxd-serve-http.socket"
+        if PurePath(name).suffix in _SUFFIXES and name not in left_out
     }
     found[f"{SERVE_SOCKET}.d/{DROP_IN}"] = _socket_drop_in(addresses)
     found[f"{SERVE_SERVICE}.d/{DROP_IN}"] = _SERVICE_DROP_IN

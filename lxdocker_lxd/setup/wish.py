@@ -45,6 +45,7 @@ class Places:
     units: Path
     trust: Path
     self_test: Path
+    updates: Path
 
     @classmethod
     def of(cls, wish: Wish) -> "Places":
@@ -55,5 +56,6 @@ class Places:
             authority=wish.at("/var/lib/lxdocker-lxd/authority"),
             units=wish.at("/etc/systemd/system"),
             self_test=wish.at("/var/lib/lxdocker-lxd/self-test"),
+            updates=wish.at("/var/lib/lxdocker-lxd/update"),
             trust=wish.at("/usr/local/share/ca-certificates/lxdocker-lxd.crt"),
         )

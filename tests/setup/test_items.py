@@ -218,6 +218,12 @@ class TestServices:
         assert not any("serve-http" in name or "sysusers" in name for name in texts)
         assert {item.name for item in of_kind(found, "unit")} <= {Path(name).name for name in texts}
 
+    def test_the_updater_runs_where_units_find_lxd(self) -> None:
+        for packaging, there in (("package", True), ("snap", True), ("remote", False)):
+            found = aimed(facts(lxd(packaging=packaging), systemd=True))
+            names = {Path(item.name).name for item in found.items if item.kind.startswith("unit")}
+            assert ("lxdocker-lxd-update.service" in names) is there
+
     def test_files_come_before_what_needs_them(self) -> None:
         names = [item.kind for item in aimed(facts(bare_lxd(), systemd=True)).items]
         order = ["pool", "network", "profile-device", "user", "authority", "remote", "unit"]

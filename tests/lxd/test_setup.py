@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 
 from lxdocker_lxd.setup.remote_config import FRESH
+from tests.harness.image_server import free_port
 from tests.harness.lxd import PrivateLxd
 from tests.harness.processes import run
+from tests.harness.registry import real_registry
 from tests.harness.small_image import write_layout
 from tests.lxd.test_real_images import page
 
@@ -314,3 +316,27 @@ def test_a_lxd_that_is_away_is_one_clear_line(tmp_path: Path) -> None:
     assert failed.returncode == 7
     assert failed.stderr.count("\n") == 2
     assert "hint: start the LXD" in failed.stderr
+
+
+@pytest.mark.registry
+def test_the_test_image_comes_from_a_registry_where_one_answers(host: Host, tmp_path: Path) -> None:
+    """Settings that are there before the first run are kept, and used."""
+    write_layout(tmp_path / "layout", tag="stable", files={"etc/hostname": b"x"}, entrypoint=["/x"])
+    with real_registry(tmp_path / "registry") as registry:
+        registry.push_layout(tmp_path / "layout", "stable", "library/busybox:stable")
+        config = host.root / "etc/lxdocker-lxd/config.yaml"
+        config.parent.mkdir()
+        root = host.root
+        config.write_text(
+            f"address: 127.0.0.1:{free_port()}\n"
+            f"specs: {root}/specs\ncache: {root}/cache\nlxdimages: {root}/images\n"
+            f"tls_dir: {root}/tls\n"
+            f"registries:\n  docker.io: {{mirrors: ['{registry.host}']}}\n"
+            f"  '{registry.host}': {{insecure: true}}\n"
+        )
+        before = host.dump()
+        said = host.setup("--yes").stderr
+        assert "test: converted busybox:stable of a registry" in said
+        assert "test: its page answers" in said
+    host.setup("--undo", "--yes")
+    assert host.dump() == before

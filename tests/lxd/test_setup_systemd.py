@@ -1,0 +1,159 @@
+"""``lxdocker-lxd setup`` on a machine with a real systemd, beside a LXD that is reached over HTTPS.
+
+The machine is a container that booted systemd; the LXD is the one it runs in. So units, socket, timers and
+sandbox are real, and so is the way of LXD to a server on another machine.
+"""
+
+import io
+import shutil
+import sys
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import lxdocker_lxd
+from tests.harness.lxd import PrivateLxd
+from tests.harness.processes import eventually, run
+from tests.lxd.test_server_unit import PACKAGES, PROGRAM, _plain, _state
+from tests.serve.running import RunningServer
+
+pytestmark = [pytest.mark.lxd, pytest.mark.registry, pytest.mark.usefixtures("converted_images")]
+
+LOADED = """
+import sys
+import lxdocker_lxd.verbs.setup, lxdocker_lxd.verbs.serve, lxdocker_lxd.verbs.convert
+import requests_toolbelt
+print(*sorted({name.partition(".")[0] for name in sys.modules}))
+"""
+COMMAND = "/opt/lxdocker-lxd/bin/lxdocker-lxd"
+UNITS = ("serve.socket", "serve.service", "convert.timer", "certificate.timer")
+# Everything but what changes by itself, and the copies useradd and userdel leave.
+DUMP = (
+    "find /etc /var /usr/local /root /opt /home -xdev"
+    r" \( -path /var/log -o -path /var/tmp -o -name __pycache__ -o -path '/etc/*-' \) -prune"
+    r" -o -printf '%p %m %U %G\n' | sort; getent passwd; getent group;"
+    " systemctl list-unit-files --no-legend | sort; sha256sum /etc/passwd /etc/group"
+)
+
+
+def installation() -> bytes:
+    """A tar of the package, all it imports, a command and a static busybox."""
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w") as tar:
+        tar.add(
+            Path(lxdocker_lxd.__file__).parent, "opt/lxdocker-lxd/lib/lxdocker_lxd", filter=_plain
+        )
+        for name in run(sys.executable, "-c", LOADED).stdout.split():
+            for path in (*PACKAGES.glob(f"{name}.*"), *PACKAGES.glob(name)):
+                tar.add(path, f"opt/lxdocker-lxd/lib/{path.name}", filter=_plain)
+        for path in PACKAGES.glob("*.dist-info"):
+            tar.add(path, f"opt/lxdocker-lxd/lib/{path.name}", filter=_plain)
+        tar.add(shutil.which("busybox") or "/bin/busybox", "usr/bin/busybox", filter=_plain)
+        program = tarfile.TarInfo(COMMAND[1:])
+        program.size, program.mode = len(PROGRAM), 0o755
+        tar.addfile(program, io.BytesIO(PROGRAM))
+    return made.getvalue()
+
+
+class Machine:
+    """A container with systemd, and what ``setup`` needs to reach the LXD around it."""
+
+    def __init__(self, lxd: PrivateLxd, name: str, flags: str) -> None:
+        self.lxd = lxd
+        self.name = name
+        self._flags = flags
+
+    def setup(self, words: str) -> str:
+        """Run the command; return all it said."""
+        return self.shell(f"{COMMAND} setup {words} {self._flags} 2>&1")
+
+    def shell(self, text: str) -> str:
+        """Run a shell's command that must succeed."""
+        return self.lxd.shell(self.name, text)
+
+    def booted(self) -> None:
+        """Wait for systemd and the network."""
+        eventually(
+            lambda: _state(self.lxd, self.name, "is-system-running") in {"running", "degraded"},
+            timeout_seconds=60,
+            what="systemd to have booted",
+        )
+        assert self.lxd.address(self.name)
+
+    def states(self, *words: str) -> list[str]:
+        """What systemctl says of each unit."""
+        return [_state(self.lxd, self.name, *words, f"lxdocker-lxd-{unit}") for unit in UNITS]
+
+
+@pytest.fixture
+def machine(private_lxd: PrivateLxd, tmp_path: Path) -> Iterator[Machine]:
+    lxd = private_lxd
+    with RunningServer.free_port() as free:
+        port = free
+    place = f"{lxd.subnet[1]}:{port}"
+    key, certificate = tmp_path / "client.key", tmp_path / "client.crt"
+    run(
+        *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"),
+        *("-nodes", "-keyout", key, "-out", certificate, "-days", "2", "-subj", "/CN=machine"),
+    )
+    lxd.lxc("config", "set", "core.https_address", place)
+    lxd.lxc("config", "trust", "add", certificate)
+    name = lxd.launch("systemd", config={"security.nesting": "true"})
+    try:
+        flags = f"--lxd https://{place} --lxd-cert /srv/c.crt --lxd-key /srv/c.key"
+        found = Machine(lxd, name, f"{flags} --lxd-server-cert /srv/s.crt")
+        found.booted()
+        lxd.file_push(name, "/root/files.tar", installation())
+        lxd.shell(name, "tar -C / -xpf /root/files.tar; rm /root/files.tar")
+        lxd.file_push(name, "/srv/c.crt", certificate.read_bytes())
+        lxd.file_push(name, "/srv/c.key", key.read_bytes())
+        lxd.file_push(name, "/srv/s.crt", (lxd.directory / "server.crt").read_bytes())
+        yield found
+    finally:
+        lxd.delete(name)
+        for one in lxd.query("GET", "/1.0/certificates?recursion=1"):
+            lxd.lxc("config", "trust", "remove", one["fingerprint"])
+        lxd.lxc("config", "unset", "core.https_address")
+
+
+def test_units_start_listen_survive_a_reboot_stop_and_go(machine: Machine) -> None:
+    before = machine.shell(DUMP)
+    said = machine.setup("--yes")
+    assert "test: its page answers" in said
+    assert machine.states("is-active") == ["active"] * 4
+    assert machine.states("is-enabled") == ["enabled"] * 4
+    tls = "/var/lib/lxdocker-lxd/tls"
+    assert machine.shell(f"stat -c '%U:%G %a' {tls} {tls}/server.key").split("\n")[:2] == [
+        "root:lxdocker-lxd 750",
+        "root:lxdocker-lxd 640",
+    ]
+    for name in ("convert", "certificate"):
+        machine.shell(f"systemctl start lxdocker-lxd-{name}.service")
+    assert "nothing to do" in machine.setup("")
+
+    machine.lxd.lxc("restart", machine.name)
+    machine.booted()
+    eventually(
+        lambda: machine.states("is-active") == ["active"] * 4,
+        timeout_seconds=30,
+        what="the units to run again",
+    )
+    assert "nothing to do" in machine.setup("")
+
+    # An edited settings file moves socket and remote, at the next run.
+    settings = "/etc/lxdocker-lxd/config.yaml"
+    address = machine.lxd.address(machine.name)
+    text = machine.shell(f"cat {settings}").replace(":443", ":8443")
+    text = text.replace(f'"https://{address}"', f'"https://{address}:8443"')
+    machine.lxd.file_push(machine.name, settings, text.encode())
+    assert "test: its page answers" in machine.setup("--yes")
+    assert "8443" in machine.shell("grep -A1 lxdocker: /root/.config/lxc/config.yml")
+    assert machine.states("is-active") == ["active"] * 4
+
+    machine.shell("systemctl stop lxdocker-lxd-serve.socket lxdocker-lxd-serve.service")
+    assert machine.shell("systemctl show -P Result lxdocker-lxd-serve.service") == "success\n"
+    machine.setup("--undo --yes")
+    assert machine.shell(DUMP) == before
+    assert "lxdocker" not in machine.shell("systemctl --failed --no-legend; echo")

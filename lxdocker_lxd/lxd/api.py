@@ -25,7 +25,7 @@ from requests.adapters import HTTPAdapter
 from lxdocker_lxd.errors import LxdockerError
 from lxdocker_lxd.lxd.certificates import Proof, proof_for
 from lxdocker_lxd.lxd.document import Document, documents
-from lxdocker_lxd.lxd.failures import BusyError, ConnectionLostError
+from lxdocker_lxd.lxd.failures import BusyError, ConnectionLostError, UnknownOutcomeError
 from lxdocker_lxd.lxd.interruption import interruption
 from lxdocker_lxd.lxd.place import Place, RemotePlace
 from lxdocker_lxd.lxd.refusal import refusal
@@ -206,10 +206,7 @@ class Api:
         with self._translated(doing):
             node = self._client.api[path] if path else self._client.api
             response = getattr(node, method)(**named)
-        try:
-            body = Document(response.json())
-        except ValueError:
-            body = Document(None)
+        body = _body(response, doing)
         fields = dict(body.items())
         return Answer(
             value=fields.get("metadata"),
@@ -261,6 +258,20 @@ class Api:
         except ValueError:
             text = str(response.text)[:2000]
         return refusal(response.status_code, text, doing)
+
+
+def _body(response: requests.Response, doing: str) -> Document:
+    # An answer that isn't LXD's must not pass for an empty list.
+    try:
+        body = Document(response.json())
+    except ValueError:
+        body = Document(None)
+    if body.text("type") not in {"sync", "async"}:
+        raise UnknownOutcomeError(
+            f"could not {doing}: what answered there doesn't speak like LXD",
+            hint="is something between LXD and us, or another service at that address?",
+        )
+    return body
 
 
 def _clean(params: object) -> dict[str, str]:

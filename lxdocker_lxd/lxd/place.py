@@ -84,7 +84,7 @@ def find_socket(environment: Mapping[str, str], root: Path = Path("/")) -> Socke
     for variable, packaging in (("LXD_DIR", "given"), ("INCUS_DIR", "incus")):
         if directory := environment.get(variable):
             place = SocketPlace(socket=Path(directory, "unix.socket"), packaging=packaging)
-            if place.socket.exists():
+            if _seems_there(place.socket):
                 return place
             raise NotInstalledError(
                 f"{variable} names {directory}, and no socket unix.socket is there",

@@ -7,7 +7,13 @@ instance still runs, or doesn't.
 
 from lxdocker_lxd.lxd import decoding
 from lxdocker_lxd.lxd.api import Api, Request
-from lxdocker_lxd.lxd.failures import InUseError, NameTakenError, RefusedError, StartFailedError
+from lxdocker_lxd.lxd.failures import (
+    InUseError,
+    NameTakenError,
+    RefusedError,
+    StartFailedError,
+    WrongStateError,
+)
 from lxdocker_lxd.lxd.operations import Operations
 from lxdocker_lxd.lxd.paths import under
 from lxdocker_lxd.lxd.records import DEFAULT_PROJECT, InstanceState
@@ -30,8 +36,11 @@ class LxdPower:
         """Start a stopped instance."""
         try:
             self._change("start", name, project)
-        except (RefusedError, NameTakenError, InUseError) as error:
-            # Only a start is asked here, so whatever has no reason of its own is a failed one.
+        except (RefusedError, NameTakenError, InUseError, WrongStateError) as error:
+            if "already running" in error.message:
+                raise
+            # Only a start is asked here, so whatever has no reason of its own is a failed one;
+            # a sentence on something that "is not running" speaks of what the start needs.
             raise StartFailedError(
                 error.message,
                 hint=f"`lxc info {name} --show-log` and `lxc console {name} --show-log` tell more",

@@ -26,9 +26,12 @@ from lxdocker_lxd.lxd.failures import (
     OperationGoneError,
     PermissionRefusedError,
     ServerCertificateError,
+    StartFailedError,
+    UnknownOutcomeError,
     UnreachableError,
+    WrongStateError,
 )
-from lxdocker_lxd.lxd.place import RemotePlace, SocketPlace
+from lxdocker_lxd.lxd.place import RemotePlace, SocketPlace, find_socket
 from tests.harness.image_server import free_port
 from tests.harness.scripted_lxd import (
     HOST_INFO,
@@ -110,6 +113,16 @@ def test_a_socket_of_others_names_the_group(scripted: ScriptedLxd, closed: str) 
     assert "group lxd" in told(caught.value)
 
 
+@pytest.mark.root
+def test_a_hidden_directory_does_not_hide_the_reason(scripted: ScriptedLxd) -> None:
+    directory = scripted.place.socket.parent
+    directory.chmod(0o700)
+    with nobody():
+        place = find_socket({"LXD_DIR": str(directory)})
+        with pytest.raises(PermissionRefusedError):
+            open_lxd(place)
+
+
 def test_a_lxd_that_does_not_trust_us(scripted: ScriptedLxd) -> None:
     scripted.host_info = {**HOST_INFO, "auth": "untrusted"}
     with pytest.raises(NotTrustedError) as caught:
@@ -170,9 +183,22 @@ def test_a_mute_lxd_has_its_time(scripted: ScriptedLxd, monkeypatch: pytest.Monk
 
 def test_an_answer_that_is_none_is_told(scripted: ScriptedLxd) -> None:
     scripted.script["GET /1.0/instances/web"] = [garbage]
-    with pytest.raises(LxdockerError) as caught:
-        opened(scripted).instances.get("web")
-    assert told(caught.value)
+    scripted.script["GET /1.0/instances"] = [garbage]
+    lxd = opened(scripted)
+    for read in (lambda: lxd.instances.get("web"), lxd.instances.list):
+        with pytest.raises(UnknownOutcomeError) as caught:
+            read()
+        assert told(caught.value)
+
+
+def test_a_start_that_fails_on_something_that_is_not_running(scripted: ScriptedLxd) -> None:
+    path = "PUT /1.0/instances/web/state"
+    scripted.script[path] = [refuse(400, "Failed to start device: Network ovn0 is not running")]
+    with pytest.raises(StartFailedError):
+        opened(scripted).power.start("web")
+    scripted.script[path] = [refuse(400, "The instance is already running")]
+    with pytest.raises(WrongStateError):
+        opened(scripted).power.start("web")
 
 
 def test_work_that_lxd_forgot_has_no_known_end(scripted: ScriptedLxd) -> None:

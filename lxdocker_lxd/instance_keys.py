@@ -210,6 +210,28 @@ INSTANCE_KEYS: tuple[InstanceKey, ...] = (
         read_by="updater",
     ),
     InstanceKey(
+        name="user.lxdocker.update.hook.before",
+        values="names of hooks",
+        meaning="run before the old version is stopped; exit code 75 puts the update off, others but 0"
+        " forbid it (notifications.md)",
+        default="none",
+        read_by="updater",
+    ),
+    InstanceKey(
+        name="user.lxdocker.update.hook.after",
+        values="names of hooks",
+        meaning="run when the new version is healthy; any exit code but 0 turns back",
+        default="none",
+        read_by="updater",
+    ),
+    InstanceKey(
+        name="user.lxdocker.update.hook.back",
+        values="names of hooks",
+        meaning="run when the old version is back",
+        default="none",
+        read_by="updater",
+    ),
+    InstanceKey(
         name="user.lxdocker.transaction",
         values="written by the updater",
         meaning="which update the instance belongs to; don't touch",

@@ -1,6 +1,6 @@
 """Runs hooks: inside their instance, or on the host where root's configuration says so."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -94,21 +94,19 @@ class HookRunner:
 class HookedUpdate:
     """The points of an update at which hooks are run, for an updater to call.
 
-    ``complaints`` are what hooks said that nothing depends on, for somebody to tell.
+    ``complain`` is told what hooks said that nothing depends on.
     """
 
-    def __init__(self, lxd: Lxd, runner: HookRunner) -> None:
+    def __init__(
+        self, lxd: Lxd, runner: HookRunner, *, complain: Callable[[str], None] = lambda _said: None
+    ) -> None:
         self._lxd = lxd
         self._runner = runner
-        self.complaints: list[str] = []
+        self._complain = complain
 
     def before_outage(self, transaction: Transaction) -> None:
         """Run the hooks before the outage; raise HookRefusedError when one doesn't say go."""
-        self.before(_occasion(Point.BEFORE, transaction))
-
-    def before(self, occasion: Occasion) -> None:
-        """Do the same for an occasion."""
-        said = self._run(replace(occasion, point=Point.BEFORE))
+        said = self._run(_occasion(Point.BEFORE, transaction))
         if said.choice is not Choice.GO:
             raise HookRefusedError(said.reason, hint="the old version still runs, untouched")
 
@@ -118,17 +116,12 @@ class HookedUpdate:
 
     def went_back(self, transaction: Transaction, reason: str) -> None:
         """Run the hooks after a rollback; the old version is back whatever they say."""
-        self.back(replace(_occasion(Point.BACK, transaction), reason=reason))
-
-    def back(self, occasion: Occasion) -> Said:
-        """Do the same for an occasion."""
         try:
-            said = self._run(replace(occasion, point=Point.BACK))
+            said = self._run(replace(_occasion(Point.BACK, transaction), reason=reason))
         except LxdockerError as error:
             said = Said(choice=Choice.ABORT, reason=error.message)
         if said.choice is not Choice.GO:
-            self.complaints.append(f"{occasion.name}: after the rollback: {said.reason}")
-        return said
+            self._complain(f"{transaction.name}: after the rollback: {said.reason}")
 
     def _run(self, occasion: Occasion) -> Said:
         """Run the hooks of the occasion's point; the instance tells what the caller didn't know."""

@@ -121,7 +121,7 @@ def _update_now(work: UpdateWork) -> int:
         report = work.rounds(journal).run(
             work.names, by_hand=bool(work.names), refresh=not work.options.no_refresh
         )
-        telling.round(report)
+        telling.round(report, work.new_complaints())
     return _show_report(work, report)
 
 
@@ -228,7 +228,7 @@ def _serve(work: UpdateWork) -> int:
         def one_round() -> None:
             report = rounds.run()
             _tell_report(work, report)
-            telling.round(report)
+            telling.round(report, work.new_complaints())
 
         def failed(error: LxdockerError) -> None:
             work.console.note(f"error: {error.message}")

@@ -5,7 +5,7 @@ import os
 import secrets
 import socket
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -50,6 +50,7 @@ class UpdateWork:
     options: argparse.Namespace
     console: Console
     settings: UpdateSettings
+    complaints: list[str] = field(default_factory=list)
 
     @property
     def journal(self) -> JournalFile:
@@ -63,9 +64,8 @@ class UpdateWork:
 
     def updater(self, journal: JournalFile) -> Updater:
         """An updater that writes into the journal."""
-        hooks = HookedUpdate(
-            self.lxd, HookRunner(self.lxd.guests, self.settings.hooks, owner=os.geteuid())
-        )
+        runner = HookRunner(self.lxd.guests, self.settings.hooks, owner=os.geteuid())
+        hooks = HookedUpdate(self.lxd, runner, complain=self.complaints.append)
         health = HealthGate(self.lxd, clock=time.monotonic, pause=time.sleep)
         means = Means(
             gate=HookedGate(health, hooks),
@@ -87,6 +87,12 @@ class UpdateWork:
         """Whoever is told of rounds."""
         state, host = Path(self.options.state), socket.gethostname()
         return Telling(self.settings, state, journal, now, host=host, serve=serve)
+
+    def new_complaints(self) -> tuple[str, ...]:
+        """What hooks said since this was asked last, though nothing depends on it."""
+        found = tuple(self.complaints)
+        self.complaints.clear()
+        return found
 
     def instance(self, name: str) -> Instance:
         """An instance of the project that was named."""

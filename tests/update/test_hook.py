@@ -253,9 +253,10 @@ class Stage:
         return type("State", (), {"status": self.status})
 
 
-def around(stage: Stage) -> HookedUpdate:
+def around(stage: Stage, complaints: list[str] | None = None) -> HookedUpdate:
     lxd: Any = stage
-    return HookedUpdate(lxd, runner(stage.inside))
+    complain = [] if complaints is None else complaints
+    return HookedUpdate(lxd, runner(stage.inside), complain=complain.append)
 
 
 @pytest.mark.parametrize(("code", "goes"), [(0, True), (75, False), (1, False)])
@@ -300,15 +301,18 @@ def test_a_hook_after_is_part_of_the_health_gate(
 
 
 def test_a_hook_after_a_rollback_is_only_told() -> None:
-    hooks = around(Stage(Inside(answers=[9]), {Point.BACK.key: "a"}))
+    complaints: list[str] = []
+    hooks = around(Stage(Inside(answers=[9]), {Point.BACK.key: "a"}), complaints)
     hooks.went_back(transaction(), "its check fails")
-    assert hooks.complaints == ["web: after the rollback: the hook a ended with 9: err"]
+    assert complaints == ["web: after the rollback: the hook a ended with 9: err"]
 
 
 def test_an_instance_that_is_gone_after_a_rollback_is_only_told() -> None:
-    hooks = around(Stage(Inside(answers=[AbsentError("no web")]), {Point.BACK.key: "a"}))
+    complaints: list[str] = []
+    inside = Inside(answers=[AbsentError("no web")])
+    hooks = around(Stage(inside, {Point.BACK.key: "a"}), complaints)
     hooks.went_back(transaction(), "")
-    assert hooks.complaints == ["web: after the rollback: the hook a: no web"]
+    assert complaints == ["web: after the rollback: the hook a: no web"]
 
 
 def test_each_point_tells_its_hooks_which_version_is_which() -> None:

@@ -21,7 +21,9 @@ def add(verbs: Verbs) -> None:
 
 
 def _add_place(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--project", metavar="NAME", default="default", help="of LXD")
+    parser.add_argument(
+        "--project", metavar="NAME", help="of LXD (default: the remote's, else default)"
+    )
     parser.add_argument(
         "--target-remote", metavar="REMOTE", default="", help="a LXD that lxc knows by this name"
     )

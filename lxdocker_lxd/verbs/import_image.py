@@ -6,13 +6,13 @@ from datetime import UTC, datetime
 
 from lxdocker_lxd.console import Console, document, human_size, table
 from lxdocker_lxd.errors import UsageError
-from lxdocker_lxd.importing.image_import import Destination, Importer, ImportOutcome, Wishes
+from lxdocker_lxd.importing.image_import import Importer, ImportOutcome, Wishes
 from lxdocker_lxd.importing.import_directory import ImportDirectory
-from lxdocker_lxd.lxd.daemon import open_lxd
 from lxdocker_lxd.verbs.import_surroundings import (
     Certificates,
     chosen,
     convert_options,
+    destination,
     from_server,
     lxc_directory,
 )
@@ -33,7 +33,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
         if options.server
         else chosen(options.source, settings, lxc)
     )
-    lxd = open_lxd(lxc.place(options.target_remote))
+    place = destination(options, lxc)
     wishes = Wishes(
         aliases=tuple(options.aliases),
         lxe=options.lxe,
@@ -45,7 +45,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
         importer = Importer(
             convert_options(settings),
             ImportDirectory(settings.imports),
-            Destination(lxd=lxd, remote=options.target_remote, project=options.project),
+            place,
             progress,
             now=lambda: datetime.now(UTC),
             certificate=Certificates(lxc, options.ca),

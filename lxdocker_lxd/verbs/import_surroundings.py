@@ -1,5 +1,6 @@
 """What the commands that import share: settings into options, the catalogue's names, a LXD."""
 
+import argparse
 import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -8,9 +9,12 @@ from urllib.parse import urlsplit
 from lxdocker_lxd.catalogue_directory import CatalogueDirectory
 from lxdocker_lxd.convert.run import ConvertOptions
 from lxdocker_lxd.errors import UsageError
+from lxdocker_lxd.importing.image_import import Destination
 from lxdocker_lxd.importing.lxc_directory import LxcDirectory, read_certificate
 from lxdocker_lxd.importing.lxc_remotes import SIMPLESTREAMS, LxcRemote
 from lxdocker_lxd.importing.source_choice import Choice, RemoteChoice, choose
+from lxdocker_lxd.lxd.daemon import open_lxd
+from lxdocker_lxd.lxd.records import DEFAULT_PROJECT
 from lxdocker_lxd.settings import Settings
 from lxdocker_lxd.verbs.surroundings import this_platform
 
@@ -35,6 +39,13 @@ def convert_options(settings: Settings) -> ConvertOptions:
 def lxc_directory() -> LxcDirectory:
     """Return the configuration of this user's lxc."""
     return LxcDirectory.find(os.environ)
+
+
+def destination(options: argparse.Namespace, lxc: LxcDirectory) -> Destination:
+    """Return the connected LXD and the project that the options name."""
+    name = options.target_remote
+    project = options.project or (lxc.remote(name).project if name else "") or DEFAULT_PROJECT
+    return Destination(lxd=open_lxd(lxc.place(name)), remote=name, project=project)
 
 
 def chosen(text: str, settings: Settings, lxc: LxcDirectory) -> Choice:

@@ -15,13 +15,13 @@ from lxdocker_lxd.launching.environment import as_config, variables
 from lxdocker_lxd.launching.launch import Launch, Launched, LaunchWishes, check_name
 from lxdocker_lxd.launching.ports import PublishedPort
 from lxdocker_lxd.launching.volumes import VolumeWish
-from lxdocker_lxd.lxd.daemon import open_lxd
 from lxdocker_lxd.progress import Progress
 from lxdocker_lxd.settings import Settings
 from lxdocker_lxd.verbs.import_surroundings import (
     Certificates,
     chosen,
     convert_options,
+    destination,
     lxc_directory,
 )
 from lxdocker_lxd.verbs.progress_listener import progress_listener
@@ -35,15 +35,11 @@ def run(options: argparse.Namespace, console: Console) -> int:
     settings = load_settings(options)
     wishes = _wishes(options)
     lxc = lxc_directory()
-    destination = Destination(
-        lxd=open_lxd(lxc.place(options.target_remote)),
-        remote=options.target_remote,
-        project=options.project,
-    )
-    check_name(destination.lxd, options.name, project=options.project)
+    place = destination(options, lxc)
+    check_name(place.lxd, options.name, project=place.project)
     with progress_listener(settings.progress, console) as progress:
-        alias = _alias(options, settings, destination, progress)
-        launch = Launch(destination.lxd, options.name, wishes, progress, project=options.project)
+        alias = _alias(options, settings, place, progress)
+        launch = Launch(place.lxd, options.name, wishes, progress, project=place.project)
         launched = launch.run(alias)
     console.result(as_json(launched) if options.format == "json" else as_text(launched))
     return 0
@@ -81,19 +77,22 @@ def _keys(given: list[str]) -> Mapping[str, str]:
 def _text(path: Path) -> str:
     try:
         with path.open(encoding="utf-8") as file:
-            return file.read(_MOST_FILE_CHARACTERS)
+            text = file.read(_MOST_FILE_CHARACTERS + 1)
     except FileNotFoundError as error:
         raise NotFoundError(f"the environment file {path} does not exist") from error
     except UnicodeDecodeError as error:
         raise UsageError(f"the environment file {path} is not UTF-8 text") from error
     except OSError as error:
         raise storage_error("read", path, error) from error
+    if len(text) > _MOST_FILE_CHARACTERS:
+        raise UsageError(f"the environment file {path} is longer than 1 MiB")
+    return text
 
 
 def _alias(
     options: argparse.Namespace,
     settings: Settings,
-    destination: Destination,
+    place: Destination,
     progress: Progress,
 ) -> str:
     """Return the alias of the image in LXD, after importing it where that is needed."""
@@ -101,7 +100,7 @@ def _alias(
     importer = Importer(
         convert_options(settings),
         ImportDirectory(settings.imports),
-        destination,
+        place,
         progress,
         now=lambda: datetime.now(UTC),
         certificate=Certificates(lxc, None),
@@ -114,7 +113,7 @@ def _alias(
         return alias
     if options.pull == "never":
         raise NotFoundError(
-            f"no image {alias} of ours is in project {options.project}",
+            f"no image {alias} of ours is in project {place.project}",
             hint=f"lxdocker-lxd import {options.source}",
         )
     return importer.run(options.source, choice, Wishes()).aliases[0]

@@ -5,23 +5,26 @@ import sys
 
 from lxdocker_lxd.console import Console, discard, document
 from lxdocker_lxd.launching.instance_log import InstanceLog
-from lxdocker_lxd.lxd.daemon import open_lxd
-from lxdocker_lxd.verbs.import_surroundings import lxc_directory
+from lxdocker_lxd.verbs.import_surroundings import destination, lxc_directory
+
+EXIT_INTERRUPTED = 130
 
 
 def run(options: argparse.Namespace, console: Console) -> int:
     """Print the log; with ``--follow`` until the instance stops or the reader goes away."""
-    lxd = open_lxd(lxc_directory().place(options.target_remote))
-    log = InstanceLog(lxd, options.name, project=options.project)
+    place = destination(options, lxc_directory())
+    log = InstanceLog(place.lxd, options.name, project=place.project)
     if options.format == "json":
         lines = log.now().decode(errors="replace").splitlines()
         console.result(document({"name": options.name, "lines": lines}))
         return 0
-    for piece in log.followed() if options.follow else (log.now(),):
-        try:
+    try:
+        for piece in log.followed() if options.follow else (log.now(),):
             sys.stdout.buffer.write(piece)
             sys.stdout.buffer.flush()
-        except BrokenPipeError:
-            discard(sys.stdout)
-            return 0
+    except BrokenPipeError:
+        discard(sys.stdout)
+    except KeyboardInterrupt:
+        # How following usually ends.
+        return EXIT_INTERRUPTED
     return 0

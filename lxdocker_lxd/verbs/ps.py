@@ -6,14 +6,13 @@ from dataclasses import asdict
 
 from lxdocker_lxd.console import Console, document, table
 from lxdocker_lxd.launching.listing import Listed, listed
-from lxdocker_lxd.lxd.daemon import open_lxd
-from lxdocker_lxd.verbs.import_surroundings import lxc_directory
+from lxdocker_lxd.verbs.import_surroundings import destination, lxc_directory
 
 
 def run(options: argparse.Namespace, console: Console) -> int:
     """List the instances."""
-    lxd = open_lxd(lxc_directory().place(options.target_remote))
-    found = listed(lxd, project=None if options.all_projects else options.project)
+    place = destination(options, lxc_directory())
+    found = listed(place.lxd, project=None if options.all_projects else place.project)
     console.result(as_json(found) if options.format == "json" else as_table(found))
     return 0
 

@@ -327,6 +327,18 @@ class TestRemoteLxd:
         assert (fresh["remote"], fresh["outcome"]) == ("far", "imported")
         assert set(remote.images()) == {fresh["fingerprint"]}
 
+    def test_an_instance_is_launched_and_read_there(self, remote: User, layout: Path) -> None:
+        far, there = ("--target-remote", "far"), {"LXD_DIR": "/nonexistent"}
+        remote.run("launch", f"oci:{layout}:1.0", "db", *far, "--wait", more=there)
+        (found,) = remote.run("ps", *far, "--format", "json", more=there).json["instances"]
+        assert (found["name"], found["health"]) == ("db", "healthy")
+        assert "started as 70" in remote.run("logs", "db", *far, more=there).out
+        # The project is the remote's own unless another one is named.
+        config = remote.home / "lxc" / "config.yml"
+        config.write_text(config.read_text().replace("project: default", "project: nosuch"))
+        remote.run("logs", "db", *far, code=3, more=there)
+        remote.run("logs", "db", *far, "--project", "default", more=there)
+
     def test_certificates_that_are_not_trusted_say_what_to_do(
         self, remote: User, layout: Path
     ) -> None:

@@ -166,7 +166,7 @@ class _Undo:
 
     def run(self) -> int:
         state = self._file.read()
-        if not state.records:
+        if state == SetupState():
             self._console.note("nothing to do: setup changed nothing here")
             return 0
         lxd = self._lxd(state)

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from lxdocker_lxd.setup.remote_config import FRESH
+from lxdocker_lxd.setup.state_file import StateFile
 from tests.harness.image_server import free_port
 from tests.harness.lxd import PrivateLxd
 from tests.harness.processes import run
@@ -293,6 +294,18 @@ class TestAHostInUse:
         assert (tls / "server.crt").read_bytes() != old
         assert (tls / "ca.crt").read_bytes() == authority
         assert "nothing to do" in used.setup("--no-self-test").stderr
+
+
+def test_a_state_file_without_records_goes_too(host: Host) -> None:
+    """Killed between making the state file and the first step."""
+    before = host.dump()
+    file = StateFile(host.root / "var/lib/lxdocker-lxd/setup.json")
+    with file.locked():
+        pass
+    assert host.dump() != before
+    host.setup("--undo", "--yes")
+    assert host.dump() == before
+    assert "nothing to do" in host.setup("--undo").stderr
 
 
 def test_a_bare_lxd_stays_bare_when_asked_for(host: Host) -> None:

@@ -14,7 +14,8 @@ DIGEST = f"sha256:{HEX}"
 
 components = st.from_regex(r"[a-z0-9]{1,8}((\.|_|__|-{1,2})[a-z0-9]{1,5}){0,2}", fullmatch=True)
 tags = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,20}", fullmatch=True)
-hosts = st.sampled_from(["", "ghcr.io/", "localhost:5000/", "reg.example:443/", "docker.io/"])
+# Without a host, a first part with a dot would be taken for one.
+hosts = st.sampled_from(["ghcr.io/", "localhost:5000/", "reg.example:443/", "docker.io/"])
 references = st.builds(
     lambda host, path, tag, digest: Reference.parse(
         f"{host}{'/'.join(path)}{f':{tag}' if tag else ''}{f'@{DIGEST}' if digest else ''}"

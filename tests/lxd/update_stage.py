@@ -34,9 +34,9 @@ exec sleep 1000
 class Stage:
     """A private LXD with one image for each of ``WORDS``, and instances of a test."""
 
-    def __init__(self, lxd: PrivateLxd, directory: Path) -> None:
+    def __init__(self, lxd: PrivateLxd, directory: Path, *, words: tuple[str, ...] = WORDS) -> None:
         self.lxd = lxd
-        self.fingerprints = {word: self._import(directory, word) for word in WORDS}
+        self.fingerprints = {word: self._import(directory, word) for word in words}
         self._names: list[str] = []
 
     def _import(self, directory: Path, word: str) -> str:
@@ -45,6 +45,15 @@ class Stage:
         target: str = self.lxd.query("GET", f"/1.0/images/aliases/{alias}")["target"]
         self.lxd.lxc("image", "alias", "rename", alias, word)
         return target
+
+    def lxc_export(self, word: str, directory: Path) -> None:
+        """Write the image's files into a directory."""
+        self.lxd.lxc("image", "export", self.fingerprints[word], directory)
+
+    def remove_images(self) -> None:
+        """Delete the images from the store."""
+        for fingerprint in self.fingerprints.values():
+            self.lxd.lxc("image", "delete", fingerprint, check=False)
 
     def follow(self, alias: str, word: str) -> None:
         """Let ``alias`` name the image of ``word``, as an import does."""

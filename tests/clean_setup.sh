@@ -31,7 +31,7 @@ say "install"
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -q >"$WORK/log"
 apt-get install -q -y --no-install-recommends \
-    lxd lxd-client ca-certificates dnsmasq-base iproute2 iptables uidmap rsync xz-utils attr \
+    lxd lxd-client ca-certificates dnsmasq-base iproute2 nftables uidmap rsync xz-utils attr \
     busybox-static squashfs-tools python3-venv >"$WORK/log" 2>&1 ||
     { tail -n 20 "$WORK/log" >&2; exit 1; }
 python3 -m venv /opt/lxdocker-lxd

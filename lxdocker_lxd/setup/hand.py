@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Protocol
 
-from lxdocker_lxd.errors import InternalError
+from lxdocker_lxd.errors import InternalError, LxdockerError
 from lxdocker_lxd.setup.item import Item, Value
 from lxdocker_lxd.setup.plan import Looked, Plan, Step, TakeBack
 from lxdocker_lxd.setup.record import Record, SetupState
@@ -102,8 +102,10 @@ def undo(
 ) -> SetupState:
     """Take back what a plan of undo says; return what is left of the state, normally nothing.
 
-    ``on_back`` hears of each and why something was left there.
+    ``on_back`` hears of each and why something was left there. What fails keeps its record for the
+    next time and stops nothing else; the first such error is raised at the end.
     """
+    failed: list[LxdockerError] = []
     for back in backs:
         record = back.record
         left = ""
@@ -111,8 +113,15 @@ def undo(
             left = "changed by somebody since"
         elif back.action == "take":
             hand = hand_for(hands, record.kind)
-            left = hand.take_back(record.name, record.after, record.before)
+            try:
+                left = hand.take_back(record.name, record.after, record.before)
+            except LxdockerError as error:
+                failed.append(error)
+                on_back(back, f"{error.message}; the next --undo tries again")
+                continue
         state = state.without(record.key)
         keeper.save(state)
         on_back(back, left)
+    if failed:
+        raise failed[0]
     return state

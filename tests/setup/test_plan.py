@@ -2,6 +2,7 @@
 
 import pytest
 
+from lxdocker_lxd.errors import LxdError
 from lxdocker_lxd.setup.plan import TakenError
 from tests.setup.worlds import World, item
 
@@ -66,6 +67,19 @@ def test_what_somebody_took_away_is_made_again() -> None:
     world.setup(ITEMS)
     del world.things["thing", "b"]
     assert world.setup(ITEMS) == ["create b"]
+
+
+def test_what_cannot_be_taken_back_stops_nothing_else_and_is_tried_again() -> None:
+    """LXD may fail to delete a network whose firewall rules are busy."""
+    world = World()
+    world.setup(ITEMS)
+    world.stuck = {"b", "c"}
+    with pytest.raises(LxdError, match="c is stuck"):
+        world.undo()
+    assert set(world.things) == {("thing", "b"), ("thing", "c")}
+    world.stuck = set()
+    assert world.undo() == {}
+    assert world.things == {}
 
 
 def test_undo_of_what_is_gone_already_is_quiet() -> None:

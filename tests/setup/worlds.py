@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from lxdocker_lxd.errors import LxdError
 from lxdocker_lxd.setup import hand
 from lxdocker_lxd.setup.item import Item, Key, Policy, Value
 from lxdocker_lxd.setup.plan import plan, plan_undo
@@ -20,6 +21,7 @@ class World:
         self.things: dict[Key, Value] = dict(things or {})
         self.text = encode(SetupState())
         self.moments: int | None = None
+        self.stuck: set[str] = set()
 
     def moment(self) -> None:
         """Something is about to change: here the kill may come."""
@@ -87,6 +89,8 @@ class SimulatedHand:
 
     def take_back(self, name: str, after: Value, before: Value | None) -> str:  # noqa: ARG002
         self._world.moment()
+        if name in self._world.stuck:
+            raise LxdError(f"{name} is stuck")
         if before is None:
             self._world.things.pop((self._kind, name), None)
         else:

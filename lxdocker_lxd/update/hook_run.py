@@ -6,7 +6,12 @@ from pathlib import Path
 
 from lxdocker_lxd.errors import LxdError, LxdockerError, ToolError, UsageError
 from lxdocker_lxd.lxd.calls import Command
-from lxdocker_lxd.lxd.failures import AbsentError, CommandTimedOutError
+from lxdocker_lxd.lxd.failures import (
+    BusyError,
+    CommandTimedOutError,
+    NotRunningError,
+    UnknownOutcomeError,
+)
 from lxdocker_lxd.lxd.ports import Guests, Lxd
 from lxdocker_lxd.lxd.records import Config
 from lxdocker_lxd.update.hook import (
@@ -26,13 +31,15 @@ from lxdocker_lxd.update.transaction import Transaction, stamp_of
 from lxdocker_lxd.update.trusted_path import ROOT, check_trusted
 
 _OUTPUT_BYTES = 4096
+# LXD was restarted, or is at work on the instance: no reason to blame a version.
+_NOTHING_OF_THE_HOOK = (UnknownOutcomeError, NotRunningError, BusyError)
 
 
 class HookRunner:
     """Runs the hooks of one point in order, until one doesn't say go.
 
-    Never raises for what a hook does; UnknownOutcomeError and the like of LXD's connection pass.
-    A hook may be run again after a crash: with another transaction before, with the same one after.
+    Never raises for what a hook does. What says nothing of the hook passes: a connection to LXD that
+    broke, an instance that is gone. After that, or a crash, a hook may be run again.
     """
 
     def __init__(self, guests: Guests, defined: Mapping[str, Hook], *, owner: int = ROOT) -> None:
@@ -86,7 +93,9 @@ class HookRunner:
             ended = self._guests.execute(occasion.name, command, project=occasion.project)
         except CommandTimedOutError:
             return said_by(hook, 0, b"", timed_out=True)
-        except (LxdError, AbsentError) as error:
+        except _NOTHING_OF_THE_HOOK:
+            raise
+        except LxdError as error:
             return Said(choice=Choice.ABORT, reason=f"the hook {hook.name}: {error.message}")
         return said_by(hook, ended.exit_code, ended.stderr or ended.stdout)
 

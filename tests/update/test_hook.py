@@ -15,6 +15,8 @@ from lxdocker_lxd.lxd.calls import Command, CommandResult
 from lxdocker_lxd.lxd.failures import (
     AbsentError,
     CommandTimedOutError,
+    ConnectionLostError,
+    NotRunningError,
     RefusedError,
     WrongStateError,
 )
@@ -307,12 +309,24 @@ def test_a_hook_after_a_rollback_is_only_told() -> None:
     assert complaints == ["web: after the rollback: the hook a ended with 9: err"]
 
 
+@pytest.mark.parametrize(
+    "error", [ConnectionLostError("cut"), NotRunningError("restarting"), AbsentError("deleted")]
+)
+def test_a_connection_that_breaks_blames_no_version(error: Exception) -> None:
+    keys = {point.key: "a" for point in Point}
+    hooks = around(Stage(Inside(answers=[error, error]), keys))
+    with pytest.raises(type(error)):
+        HookedGate(Gate(healthy=True), hooks).judge("web", project="default")
+    with pytest.raises(type(error)):
+        hooks.before_outage(transaction())
+
+
 def test_an_instance_that_is_gone_after_a_rollback_is_only_told() -> None:
     complaints: list[str] = []
     inside = Inside(answers=[AbsentError("no web")])
     hooks = around(Stage(inside, {Point.BACK.key: "a"}), complaints)
     hooks.went_back(transaction(), "")
-    assert complaints == ["web: after the rollback: the hook a: no web"]
+    assert complaints == ["web: after the rollback: no web"]
 
 
 def test_each_point_tells_its_hooks_which_version_is_which() -> None:

@@ -138,11 +138,18 @@ class Shelf:
             return error.fingerprint, False
         except UnknownOutcomeError:
             # The answer is lost; the image may have arrived all the same.
-            if not expected or self.image(expected) is None:
+            if not expected or not self._arrived(expected):
                 raise
             fingerprint = expected
         # A pull may end with an image that was there all the time.
         return fingerprint, fingerprint not in before
+
+    def _arrived(self, fingerprint: str) -> bool:
+        try:
+            return self.image(fingerprint) is not None
+        except LxdockerError:
+            # LXD may just be starting again; the first failure tells more.
+            return False
 
     def _name(
         self, naming: Naming, fingerprint: str, undo: ExitStack

@@ -8,7 +8,6 @@ No request waits for ever: the answer to a single request has ``ANSWER_SECONDS``
 operation, which ``work`` waits for in slices, so that only a caller's own time ends the waiting.
 """
 
-import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ from urllib.parse import quote
 
 import pylxd
 import requests
-from pylxd.client import EventType, get_session_for_url
+from pylxd.client import EventType
 from pylxd.exceptions import ClientConnectionFailed, LXDAPIException
 from requests.adapters import HTTPAdapter
 
@@ -29,6 +28,7 @@ from lxdocker_lxd.lxd.failures import BusyError, ConnectionLostError, UnknownOut
 from lxdocker_lxd.lxd.interruption import interruption
 from lxdocker_lxd.lxd.place import Place, RemotePlace
 from lxdocker_lxd.lxd.refusal import refusal
+from lxdocker_lxd.lxd.unix_http import UnixAdapter
 from lxdocker_lxd.lxd.websocket import LxdWebsocket, OnMessage
 
 CONNECT_SECONDS = 15.0
@@ -124,13 +124,10 @@ class Api:
             session = requests.Session()
             session.mount("https://", _VerifyingAdapter(proof_for(place)))
         else:
-            # pylxd takes a path that doesn't exist for a host's name, and leaves sockets open that
-            # don't connect; so connecting is tried first.
-            with self._translated("connect"), socket.socket(socket.AF_UNIX) as probe:
-                probe.settimeout(CONNECT_SECONDS)
-                probe.connect(str(place.socket))
+            # pylxd takes a path that doesn't exist for a host's name; connecting must say it.
             endpoint = f"http+unix://{quote(str(place.socket), safe='')}"
-            session = get_session_for_url(endpoint)
+            session = requests.Session()
+            session.mount("http+unix://", UnixAdapter(place.socket))
         # Proxies, .netrc and certificate bundles of the environment are not for LXD.
         session.trust_env = False
         self._session = session

@@ -121,6 +121,13 @@ class PrivateLxd:
         self._daemon.wait(timeout=30)
         self._run_daemon()
 
+    def crash(self) -> None:
+        """Kill the daemon alone in the middle of whatever it does, and start it again."""
+        assert self._daemon is not None
+        self._daemon.kill()
+        self._daemon.wait(timeout=30)
+        self._run_daemon()
+
     def _run_daemon(self) -> None:
         log = self.home / "lxd.log"
         with (self.home / "lxd.out").open("wb") as output:

@@ -1,6 +1,8 @@
 """Where a contract test runs: the ports, and the few things that no port offers."""
 
 import contextlib
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +10,7 @@ from typing import Protocol, TypeVar
 
 from lxdocker_lxd.lxd.calls import ImageUpload, NewInstance
 from lxdocker_lxd.lxd.daemon import LxdDaemon, open_lxd
-from lxdocker_lxd.lxd.failures import ImageExistsError
+from lxdocker_lxd.lxd.failures import ImageExistsError, OperationGoneError, UnknownOutcomeError
 from lxdocker_lxd.lxd.place import SocketPlace
 from lxdocker_lxd.lxd.ports import Lxd
 from lxdocker_lxd.lxd.records import Config, Devices, InstanceSettings, UpdateSource
@@ -20,6 +22,7 @@ from tests.harness.simulated_lxd import (
     EXITS_AT_ONCE,
     REFUSES_TO_START,
     Behaviour,
+    Fault,
     SimulatedLxd,
     fingerprint_of,
 )
@@ -80,6 +83,10 @@ class Base(Protocol):
 
     def restart(self) -> None:
         """Restart the daemon."""
+        ...
+
+    def die_creating(self, name: str) -> None:
+        """Kill the daemon while it unpacks an image for an instance; start it again."""
         ...
 
     def publish(self, alias: str, version: str) -> UpdateSource:
@@ -154,6 +161,11 @@ class SimulatedSite(Site):
     def restart(self) -> None:
         self.simulated.restart()
 
+    def die_creating(self, name: str) -> None:
+        self.simulated.log.faults[self.simulated.log.number + 2] = Fault.LXD_KILLED
+        with contextlib.suppress(OperationGoneError):
+            self.create(name)
+
     def publish(self, alias: str, version: str) -> UpdateSource:
         server = "https://images.example:8443"
         fingerprint = self.simulated.publish(server, alias, version)
@@ -187,6 +199,23 @@ class RealSite(Site):
 
     def restart(self) -> None:
         self.private.restart()
+
+    def die_creating(self, name: str) -> None:
+        files = {f"data/{number}": b"x" * 5000 for number in range(5000)}
+        image = lxd_image("large", files=files)
+        self.lxd.images.upload(ImageUpload(metadata=image.metadata, rootfs=[image.rootfs]))
+        new = NewInstance(name=name, image=image.fingerprint, settings=settings())
+
+        def create() -> None:
+            with contextlib.suppress(UnknownOutcomeError):
+                self.lxd.instances.create(new)
+
+        worker = threading.Thread(target=create)
+        worker.start()
+        while not self.lxd.instances.list():
+            time.sleep(0.01)
+        self.private.crash()
+        worker.join(30)
 
     def publish(self, alias: str, version: str) -> UpdateSource:
         if alias not in self._published:

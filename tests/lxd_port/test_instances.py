@@ -11,6 +11,7 @@ from lxdocker_lxd.lxd.failures import (
     LimitReachedError,
     NameTakenError,
     RefusedError,
+    StartFailedError,
     WrongStateError,
 )
 from lxdocker_lxd.lxd.resources import Profile, Project
@@ -269,6 +270,19 @@ def test_snapshots_come_in_order_and_go_with_the_instance(site: Site) -> None:
     site.lxd.instances.delete("web")
     site.create("web")
     assert site.lxd.instances.snapshots("web") == ()
+
+
+def test_lxd_killed_while_it_creates_leaves_a_ruin(site: Site) -> None:
+    site.die_creating("ruin")
+    ruin = site.lxd.instances.get("ruin")
+    assert (ruin.status, ruin.base_image != "") == ("Stopped", True)
+    assert "volatile.apply_template" not in ruin.config, (
+        "the one thing that tells it from a new one"
+    )
+    with pytest.raises(StartFailedError):
+        site.lxd.power.start("ruin")
+    site.lxd.instances.delete("ruin")
+    site.create("ruin", start=True)
 
 
 def test_an_instance_outlives_its_image(site: Site) -> None:

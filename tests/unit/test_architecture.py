@@ -21,9 +21,10 @@ DOORS = {
         "convert/registry/transport.py",
         "serve/tree_http.py",
         "lxd/api.py",
+        "lxd/unix_http.py",
         "update/webhook.py",
     },
-    "urllib3": {"convert/registry/transport.py"},
+    "urllib3": {"convert/registry/transport.py", "lxd/unix_http.py"},
     "rich": {"terminal_progress.py"},
     "yaml": {"setup/remote_config.py", "spec_yaml.py", "convert/metadata.py"},
     "subprocess": {

@@ -98,7 +98,11 @@ class SimulatedInstances:
             self._create(new, project)
 
         def half() -> None:
-            self._create(new, project).whole = False
+            ruin = self._create(new, project)
+            ruin.whole = False
+            config = {**ruin.settings.config}
+            del config["volatile.apply_template"]
+            ruin.settings = replace(ruin.settings, config=config)
 
         self._log.made("instances.create", new.name, act, writes=True, half=half)
 

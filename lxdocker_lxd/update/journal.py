@@ -1,8 +1,10 @@
 """The journal on disk: appended and synced before anything it tells of happens in LXD."""
 
+import contextlib
 import errno
-import fcntl
 import os
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -13,8 +15,10 @@ from lxdocker_lxd.update.journal_record import Entry, compacted, entries, line_o
 
 FILE = "journal.jsonl"
 LOCK = "lock"
+SERVICE_LOCK = "service.lock"
 MOST_BYTES = 1 << 20
 KEPT_ENDS = 1000
+_POLL_SECONDS = 0.2
 
 
 class UpdaterRunsError(StorageError):
@@ -33,29 +37,45 @@ class Journal(Protocol):
         ...
 
 
+@contextlib.contextmanager
+def service_lock(directory: Path) -> Iterator[bool]:
+    """Yield whether this process is the one that serves the state directory, for the block."""
+    atomic.make_directory(directory, mode=0o700)
+    descriptor = atomic.open_lock(directory / SERVICE_LOCK)
+    try:
+        yield atomic.try_exclusive(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 class JournalFile:
     """Implements :class:`Journal` in a directory; a context manager that holds its lock.
 
-    A second process gets UpdaterRunsError. The file is readable by its owner alone and is cut to
+    A second process waits for it, ``wait_seconds`` at most, and then gets UpdaterRunsError. The
+    service holds the lock only while it works. The file is readable by its owner alone and is cut to
     its open transactions and the last thousand ends when it has grown beyond a megabyte.
     """
 
-    def __init__(self, directory: Path, *, most_bytes: int = MOST_BYTES) -> None:
+    def __init__(
+        self, directory: Path, *, most_bytes: int = MOST_BYTES, wait_seconds: float = 0.0
+    ) -> None:
         self._directory = directory
+        self._wait_seconds = wait_seconds
         self._most_bytes = most_bytes
         self._lock: int | None = None
 
     def __enter__(self) -> Self:
         atomic.make_directory(self._directory, mode=0o700)
         descriptor = atomic.open_lock(self._directory / LOCK)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            os.close(descriptor)
-            raise UpdaterRunsError(
-                f"use {self._directory}: another updater is at work with it",
-                hint="wait for it, or stop the service `lxdocker-lxd update run`",
-            ) from error
+        deadline = time.monotonic() + self._wait_seconds
+        while not atomic.try_exclusive(descriptor):
+            if time.monotonic() >= deadline:
+                os.close(descriptor)
+                raise UpdaterRunsError(
+                    f"use {self._directory}: another updater is at work with it",
+                    hint="wait for it; `lxdocker-lxd update status` shows what is unfinished",
+                )
+            time.sleep(_POLL_SECONDS)
         self._lock = descriptor
         return self
 

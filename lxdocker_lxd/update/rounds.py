@@ -23,6 +23,7 @@ from lxdocker_lxd.update.scene import read_scene
 from lxdocker_lxd.update.source import SOURCE_KEY, Source, discovered, newest
 from lxdocker_lxd.update.updater import Updater
 
+_TRIED_AGAIN = frozenset({Act.GIVEN_UP, Act.ROLLED_BACK})
 _FIRST_REST = timedelta(minutes=5)
 _LONGEST_REST = timedelta(hours=6)
 _MOST_DOUBLINGS = 10
@@ -201,13 +202,13 @@ class Rounds:
 
 
 def rests_until(entries: tuple[Entry, ...], decision: Decision) -> datetime:
-    """Return when an update that was given up before its outage is worth another attempt."""
+    """Return when an update that came to nothing is worth another attempt."""
     waits, last = 0, _LONG_AGO
     for entry in entries:
         one = entry.transaction
         if entry.event is not Event.ENDED or (one.project, one.name) != decision.key:
             continue
-        if one.fingerprint != decision.fingerprint or entry.result != Act.GIVEN_UP:
+        if one.fingerprint != decision.fingerprint or entry.result not in _TRIED_AGAIN:
             waits, last = 0, _LONG_AGO
             continue
         waits, last = waits + 1, entry.at

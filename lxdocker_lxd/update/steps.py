@@ -249,7 +249,9 @@ class Steps:
     def _release(self, view: View, _step: Step, _handling: Handling) -> None:
         old = _present(view.old)
         rejected = rejected_versions(old.instance)
-        if old.stamp.blame and old.stamp.fingerprint not in rejected:
+        # One that had the name isn't tried again by itself, whoever's fault or wish the return was.
+        had_name = view.new is not None and view.new.stamp.phase in {Phase.REJECTED, Phase.RETIRED}
+        if (old.stamp.blame or had_name) and old.stamp.fingerprint not in rejected:
             rejected = (*rejected, old.stamp.fingerprint)
         self._write(old.instance, configuration.released(old.instance, rejected))
 

@@ -1,15 +1,18 @@
 """``lxdocker-lxd update``: LXD, the journal and the clock put together, results shown."""
 
 import argparse
+import contextlib
 import signal
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 
 from lxdocker_lxd.console import Console
 from lxdocker_lxd.errors import LxdError, LxdockerError, NotFoundError
 from lxdocker_lxd.update.enrolment import UPDATE_KEY
+from lxdocker_lxd.update.journal import UpdaterRunsError, service_lock
 from lxdocker_lxd.update.journal_record import Event
 from lxdocker_lxd.update.means import Outcome
 from lxdocker_lxd.update.plan import Choice, Decision
@@ -117,11 +120,16 @@ def _history(work: UpdateWork) -> int:
 def _update_now(work: UpdateWork) -> int:
     for name in work.names:
         work.instance(name)
-    with work.journal as journal, work.telling(journal) as telling:
+    with contextlib.ExitStack() as opened:
+        alone = opened.enter_context(service_lock(Path(work.options.state)))
+        journal = opened.enter_context(work.journal)
+        # Where the service runs, messages and their outbox are its business.
+        telling = opened.enter_context(work.telling(journal)) if alone else None
         report = work.rounds(journal).run(
             work.names, by_hand=bool(work.names), refresh=not work.options.no_refresh
         )
-        telling.round(report, work.new_complaints())
+        if telling is not None:
+            telling.round(report, work.new_complaints())
     return _show_report(work, report)
 
 
@@ -222,11 +230,17 @@ def _serve(work: UpdateWork) -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stopped)
-    with work.journal as journal, work.telling(journal, serve=True) as telling:
-        rounds = work.rounds(journal)
+    with contextlib.ExitStack() as opened:
+        if not opened.enter_context(service_lock(Path(work.options.state))):
+            raise UpdaterRunsError(
+                f"serve {work.options.state}: another `lxdocker-lxd update run` does",
+                hint="one service is enough; --state names another directory",
+            )
+        telling = opened.enter_context(work.telling(work.journal, serve=True))
 
         def one_round() -> None:
-            report = rounds.run()
+            with work.journal as journal:
+                report = work.rounds(journal).run()
             _tell_report(work, report)
             telling.round(report, work.new_complaints())
 

@@ -27,6 +27,9 @@ from lxdocker_lxd.update.trusted_path import check_trusted
 from lxdocker_lxd.update.updater import Updater
 from lxdocker_lxd.verbs.surroundings import load_settings
 
+# Longer than an update takes; the service works in rounds.
+_LOCK_SECONDS = 900.0
+
 
 def prepare(options: argparse.Namespace, console: Console) -> "UpdateWork":
     """Read the settings, connect to this machine's LXD; raises what both raise."""
@@ -55,7 +58,7 @@ class UpdateWork:
     @property
     def journal(self) -> JournalFile:
         """The journal in the state directory."""
-        return JournalFile(Path(self.options.state))
+        return JournalFile(Path(self.options.state), wait_seconds=_LOCK_SECONDS)
 
     @property
     def names(self) -> frozenset[str]:

@@ -1,6 +1,7 @@
 """The journal: written before anything happens, readable whatever a crash left of it."""
 
 import stat
+import time
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lxdocker_lxd.errors import StorageError
-from lxdocker_lxd.update.journal import JournalFile, UpdaterRunsError
+from lxdocker_lxd.update.journal import JournalFile, UpdaterRunsError, service_lock
 from lxdocker_lxd.update.journal_record import (
     Entry,
     Event,
@@ -75,6 +76,16 @@ def test_only_one_process_uses_it(tmp_path: Path) -> None:
         pass
     with JournalFile(tmp_path):
         pass
+
+
+def test_a_second_process_waits_for_the_first(tmp_path: Path) -> None:
+    with JournalFile(tmp_path):
+        began = time.monotonic()
+        with pytest.raises(UpdaterRunsError), JournalFile(tmp_path, wait_seconds=0.5):
+            pass
+        assert time.monotonic() - began >= 0.5
+    with service_lock(tmp_path) as first, service_lock(tmp_path) as second:
+        assert (first, second) == (True, False)
 
 
 def test_it_stays_small_and_forgets_nothing_that_is_open(tmp_path: Path) -> None:

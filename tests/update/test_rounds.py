@@ -15,6 +15,7 @@ from lxdocker_lxd.update.journal_record import Event
 from lxdocker_lxd.update.means import Means
 from lxdocker_lxd.update.plan import Choice
 from lxdocker_lxd.update.procedure import Act
+from lxdocker_lxd.update.recovery import parked_copy
 from lxdocker_lxd.update.rounds import Report, Rounds
 from lxdocker_lxd.update.source import SOURCE_KEY
 from lxdocker_lxd.update.transaction import REJECTED_KEY, Transaction
@@ -309,6 +310,27 @@ def test_what_was_given_up_is_tried_again_ever_more_rarely(house: House) -> None
     # A hand doesn't wait.
     house.lxd.log.before = lambda _call: None
     assert [one.act for one in house.run("web").outcomes] == [Act.COMMITTED]
+
+
+def test_a_version_somebody_went_back_from_isnt_installed_again(house: House) -> None:
+    house.local("web")
+    old = house.image("web")
+    house.lxd.add_image("two", alias="app")
+    house.run()
+    transaction = parked_copy(house.lxd.user.instances.list(), "web", "default")
+    assert transaction is not None
+    gate = HealthGate(house.lxd, clock=house.lxd.clock.monotonic, pause=house.lxd.sleep)
+    means = Means(
+        gate=gate, clock=house.lxd.clock, pause=house.lxd.sleep, draw_id=lambda: "00000009"
+    )
+    Updater(house.lxd, house.journal, means).turn_back(transaction)
+    house.lxd.clock.advance(7 * 3600)
+    assert house.run().outcomes == ()
+    assert house.image("web") == old
+    # Its copy is kept for a while, and a newer version is installed.
+    assert len(house.lxd.user.instances.list()) == 2
+    house.lxd.add_image("three", alias="app")
+    assert [one.act for one in house.run().outcomes] == [Act.COMMITTED]
 
 
 def test_a_hook_puts_an_update_off_and_is_asked_again(house: House) -> None:

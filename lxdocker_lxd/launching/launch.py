@@ -18,7 +18,7 @@ from lxdocker_lxd.launching.image_facts import ImageFacts, facts_of
 from lxdocker_lxd.launching.ports import PublishedPort, devices_of, listened, settled
 from lxdocker_lxd.launching.seeding import SEEDED_KEY, Seed, fill
 from lxdocker_lxd.launching.volumes import VolumeWish, volume_devices, wanted_volumes
-from lxdocker_lxd.launching.waiting import Watch, absent
+from lxdocker_lxd.launching.waiting import Watch, existing
 from lxdocker_lxd.lxd.calls import NewInstance
 from lxdocker_lxd.lxd.failures import (
     AbsentError,
@@ -35,6 +35,8 @@ from lxdocker_lxd.progress import Progress, StageStarted
 
 IMAGE_KEY = "user.lxdocker.image"
 UPDATE_KEY = "user.lxdocker.update"
+# On an instance from its making until it is ready to start; a killed launch leaves it there.
+LAUNCHING_KEY = "user.lxdocker.launching"
 _NAME = re.compile(r"[A-Za-z](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 _ADDRESS_SECONDS = 10.0
 _NO_ROOT_HINT = "give a profile one: lxc profile device add default root disk path=/ pool=POOL"
@@ -88,9 +90,12 @@ def check_name(lxd: Lxd, name: str, *, project: str) -> None:
             f"{name[:80]!r} can't name an instance",
             hint="up to 63 letters, digits and hyphens, beginning with a letter",
         )
-    if not absent(lxd, name, project=project):
+    found = existing(lxd, name, project=project)
+    if found is not None:
+        rest = found.config.get(LAUNCHING_KEY) == "true"
         raise NameTakenError(
-            f"there is an instance {name} in project {project} already",
+            f"there is an instance {name} in project {project} already"
+            + (", of a launch that was interrupted or is still at work" if rest else ""),
             hint=f"choose another name, or remove it: lxc delete --force {name}",
         )
 
@@ -138,7 +143,7 @@ class Launch:
 
     def _create(self, image: str, alias: str) -> None:
         wishes = self._wishes
-        config = {IMAGE_KEY: f"local|{alias}", **wishes.config}
+        config = {IMAGE_KEY: f"local|{alias}", LAUNCHING_KEY: "true", **wishes.config}
         if wishes.update:
             config[UPDATE_KEY] = wishes.update
         if wishes.user:
@@ -235,10 +240,9 @@ class Launch:
         return settled(wanted, taken)
 
     def _configure(self, devices: Mapping[str, Mapping[str, str]]) -> None:
-        if not devices:
-            return
         now = self._lxd.instances.get(self._name, project=self._project)
-        settings = replace(now.settings, devices={**now.devices, **devices})
+        config = {key: value for key, value in now.config.items() if key != LAUNCHING_KEY}
+        settings = replace(now.settings, config=config, devices={**now.devices, **devices})
         self._lxd.instances.replace(self._name, settings, etag=now.etag, project=self._project)
 
     def _start(self) -> None:

@@ -13,6 +13,7 @@ from lxdocker_lxd.errors import LxdError, LxdockerError
 from lxdocker_lxd.lxd.calls import Command
 from lxdocker_lxd.lxd.failures import AbsentError, BusyError, CommandTimedOutError, WrongStateError
 from lxdocker_lxd.lxd.ports import Lxd
+from lxdocker_lxd.lxd.records import Instance
 
 HEALTH_COMMAND = ("/.lxdocker/run", "--health")
 STATE_PATH = "/.lxdocker/state"
@@ -118,10 +119,9 @@ def guest_state(lxd: Lxd, name: str, *, project: str) -> dict[str, object]:
     return found if isinstance(found, dict) else {}
 
 
-def absent(lxd: Lxd, name: str, *, project: str) -> bool:
-    """Whether there is no instance of this name."""
+def existing(lxd: Lxd, name: str, *, project: str) -> Instance | None:
+    """Return the instance of this name, None where there is none."""
     try:
-        lxd.instances.get(name, project=project)
+        return lxd.instances.get(name, project=project)
     except AbsentError:
-        return True
-    return False
+        return None

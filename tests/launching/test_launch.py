@@ -6,14 +6,20 @@ from collections.abc import Mapping
 import pytest
 
 from lxdocker_lxd.errors import LxdockerError, UsageError, VerificationError
-from lxdocker_lxd.launching.launch import Launch, Launched, LaunchWishes, PortTakenError
+from lxdocker_lxd.launching.launch import (
+    LAUNCHING_KEY,
+    Launch,
+    Launched,
+    LaunchWishes,
+    PortTakenError,
+)
 from lxdocker_lxd.launching.listing import listed
 from lxdocker_lxd.launching.ports import PublishedPort
 from lxdocker_lxd.launching.seeding import SeedError
 from lxdocker_lxd.launching.volumes import VolumeWish
-from lxdocker_lxd.lxd.calls import ImageUpload
+from lxdocker_lxd.lxd.calls import ImageUpload, NewInstance
 from lxdocker_lxd.lxd.failures import NameTakenError
-from lxdocker_lxd.lxd.records import Image
+from lxdocker_lxd.lxd.records import Image, InstanceSettings
 from lxdocker_lxd.progress import Silent
 from tests.harness.simulated_lxd import REFUSES_TO_START, Fault, SimulatedLxd
 from tests.importing.test_placing import METADATA, archive
@@ -130,6 +136,25 @@ def test_a_volume_that_cannot_be_filled_is_told_and_taken_away() -> None:
     with pytest.raises(SeedError, match="/cache"):
         launch(lxd, LaunchWishes())
     assert left(lxd)[:2] == (set(), set())
+
+
+def test_what_a_killed_launch_leaves_is_known_for_what_it_is() -> None:
+    lxd = prepared()
+    half = NewInstance(
+        name="half",
+        image=lxd.user.aliases.get("web").fingerprint,
+        settings=InstanceSettings(
+            architecture="x86_64",
+            config={LAUNCHING_KEY: "true"},
+            devices={},
+            profiles=("default",),
+        ),
+    )
+    lxd.user.instances.create(half)
+    with pytest.raises(NameTakenError, match="of a launch that was interrupted"):
+        launch(lxd, LaunchWishes(volumes=BARE), "half")
+    launch(lxd, LaunchWishes(volumes=BARE))
+    assert LAUNCHING_KEY not in lxd.user.instances.get("one").config
 
 
 def test_names_and_ports_that_are_taken() -> None:

@@ -232,6 +232,22 @@ class TestFailures:
                 user.lxd.lxc("profile", "delete", "small")
                 user.lxd.lxc("storage", "delete", "small")
 
+    def test_a_launch_that_is_killed(self, user: User) -> None:
+        command = user.start("launch", "db", "web", "--progress", "json")
+        assert command.stderr is not None
+        for line in command.stderr:
+            if json.loads(line).get("stage") == "volumes":
+                break
+        command.kill()
+        command.communicate()
+        said = user.run("launch", "db", "web", code=7)
+        assert "of a launch that was interrupted" in said.err
+        user.lxd.delete("web")
+        # The volume it began to fill is filled anew.
+        user.run("launch", "db", "web", "--wait")
+        assert inside(user, "web", f"/bin/ls {VOLUME}") == "boots\nfirst\n"
+        assert self.left(user) == (["web"], {"web-var-lib-data"})
+
     def test_what_cannot_be_meant(self, user: User) -> None:
         for words, hint in (
             (("--publish", "80:http"), "8080:80"),

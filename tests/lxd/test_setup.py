@@ -232,6 +232,19 @@ class TestAHostInUse:
         assert used.dump() == before
         assert config.read_text() == text
 
+    def test_a_users_link_leads_nowhere_the_user_may_not_go(self, used: Host) -> None:
+        secret, config = used.root / "etc/secret", used.root / "home/ann/.config"
+        secret.mkdir(mode=0o755)
+        config.mkdir()
+        (config / "lxc").symlink_to(secret)
+        os.chown(config, 4321, 4321)
+        failed = used.setup("--yes", "--no-self-test", "--user", "ann", check=False)
+        assert failed.returncode == 8
+        assert "Permission denied" in failed.stderr
+        assert list(secret.iterdir()) == []
+        used.setup("--undo", "--yes")
+        assert not (used.root / "etc/lxdocker-lxd").exists()
+
     def test_a_name_that_is_taken_stops_before_anything_changes(self, used: Host) -> None:
         used.lxd.lxc("remote", "add", "lxdocker", "https://other.lan", "--protocol=simplestreams")
         before = used.dump()

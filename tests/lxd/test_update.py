@@ -162,6 +162,11 @@ def test_the_service_notices_a_moved_alias_at_once(stage: Stage, tmp_path: Path)
                 timeout_seconds=30,
                 what="its end",
             )
+            # A command beside the service; which then leaves that version alone.
+            stage.update(tmp_path, "rollback", name)
+            stage.follow("app", "two")
+            time.sleep(2)
+            assert stage.version(name) == "one"
         finally:
             service.terminate()
             _, told = service.communicate(timeout=30)

@@ -84,19 +84,53 @@ def test_a_full_disk_stops_no_update_and_loses_no_message(tmp_path: Path) -> Non
     assert inbox.given == ["m1", "m2"]
 
 
-@pytest.mark.parametrize("content", [b"", b"{}", b'{"told": {"a": "yesterday"}}', b"\x00"])
+@pytest.mark.parametrize(
+    "content", [b"", b"{}\n", b'{"told": ["a"], "at": "yesterday"}\n', b"\x00", b"[" * 9999]
+)
 def test_a_damaged_memory_is_none(tmp_path: Path, content: bytes) -> None:
     (tmp_path / FILE).write_bytes(content)
-    assert Told(tmp_path).is_new
-    assert dict(Told(tmp_path).when) == {}
+    told = Told(tmp_path)
+    assert (told.is_new, dict(told.when)) == (True, {})
+    told.add(["a"], NOW)
+    assert dict(Told(tmp_path).when) == {"a": NOW}
+
+
+def test_a_memory_cut_anywhere_keeps_all_but_the_last(tmp_path: Path) -> None:
+    told = Told(tmp_path)
+    for key in ("a", "b", "c"):
+        told.add([key, key * 2], NOW)
+    content = (tmp_path / FILE).read_bytes()
+    assert not Told(tmp_path).is_new
+    for size in range(len(content)):
+        (tmp_path / FILE).write_bytes(content[:size])
+        Told(tmp_path).add(["d"], NOW)
+        whole = content[:size].count(b"\n") + (content[size : size + 1] == b"\n")
+        expected = {"a", "aa", "b", "bb", "c", "cc"} if whole == 3 else {"a", "aa", "b", "bb"}
+        expected = {"a", "aa"} if whole == 1 else expected
+        assert set(Told(tmp_path).when) == (expected if whole else set()) | {"d"}
 
 
 def test_the_memory_is_bounded(tmp_path: Path) -> None:
-    told = Told(tmp_path)
-    told.add((f"a{number}" for number in range(6000)), NOW)
-    told.add(["new"], NOW + timedelta(seconds=1))
-    assert len(Told(tmp_path).when) == 5000
-    assert "new" in Told(tmp_path).when
+    told = Told(tmp_path, most_bytes=100_000)
+    for number in range(6):
+        told.add((f"{number}-{key}" for key in range(1000)), NOW + timedelta(seconds=number))
+    told.add((f"x{'y' * 100}{key}" for key in range(1000)), NOW + timedelta(seconds=9))
+    again = Told(tmp_path)
+    assert len(again.when) == 5000
+    assert "2-0" in again.when
+    assert "1-0" not in again.when
+    assert again.when == told.when
+
+
+def test_many_messages_at_once_cost_little(tmp_path: Path) -> None:
+    clock, inbox = Clock(), Inbox()
+    teller = courier(tmp_path, clock, inbox)
+    Told(tmp_path).add((f"old{number}" for number in range(5000)), NOW)
+    began = time.process_time()
+    teller.announce([message(number) for number in range(150)])
+    assert time.process_time() - began < 10
+    assert teller.work_off(inbox) is None
+    assert len(inbox.given) == 150
 
 
 class Hanging(Inbox):

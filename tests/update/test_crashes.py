@@ -152,3 +152,34 @@ def test_an_updater_that_dies_every_few_calls_arrives() -> None:
             if not world.killed(every, world.recover, done=True):
                 break
         world.settled()
+
+
+def test_an_old_version_that_doesnt_start_again_is_held_and_nothing_is_removed() -> None:
+    world = World("ends")
+    world.lxd.known[OLD] = "refuses"
+    outcome = world.update()
+    assert (outcome.act, "didn't start" in outcome.reason) == (Act.HOLD, True)
+    assert {box.root for box in world.lxd.boxes.values()} == {OLD, NEW}
+    assert world.reap(100) == ()
+    assert [one.act for one in world.recover()] == [Act.HOLD]
+    # Once that is put right, it goes on by itself.
+    world.lxd.known[OLD] = "good"
+    ends_well(world.recover())
+    world.settled()
+    assert world.root == OLD
+
+
+def test_a_successor_that_somebody_made_snapshots_of_isnt_removed() -> None:
+    world = World()
+
+    def snap() -> None:
+        world.lxd.snap("web-new-00000001")
+
+    def stop() -> None:
+        world.lxd.boxes["web"].running = False
+
+    world.killed(12, world.update, done=True)
+    snap()
+    stop()
+    world.recover()
+    assert any(box.snapshots for box in world.lxd.boxes.values()), world.calls

@@ -40,6 +40,10 @@ LAUNCHING_KEY = "user.lxdocker.launching"
 _NAME = re.compile(r"[A-Za-z](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 _ADDRESS_SECONDS = 10.0
 _NO_ROOT_HINT = "give a profile one: lxc profile device add default root disk path=/ pool=POOL"
+_CREATE_HINTS = {
+    "root device": _NO_ROOT_HINT,
+    "requested profile": "`lxc profile list` shows those there are",
+}
 
 
 class PortTakenError(LxdError):
@@ -169,9 +173,9 @@ class Launch:
             hint = f"there is no {wishes.target} among them: lxc cluster list"
             raise AbsentError(error.message, hint=hint) from error
         except RefusedError as error:
-            if "root device" not in error.message.lower():
-                raise
-            raise RefusedError(error.message, hint=_NO_ROOT_HINT) from error
+            said = error.message.lower()
+            known = (hint for words, hint in _CREATE_HINTS.items() if words in said)
+            raise RefusedError(error.message, hint=next(known, error.hint)) from error
 
     def _volumes(self, facts: ImageFacts) -> tuple[VolumeWish, ...]:
         def place(path: str) -> str:

@@ -79,7 +79,9 @@ def _text(path: Path) -> str:
         with path.open(encoding="utf-8") as file:
             text = file.read(_MOST_FILE_CHARACTERS + 1)
     except FileNotFoundError as error:
-        raise NotFoundError(f"the environment file {path} does not exist") from error
+        raise NotFoundError(
+            f"the environment file {path} does not exist", hint="name another one with --env-file"
+        ) from error
     except UnicodeDecodeError as error:
         raise UsageError(f"the environment file {path} is not UTF-8 text") from error
     except OSError as error:

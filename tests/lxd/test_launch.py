@@ -256,8 +256,11 @@ class TestFailures:
             (("--set", "nonsense"), "limits.memory"),
         ):
             assert hint in user.run("launch", "db", "web", *words, code=2).err
+        said = user.run("launch", "db", "web", "--profile", "nosuch", code=7)
+        assert "hint: `lxc profile list` shows those there are" in said.err
         assert "can't name an instance" in user.run("launch", "db", "web_1", code=2).err
-        assert "--pull" not in user.run("launch", "nothing", "w", "--pull", "never", code=3).out
+        said = user.run("launch", "nothing", "w", "--pull", "never", code=3)
+        assert "hint: lxdocker-lxd import nothing" in said.err
         assert self.left(user) == ([], set())
 
 

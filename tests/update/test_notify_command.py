@@ -185,7 +185,7 @@ def test_only_what_nobody_else_can_write_is_run(tmp_path: Path) -> None:
 @pytest.mark.root
 def test_what_belongs_to_somebody_else_is_never_run(tmp_path: Path) -> None:
     directory = tmp_path / "hooks"
-    directory.mkdir()
+    directory.mkdir(mode=0o755)
     path = program(directory, "exit 0")
     check_trusted(path, executable=True)
     os.chown(path, 1234, 0)

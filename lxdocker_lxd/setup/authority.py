@@ -22,7 +22,7 @@ from lxdocker_lxd.serve.certificate_directory import (
 from lxdocker_lxd.serve.server_names import ServerNames, parse
 from lxdocker_lxd.setup.accounts import Accounts
 from lxdocker_lxd.setup.files import mode_of, read_text, remove, sweep, write_text
-from lxdocker_lxd.setup.item import Value
+from lxdocker_lxd.setup.item import DAMAGE, Value
 
 _SERVED = ((AUTHORITY_NAME, "0644"), (SERVER_NAME, "0644"), (SERVER_KEY_NAME, "0640"))
 _ALL = (SERVER_NAME, SERVER_KEY_NAME, AUTHORITY_NAME, AUTHORITY_KEY_NAME, ".lock")
@@ -41,9 +41,9 @@ class Authorities:
         made, served = Path(name), Path(wanted["served"])
         if read_text(made / AUTHORITY_KEY_NAME) is None:
             adopted = read_text(served / AUTHORITY_KEY_NAME) is not None
-            return {"state": "made by the server itself"} if adopted else None
+            return {DAMAGE: "made by the server itself"} if adopted else None
         problem = self._problem(made, served, wanted)
-        return {"state": problem} if problem else wanted
+        return {DAMAGE: problem} if problem else wanted
 
     def _problem(self, made: Path, served: Path, wanted: Value) -> str:
         authority, certificate = (

@@ -7,6 +7,9 @@ from typing import Literal
 Value = Mapping[str, str]
 """How a thing is, in texts; None stands for a thing that isn't there."""
 
+DAMAGE = "state"
+"""A value with this key says what is wrong with setup's own thing: a crash or age, nobody's wish."""
+
 Key = tuple[str, str]
 """Kind and name of a thing."""
 

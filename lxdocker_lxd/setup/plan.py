@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lxdocker_lxd.errors import UsageError
-from lxdocker_lxd.setup.item import Item, Key, Value
+from lxdocker_lxd.setup.item import DAMAGE, Item, Key, Value
 from lxdocker_lxd.setup.record import Record, SetupState
 
 Action = Literal["already", "create", "change", "confirm", "leave"]
@@ -80,7 +80,7 @@ def _step(item: Item, now: Value | None, record: Record | None) -> Step:
 
 def _may_change(item: Item, now: Value, record: Record) -> bool:
     """Whether what differs is setup's own or half done, not somebody's wish."""
-    if item.policy == "insist" or not record.done:
+    if item.policy == "insist" or not record.done or DAMAGE in now:
         return True
     return item.policy != "keep" and now in (record.after, record.before)
 
@@ -111,10 +111,10 @@ def plan_undo(state: SetupState, looked: Looked) -> tuple[TakeBack, ...]:
 
 def _take_back(record: Record, now: Value | None) -> TakeBack:
     # What was killed may have left something beside the thing, too.
-    if not record.done or now == record.after != record.before:
-        return TakeBack(record=record, action="take")
-    if now == record.before:
+    if record.done and now == record.before:
         return TakeBack(record=record, action="gone")
+    if not record.done or now == record.after or (now is not None and DAMAGE in now):
+        return TakeBack(record=record, action="take")
     return TakeBack(record=record, action="leave")
 
 

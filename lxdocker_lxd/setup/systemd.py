@@ -4,7 +4,7 @@ import subprocess
 from pathlib import Path
 
 from lxdocker_lxd.errors import ToolError
-from lxdocker_lxd.setup.item import Value
+from lxdocker_lxd.setup.item import DAMAGE, Value
 
 RUNNING = Path("/run/systemd/system")
 """Exists where systemd is the system's manager (sd_booted(3))."""
@@ -20,12 +20,18 @@ class Units:
         enabled = _asked("is-enabled", name)
         if enabled in ("", "not-found"):
             return None
-        return {"enabled": enabled, "active": _asked("is-active", name)}
+        active = _asked("is-active", name)
+        if active in ("activating", "reloading"):
+            active = "active"
+        found = {"enabled": enabled, "active": active}
+        return found | {DAMAGE: "failed"} if active == "failed" else found
 
     def make(self, name: str, wanted: Value) -> None:  # noqa: ARG002 - of the protocol
         """Enable and start the unit; ToolError tells where to look when it doesn't start."""
         _systemctl("daemon-reload")
         _systemctl("enable", "--quiet", name)
+        # One that failed too often is refused otherwise.
+        _asked("reset-failed", name)
         _systemctl("start", name)
 
     def take_back(self, name: str, after: Value, before: Value | None) -> str:

@@ -3,6 +3,7 @@
 import pytest
 
 from lxdocker_lxd.errors import LxdError
+from lxdocker_lxd.setup.item import DAMAGE
 from lxdocker_lxd.setup.plan import TakenError
 from tests.setup.worlds import World, item
 
@@ -78,6 +79,17 @@ def test_what_cannot_be_taken_back_stops_nothing_else_and_is_tried_again() -> No
         world.undo()
     assert set(world.things) == {("thing", "b"), ("thing", "c")}
     world.stuck = set()
+    assert world.undo() == {}
+    assert world.things == {}
+
+
+def test_what_failed_or_grew_old_is_mended_and_taken_back_as_setups_own() -> None:
+    """A failed unit, or a certificate near its end, isn't somebody's wish."""
+    world = World()
+    world.setup(ITEMS)
+    world.things["thing", "a"] = {"is": "made", DAMAGE: "failed"}
+    assert world.setup(ITEMS) == ["change a"]
+    world.things["thing", "a"] = {DAMAGE: "due for renewal"}
     assert world.undo() == {}
     assert world.things == {}
 

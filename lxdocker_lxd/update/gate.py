@@ -5,9 +5,10 @@ import http.client
 import socket
 from collections.abc import Callable
 
+from lxdocker_lxd.errors import LxdError
 from lxdocker_lxd.lxd.calls import Command
 from lxdocker_lxd.lxd.failures import CommandTimedOutError, RefusedError, WrongStateError
-from lxdocker_lxd.lxd.ports import Lxd
+from lxdocker_lxd.lxd.ports import EventStream, Lxd
 from lxdocker_lxd.update.health import (
     GUEST_CHECK,
     Answer,
@@ -21,6 +22,9 @@ from lxdocker_lxd.update.means import Verdict
 
 _MISSING = frozenset({126, 127})
 _LAST_GOOD_STATUS = 399
+# A guest that ends by itself sends one of these too, without anybody who asked.
+_ENDS = frozenset({"instance-stopped", "instance-shutdown"})
+_EVENT_SECONDS = 0.3
 
 
 class HealthGate:
@@ -41,7 +45,25 @@ class HealthGate:
         except HealthError as error:
             return Verdict(healthy=False, reason=error.message)
         probe = InstanceProbe(self._lxd, name, project)
-        return wait_for_health(check, probe, clock=self._clock, pause=self._pause)
+        with contextlib.ExitStack() as opened:
+            stream = None
+            with contextlib.suppress(LxdError):
+                stream = opened.enter_context(self._lxd.events.subscribe())
+            verdict = wait_for_health(check, probe, clock=self._clock, pause=self._pause)
+            if verdict.healthy or stream is None or not _stopped_by_somebody(stream, name, project):
+                return verdict
+        return Verdict(healthy=False, reason="somebody stopped it", stopped=True)
+
+
+def _stopped_by_somebody(stream: EventStream, name: str, project: str) -> bool:
+    """Whether a user asked for the end; without the events nobody knows, and it counts as none."""
+    with contextlib.suppress(LxdError):
+        while (event := stream.take(_EVENT_SECONDS)) is not None:
+            if (event.kind, event.name, event.project) != ("instance", name, project):
+                continue
+            if event.action in _ENDS and event.by:
+                return True
+    return False
 
 
 class InstanceProbe:

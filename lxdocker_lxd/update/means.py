@@ -13,10 +13,11 @@ RETENTION = timedelta(hours=72)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What a health gate says, and why."""
+    """What a health gate says, and why; ``stopped`` when a user stopped the instance meanwhile."""
 
     healthy: bool
     reason: str = ""
+    stopped: bool = False
 
 
 class Gate(Protocol):

@@ -68,6 +68,7 @@ class _Run:
     stop_asked: bool = True
     stop_unsure: bool = False
     agreed: bool = False
+    stays_stopped: bool = False
     confirmed: Step | None = None
     reason: str = ""
     failures: int = 0
@@ -164,6 +165,7 @@ class Updater:
             restored=run.restored,
             started=run.started,
             stop_asked=run.stop_asked,
+            stays_stopped=run.stays_stopped,
         )
 
     def _party(self, transaction: Transaction, role: Role, holder: Instance | None) -> Party | None:
@@ -225,6 +227,8 @@ class Updater:
         elif step.act is Act.START:
             run.started = step.role is Role.NEW
             run.outage_ended = self._means.clock()
+        elif step.act is Act.NOTE_STARTED:
+            run.stays_stopped = False
         elif step.act is Act.COMMIT and view.old is None:
             run.reason = run.reason or "the parked copy was removed by somebody"
 
@@ -233,7 +237,8 @@ class Updater:
         if verdict.healthy:
             run.passed = True
         else:
-            self._turn(run, verdict.reason, blame=True)
+            run.stays_stopped = verdict.stopped
+            self._turn(run, verdict.reason, blame=not verdict.stopped)
 
     def _turn(self, run: _Run, reason: str, *, blame: bool) -> None:
         """Write down that the transaction goes back, before the first step that does."""

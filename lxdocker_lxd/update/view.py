@@ -50,7 +50,8 @@ class View:
     outage yet. ``back`` and ``committed`` are decisions of the journal, ``became`` says that the
     successor once had the name, ``passed`` that its gate was passed in this run, ``restored`` and
     ``started`` that this run restored and started it. ``stop_asked`` is false in a run that knows
-    that a stopped instance wasn't stopped by the updater.
+    that a stopped instance wasn't stopped by the updater, ``stays_stopped`` is true in one that knows
+    that a user stopped the new version.
     """
 
     transaction: Transaction
@@ -66,6 +67,7 @@ class View:
     restored: bool = False
     started: bool = False
     stop_asked: bool = True
+    stays_stopped: bool = False
 
     @property
     def saved(self) -> Saved | None:
@@ -95,6 +97,8 @@ class View:
         if old.stamp.phase is not Phase.ROLLBACK:
             saved = absorbed(old.instance, saved)
         target = return_target(new.instance, saved, restored=stood)
+        if self.stays_stopped:
+            target = replace(target, running=False)
         return replace(target, running=new.running) if committed and not self.turned else target
 
     @property

@@ -26,6 +26,7 @@ from tests.harness.simulated_lxd import (
     GOOD,
     REFUSES_TO_START,
     Behaviour,
+    Call,
     Fault,
     KilledError,
     SimulatedLxd,
@@ -175,3 +176,27 @@ def test_any_fault_at_any_call_of_going_back() -> None:
         return scene
 
     assert every_fault(make, Scene.turn_back, step=1 if FULL else 2) > 50
+
+
+@pytest.mark.parametrize("clean", [False, True])
+def test_a_new_version_that_a_user_stops_while_it_is_watched_stays_stopped(clean: bool) -> None:
+    scene = Scene(GOOD)
+    looks = 0
+
+    def stop(call: Call) -> None:
+        nonlocal looks
+        looks += call.name == "power.state"
+        if looks == 2 and call.name == "power.state":
+            power = scene.lxd.user.power
+            (power.stop if clean else power.kill)("web")
+
+    scene.lxd.log.after = stop
+    outcome = scene.updater().update("web", scene.new, project="default")
+    assert (outcome.act, outcome.blame, outcome.reason) == (
+        Act.ROLLED_BACK,
+        False,
+        "somebody stopped it",
+    )
+    web = scene.lxd.user.instances.get("web")
+    assert (web.status, web.base_image) == ("Stopped", scene.old)
+    assert differences(web, scene.saved) == ()

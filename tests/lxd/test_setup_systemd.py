@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import lxdocker_lxd
+from lxdocker_lxd.setup import specimen
 from tests.harness.lxd import PrivateLxd
 from tests.harness.processes import eventually, run
 from tests.lxd.test_server_unit import PACKAGES, PROGRAM, _plain, _state
@@ -118,6 +119,38 @@ def machine(private_lxd: PrivateLxd, tmp_path: Path) -> Iterator[Machine]:
         lxd.lxc("config", "unset", "core.https_address")
 
 
+def publish(machine: Machine) -> None:
+    """Let the timer's unit convert an image in its sandbox, and LXD fetch it from the server."""
+    specs = "/etc/lxdocker-lxd/specs"
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w") as tar:
+        files = {f"layout/{path}": text for path, text in specimen.layout("amd64").items()}
+        files["web.yaml"] = b"image: oci:layout:here\nentrypoint: [/bin/true]\n"
+        for path, content in files.items():
+            member = tarfile.TarInfo(path)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    machine.lxd.file_push(machine.name, "/root/specs.tar", made.getvalue())
+    # Without mksquashfs, which the container lacks.
+    machine.shell("echo 'imageformat: gzip' >>/etc/lxdocker-lxd/config.yaml")
+    machine.shell(f"tar -C {specs} -xf /root/specs.tar && rm /root/specs.tar")
+    machine.shell("systemctl start lxdocker-lxd-convert.service")
+    authority = machine.lxd.file_pull(machine.name, "/var/lib/lxdocker-lxd/tls/ca.crt")
+    assert authority is not None
+    source = {
+        "type": "image",
+        "mode": "pull",
+        "protocol": "simplestreams",
+        "server": f"https://{machine.lxd.address(machine.name)}/at/test",
+        "alias": "web",
+        "certificate": authority.decode(),
+    }
+    done = machine.lxd.query("POST", "/1.0/images", {"source": source})
+    machine.lxd.lxc("image", "delete", done["metadata"]["fingerprint"])
+    machine.shell(f"rm -r {specs}/layout {specs}/web.yaml /var/lib/lxdocker-lxd/images/*")
+    machine.shell("sed -i '/imageformat/d' /etc/lxdocker-lxd/config.yaml")
+
+
 def test_units_start_listen_survive_a_reboot_stop_and_go(machine: Machine) -> None:
     before = machine.shell(DUMP)
     said = machine.setup("--yes")
@@ -129,8 +162,8 @@ def test_units_start_listen_survive_a_reboot_stop_and_go(machine: Machine) -> No
         "root:lxdocker-lxd 750",
         "root:lxdocker-lxd 640",
     ]
-    for name in ("convert", "certificate"):
-        machine.shell(f"systemctl start lxdocker-lxd-{name}.service")
+    publish(machine)
+    machine.shell("systemctl start lxdocker-lxd-certificate.service")
     assert "nothing to do" in machine.setup("")
 
     machine.lxd.lxc("restart", machine.name)

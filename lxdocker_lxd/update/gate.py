@@ -24,7 +24,8 @@ _MISSING = frozenset({126, 127})
 _LAST_GOOD_STATUS = 399
 # A guest that ends by itself sends one of these too, without anybody who asked.
 _ENDS = frozenset({"instance-stopped", "instance-shutdown"})
-_EVENT_SECONDS = 0.3
+# LXD sends it when it has cleaned up, some time after the instance counts as stopped.
+_EVENT_SECONDS = 5.0
 
 
 class HealthGate:
@@ -50,7 +51,9 @@ class HealthGate:
             with contextlib.suppress(LxdError):
                 stream = opened.enter_context(self._lxd.events.subscribe())
             verdict = wait_for_health(check, probe, clock=self._clock, pause=self._pause)
-            if verdict.healthy or stream is None or not _stopped_by_somebody(stream, name, project):
+            if verdict.healthy or stream is None or probe.running():
+                return verdict
+            if not _stopped_by_somebody(stream, name, project):
                 return verdict
         return Verdict(healthy=False, reason="somebody stopped it", stopped=True)
 
@@ -61,8 +64,8 @@ def _stopped_by_somebody(stream: EventStream, name: str, project: str) -> bool:
         while (event := stream.take(_EVENT_SECONDS)) is not None:
             if (event.kind, event.name, event.project) != ("instance", name, project):
                 continue
-            if event.action in _ENDS and event.by:
-                return True
+            if event.action in _ENDS:
+                return bool(event.by)
     return False
 
 

@@ -291,3 +291,21 @@ def test_lxd_restarted_in_the_middle_loses_nothing(
         stamp = stamp_of(daemon.instances.get(name))
         assert stamp is None or stamp.phase == "committed", told
         stage.clean()
+
+
+def test_a_user_stops_the_new_version_while_it_is_watched(stage: Stage, tmp_path: Path) -> None:
+    name = stage.launch("one", {"user.lxdocker.update.stable": "30"})
+    stage.follow("app", "two")
+    stage.update(tmp_path, "enable", name, "--image=local|app")
+    before = stage.story(name)
+    with stage.begin(tmp_path, "now", name) as process:
+        assert process.stderr is not None
+        while "gate" not in (line := process.stderr.readline()):
+            assert line, "it never came to the gate"
+        time.sleep(2)
+        stage.lxd.lxc("stop", "--force", name)
+        _, told = process.communicate(timeout=60)
+    assert stage.lxd.status(name) == "Stopped", told
+    assert stage.story(name) == before, told
+    assert stage.version(name) == "one"
+    assert "somebody stopped it" in stage.update(tmp_path, "history").stdout

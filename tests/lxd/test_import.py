@@ -30,6 +30,7 @@ UPLOADED = 24 << 20
 def user(private_lxd: PrivateLxd, tmp_path: Path) -> Iterator[User]:
     """Somebody at a machine with LXD; what they make there ends with the test."""
     one = User(lxd=private_lxd, home=tmp_path / "home")
+    one.clean()
     yield one
     one.clean()
 

@@ -27,6 +27,7 @@ BUSYBOX = {"bin/busybox": Path("/bin/busybox").read_bytes()}
 def user(private_lxd: PrivateLxd, tmp_path: Path) -> Iterator[User]:
     """Somebody at a machine with LXD, and an image in the layout ``db``."""
     one = User(lxd=private_lxd, home=tmp_path / "home")
+    one.clean()
     write_data_layout(one.home / "db")
     yield one
     one.clean()

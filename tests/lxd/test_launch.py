@@ -29,6 +29,7 @@ def somebody(private_lxd: PrivateLxd, tmp_path_factory: pytest.TempPathFactory) 
 @pytest.fixture
 def user(somebody: User) -> Iterator[User]:
     """The same; instances, volumes and images end with each test."""
+    somebody.clean()
     yield somebody
     somebody.clean()
 

@@ -97,7 +97,7 @@ class User:
         return {volume["name"] for volume in self.lxd.query("GET", path)}
 
     def clean(self) -> None:
-        """Remove all that a test made in the default project."""
+        """Remove all that tests, other files' too, made in the default project."""
         names = self.lxd.instances()
         if names:
             self.lxd.delete(*names)

@@ -314,5 +314,6 @@ def _remarks(facts: Facts, wish: Wish, bridge: _Bridge, remote: str) -> Iterator
     if not facts.host.systemd:
         yield (
             "systemd doesn't run here: start the server with `lxdocker-lxd serve`, and run"
-            " `lxdocker-lxd convert` and `lxdocker-lxd setup --renew` daily, from cron for example"
+            " `lxdocker-lxd convert`, `lxdocker-lxd refresh` and `lxdocker-lxd setup --renew` daily,"
+            " from cron for example"
         )

@@ -14,24 +14,27 @@ SERVE_SERVICE = "lxdocker-lxd-serve.service"
 CONVERT_TIMER = "lxdocker-lxd-convert.timer"
 CERTIFICATE_TIMER = "lxdocker-lxd-certificate.timer"
 UPDATE_SERVICE = "lxdocker-lxd-update.service"
+REFRESH_SERVICE = "lxdocker-lxd-refresh.service"
+REFRESH_TIMER = "lxdocker-lxd-refresh.timer"
 _ALWAYS = (SERVE_SOCKET, SERVE_SERVICE, CONVERT_TIMER, CERTIFICATE_TIMER)
+_NEED_LXD = {UPDATE_SERVICE, REFRESH_SERVICE, REFRESH_TIMER}
 _SUFFIXES = (".service", ".socket", ".timer")
 
 
 def enabled(*, updater: bool) -> tuple[str, ...]:
     """Return what is enabled and started, in this order.
 
-    The server's service comes with its socket, and at boot, too. The updater needs a LXD that units
-    find: one of this machine, from a package.
+    The server's service comes with its socket, and at boot, too. The updater and the refresh of
+    imports need a LXD that units find: one of this machine, from a package.
     """
-    return (*_ALWAYS, UPDATE_SERVICE) if updater else _ALWAYS
+    return (*_ALWAYS, UPDATE_SERVICE, REFRESH_TIMER) if updater else _ALWAYS
 
 
 def installed(
     shipped: Mapping[str, str], command: Iterable[str], addresses: Iterable[str], *, updater: bool
 ) -> dict[str, str]:
     """Return the units' texts by their path below systemd's directory."""
-    left_out = {"lxdocker-lxd-serve-http.socket"} | (set() if updater else {UPDATE_SERVICE})
+    left_out = {"lxdocker-lxd-serve-http.socket"} | (set() if updater else _NEED_LXD)
     words = " ".join(map(_quoted, command))
     found = {
         name: text.replace(SHIPPED_COMMAND, words)

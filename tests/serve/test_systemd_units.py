@@ -30,7 +30,7 @@ def test_systemd_accepts_the_units(tmp_path: Path) -> None:
         text = unit.read_text().replace("/opt/lxdocker-lxd/bin/lxdocker-lxd", "/bin/true")
         (tmp_path / unit.name).write_text(text)
     units = list(tmp_path.glob("*.*"))
-    assert len(units) == 8
+    assert len(units) == 10
     done = run("systemd-analyze", "verify", *units)
     assert (done.stdout, done.stderr) == ("", "")
 

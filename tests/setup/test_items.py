@@ -205,6 +205,7 @@ class TestServices:
         found = aimed(facts())
         assert [*of_kind(found, "unit"), *of_kind(found, "unit-file")] == []
         assert any("lxdocker-lxd serve" in remark for remark in found.remarks)
+        assert any("lxdocker-lxd refresh" in remark for remark in found.remarks)
 
     def test_units_start_this_program_at_these_addresses(self) -> None:
         found = aimed(facts(systemd=True), wish(command=("/opt/my env/python", "-m", "x")))
@@ -223,6 +224,9 @@ class TestServices:
             found = aimed(facts(lxd(packaging=packaging), systemd=True))
             names = {Path(item.name).name for item in found.items if item.kind.startswith("unit")}
             assert ("lxdocker-lxd-update.service" in names) is there
+            assert ("lxdocker-lxd-refresh.service" in names) is there
+            enabled = {item.name for item in of_kind(found, "unit")}
+            assert ("lxdocker-lxd-refresh.timer" in enabled) is there
 
     def test_files_come_before_what_needs_them(self) -> None:
         names = [item.kind for item in aimed(facts(bare_lxd(), systemd=True)).items]

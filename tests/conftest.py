@@ -45,13 +45,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what needs real parts, unless they were asked for."""
-    if config.getoption("--real"):
-        return
-    real = [item for item in items if any(item.get_closest_marker(name) for name in REAL_MARKERS)]
-    if real:
-        config.hook.pytest_deselected(items=real)
-        items[:] = [item for item in items if item not in set(real)]
+    """Leave out what needs real parts, or belongs to the full run, unless that was asked for."""
+    unwanted = set() if config.getoption("--real") else set(REAL_MARKERS)
+    if os.environ.get("LXDOCKER_TEST_FULL") != "1":
+        unwanted.add("full")
+    left = [item for item in items if any(item.get_closest_marker(name) for name in unwanted)]
+    if left:
+        config.hook.pytest_deselected(items=left)
+        items[:] = [item for item in items if item not in set(left)]
 
 
 @pytest.hookimpl(wrapper=True)

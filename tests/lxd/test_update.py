@@ -97,7 +97,7 @@ def test_an_update_keeps_addresses_volumes_and_every_key(
     assert "rolled back" in stage.update(tmp_path, "history").stdout
 
 
-@pytest.mark.parametrize("how", ["ends", "crashes"])
+@pytest.mark.parametrize("how", ["ends", pytest.param("crashes", marks=pytest.mark.full)])
 def test_a_broken_version_goes_back_to_the_parked_root(
     stage: Stage, daemon: LxdDaemon, tmp_path: Path, how: str
 ) -> None:

@@ -125,6 +125,7 @@ def test_hooks_put_off_turn_back_and_let_through(guests: Guests, tmp_path: Path)
     ]
 
 
+@pytest.mark.full
 def test_a_hook_that_hangs_inside_is_killed_and_forbids(guests: Guests, tmp_path: Path) -> None:
     lxd = guests.lxd
     daemon = open_lxd(SocketPlace(socket=lxd.socket))

@@ -13,10 +13,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import BinaryIO, Protocol
 
+from lxdocker_lxd.clients.tree import DamagedError, MissingError, Tree, UnreachedError
 from lxdocker_lxd.progress import BytesDone, Progress, StageStarted
 from lxdocker_lxd.serve.finding import Finding, wrong
 from lxdocker_lxd.serve.stream_rules import Combination
-from lxdocker_lxd.serve.tree import DamagedError, MissingError, Tree, UnreachedError
 from lxdocker_lxd.serve.xz_integrity import XzIntegrity
 
 _BLOCK_BYTES = 1 << 18

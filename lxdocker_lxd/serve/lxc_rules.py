@@ -6,8 +6,8 @@ takes ``meta.tar.xz`` and ``rootfs.tar.xz`` below the path.
 
 from dataclasses import dataclass
 
+from lxdocker_lxd.clients.tree import is_inside
 from lxdocker_lxd.serve.finding import Finding, wrong
-from lxdocker_lxd.serve.tree import is_inside
 
 INDEXES = tuple(
     f"meta/1.0/index-{name}{ending}" for name in ("system", "user") for ending in ("", ".5", ".7")

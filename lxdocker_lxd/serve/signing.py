@@ -4,32 +4,18 @@ A signature holds the time it was made, so the same content signed twice gives t
 therefore remembers what it signed: in memory, or in a directory where it outlives the process.
 """
 
-import contextlib
 import hashlib
-import os
-import re
-import tempfile
 import threading
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from lxdocker_lxd.atomic import storage_error
 from lxdocker_lxd.catalogue import PublishedFile
-from lxdocker_lxd.errors import NotFoundError, ToolError, UsageError, VerificationError
-from lxdocker_lxd.serve.gpg import Gpg, GpgResult
+from lxdocker_lxd.clients.gpg import Gpg, GpgResult
+from lxdocker_lxd.errors import NotFoundError, ToolError, UsageError
 
 _DIGEST = ("--digest-algo", "SHA512")
-_CLEAR_BEGIN = b"-----BEGIN PGP SIGNED MESSAGE-----"
-# GnuPG overlooks characters that don't belong into a signature's text; here each one counts.
-_ARMOUR = re.compile(
-    rb"(?:-----BEGIN PGP SIGNATURE-----[ \t]*\r?\n(?:[A-Za-z]+: [^\r\n]*\r?\n)*[ \t]*\r?\n"
-    rb"(?:[A-Za-z0-9+/]+={0,2}\r?\n)+(?:=[A-Za-z0-9+/]{4}\r?\n)?"
-    rb"-----END PGP SIGNATURE-----[ \t\r\n]*)+"
-)
-_ARMOUR_BEGIN = b"-----BEGIN PGP SIGNATURE-----"
-_BINARY = 0x80
 _LONG_ID_DIGITS = 16
 _USELESS = {"e": "has expired", "r": "is revoked", "d": "is disabled", "i": "is not valid"}
 
@@ -40,14 +26,6 @@ class SigningKeyError(NotFoundError):
 
 class SigningFailedError(ToolError):
     """GnuPG made no signature."""
-
-
-class BadSignatureError(VerificationError):
-    """A signature that is wrong, by an unknown key, or none at all."""
-
-
-class UnknownSignerError(BadSignatureError):
-    """A signature by a key that isn't in the keyring: nobody can say whether it is right."""
 
 
 class Signatures(Protocol):
@@ -215,91 +193,3 @@ def _primary_keys(listing: str) -> dict[str, str]:
             found[fields[9]] = validity
             validity = None
     return found
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SignatureChecker:
-    """Checks signatures against a set of public keys."""
-
-    gpg: Gpg
-
-    def clear_signed(self, message: bytes) -> bytes:
-        """Return what a clear-signed message says; raise BadSignatureError."""
-        # GnuPG would take other messages too, compressed ones for instance.
-        if message.count(_CLEAR_BEGIN) != 1 or not message.startswith(_CLEAR_BEGIN):
-            raise BadSignatureError("it is no clear-signed message")
-        _expect_armour(message[message.rfind(_ARMOUR_BEGIN) :])
-        done = self.gpg.run("--decrypt", content=message)
-        _check(done)
-        return done.output
-
-    def detached(self, signature: bytes, content: bytes | BinaryIO) -> None:
-        """Check a detached signature, armoured or not; raise BadSignatureError.
-
-        ``content`` is bytes, or a file of the operating system at its beginning.
-        """
-        # The first byte of an OpenPGP packet has its highest bit set (RFC 4880, 4.2).
-        if not signature or signature[0] < _BINARY:
-            _expect_armour(signature)
-        with tempfile.NamedTemporaryFile() as file:
-            file.write(signature)
-            file.flush()
-            _check(self.gpg.run("--verify", file.name, "-", content=content))
-
-
-def _expect_armour(signature: bytes) -> None:
-    if not _ARMOUR.fullmatch(signature):
-        raise BadSignatureError("the text of its signature is damaged")
-
-
-def _check(done: GpgResult) -> None:
-    if done.code == 0 and done.says("GOODSIG") and done.says("VALIDSIG"):
-        return
-    for keyword, reason in (
-        ("BADSIG", "the signature is wrong"),
-        ("EXPKEYSIG", "the key that signed it has expired"),
-        ("REVKEYSIG", "the key that signed it is revoked"),
-        ("EXPSIG", "the signature has expired"),
-    ):
-        if done.says(keyword):
-            raise BadSignatureError(reason)
-    missing = next(done.fields("NO_PUBKEY"), None)
-    if missing:
-        raise UnknownSignerError(f"signed with key {missing[0]}, which isn't in the keyring")
-    raise BadSignatureError(f"no valid signature: {done.words or 'gpg failed'}")
-
-
-@contextlib.contextmanager
-def signature_checker(keyring: Path | None) -> Iterator[SignatureChecker]:
-    """Yield a checker for the keys in the file ``keyring``, or for this user's own keyring.
-
-    The file is a keyring or an exported key, armoured or not. Raises GpgMissingError, NotFoundError,
-    and UsageError for a file without keys.
-    """
-    if keyring is None and _own_home().is_dir():
-        yield SignatureChecker(gpg=Gpg.find())
-        return
-    # Keys of nobody else count, so they get a home of their own for as long as this takes. (And
-    # GnuPG makes the user's own one when it is missing: to look must not do that.)
-    with tempfile.TemporaryDirectory(prefix="lxdocker-keys-") as home:
-        gpg = Gpg.find(home=Path(home))
-        if keyring is not None:
-            _import(gpg, keyring)
-        yield SignatureChecker(gpg=gpg)
-
-
-def _own_home() -> Path:
-    return Path(os.environ.get("GNUPGHOME") or Path("~/.gnupg").expanduser())
-
-
-def _import(gpg: Gpg, keyring: Path) -> None:
-    if not keyring.is_file():
-        raise NotFoundError(
-            f"read the keyring: {keyring} does not exist", hint="name another file with --keyring"
-        )
-    done = gpg.run("--import", "--", str(keyring.absolute()))
-    if not done.says("IMPORT_OK"):
-        raise UsageError(
-            f"{keyring}: no OpenPGP public key in it",
-            hint="write one: gpg --armor --export KEY > FILE",
-        )

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from lxdocker_lxd.clients.tree import is_inside
 from lxdocker_lxd.serve.finding import Finding, remark, wrong
-from lxdocker_lxd.serve.tree import is_inside
 
 INDEX_PATH = "streams/v1/index.json"
 

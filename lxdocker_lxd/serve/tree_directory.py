@@ -11,8 +11,8 @@ from typing import BinaryIO
 from urllib.parse import quote, unquote
 
 from lxdocker_lxd.atomic import storage_error
+from lxdocker_lxd.clients.tree import PLAIN_CHARACTERS, Body, DamagedError, MissingError
 from lxdocker_lxd.errors import NotFoundError
-from lxdocker_lxd.serve.tree import PLAIN_CHARACTERS, Body, DamagedError, MissingError
 
 _INDEX = "streams/v1/index.json"
 _TWIN = ".gz"

@@ -9,8 +9,12 @@ from dataclasses import dataclass, field
 from typing import BinaryIO
 from urllib.parse import unquote
 
+from lxdocker_lxd.clients.signature_check import (
+    BadSignatureError,
+    SignatureChecker,
+    UnknownSignerError,
+)
 from lxdocker_lxd.serve.finding import Finding, remark, wrong
-from lxdocker_lxd.serve.signing import BadSignatureError, SignatureChecker, UnknownSignerError
 
 FetchDocument = Callable[[str], bytes | None]
 

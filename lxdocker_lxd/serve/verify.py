@@ -10,6 +10,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from urllib.parse import quote
 
+from lxdocker_lxd.clients.signature_check import SignatureChecker
+from lxdocker_lxd.clients.tree import (
+    PLAIN_CHARACTERS,
+    DamagedError,
+    MissingError,
+    Tree,
+    UnreachedError,
+    is_inside,
+)
 from lxdocker_lxd.progress import Progress, StageStarted
 from lxdocker_lxd.serve import certificate as x509
 from lxdocker_lxd.serve import export_record, lxc_rules, stream_rules
@@ -18,16 +27,7 @@ from lxdocker_lxd.serve.export_plan import RECORD_PATH, SIGNATURE_SUFFIXES
 from lxdocker_lxd.serve.export_record import ExportRecordError
 from lxdocker_lxd.serve.file_check import FileCheck
 from lxdocker_lxd.serve.finding import Finding, remark, wrong
-from lxdocker_lxd.serve.signing import SignatureChecker
 from lxdocker_lxd.serve.stream_rules import INDEX_PATH, StreamListing
-from lxdocker_lxd.serve.tree import (
-    PLAIN_CHARACTERS,
-    DamagedError,
-    MissingError,
-    Tree,
-    UnreachedError,
-    is_inside,
-)
 from lxdocker_lxd.serve.tree_signatures import TreeSignatures
 
 REGISTRY_PATH = "1.0/index.json"

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
+from lxdocker_lxd.clients.gpg import GpgMissingError
+from lxdocker_lxd.clients.signature_check import SignatureChecker, signature_checker
+from lxdocker_lxd.clients.tree import Tree, UnreachedError
+from lxdocker_lxd.clients.tree_http import HttpTree
 from lxdocker_lxd.console import Console, document, human_size, table
 from lxdocker_lxd.errors import VerificationError
-from lxdocker_lxd.serve.gpg import GpgMissingError
-from lxdocker_lxd.serve.signing import SignatureChecker, signature_checker
-from lxdocker_lxd.serve.tree import Tree, UnreachedError
 from lxdocker_lxd.serve.tree_directory import DirectoryTree
-from lxdocker_lxd.serve.tree_http import HttpTree
 from lxdocker_lxd.serve.verify import VerifyReport, verify
 from lxdocker_lxd.verbs.progress_listener import progress_listener
 from lxdocker_lxd.verbs.surroundings import load_settings

@@ -3,8 +3,8 @@
 import shutil
 from pathlib import Path
 
+from lxdocker_lxd.clients.tree import Tree
 from lxdocker_lxd.progress import Silent
-from lxdocker_lxd.serve.tree import Tree
 from lxdocker_lxd.serve.tree_directory import DirectoryTree
 from lxdocker_lxd.serve.verify import VerifyReport, verify
 from tests.serve.shop import Shop, for_lxc

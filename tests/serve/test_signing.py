@@ -8,19 +8,21 @@ from pathlib import Path
 import pytest
 
 from lxdocker_lxd.catalogue import PublishedFile
+from lxdocker_lxd.clients.gpg import Gpg, GpgFailedError, GpgMissingError
+from lxdocker_lxd.clients.signature_check import (
+    BadSignatureError,
+    UnknownSignerError,
+    signature_checker,
+)
 from lxdocker_lxd.errors import NotFoundError, StorageError, ToolError, UsageError
 from lxdocker_lxd.serve.entry import Signer
-from lxdocker_lxd.serve.gpg import Gpg, GpgFailedError, GpgMissingError
 from lxdocker_lxd.serve.signature_directory import SignatureDirectory
 from lxdocker_lxd.serve.signing import (
-    BadSignatureError,
     GpgSigner,
     SignaturesInMemory,
     SigningFailedError,
     SigningKeyError,
-    UnknownSignerError,
     gpg_signer,
-    signature_checker,
 )
 from tests.serve.openpgp import OpenPgpHome, openpgp_home
 from tests.unit.catalogues import sha256

@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from lxdocker_lxd import cli
+from lxdocker_lxd.clients.signature_check import signature_checker
 from lxdocker_lxd.progress import Silent
 from lxdocker_lxd.serve import certificate as x509
 from lxdocker_lxd.serve import stream_rules
 from lxdocker_lxd.serve.server_names import ServerNames
-from lxdocker_lxd.serve.signing import gpg_signer, signature_checker
+from lxdocker_lxd.serve.signing import gpg_signer
 from lxdocker_lxd.serve.tree_directory import DirectoryTree
 from lxdocker_lxd.serve.verify import VerifyReport, verify
 from tests.serve.checked import (

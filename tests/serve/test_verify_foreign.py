@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lxdocker_lxd.clients.tree import MissingError, is_inside
 from lxdocker_lxd.errors import NotFoundError
 from lxdocker_lxd.progress import Silent
 from lxdocker_lxd.serve import lxc_rules
 from lxdocker_lxd.serve import verify as verifying
 from lxdocker_lxd.serve.file_check import FileCheck
 from lxdocker_lxd.serve.stream_rules import IndexEntry, StreamListing, read_index, read_products
-from lxdocker_lxd.serve.tree import MissingError, is_inside
 from lxdocker_lxd.serve.tree_directory import DirectoryTree
 from lxdocker_lxd.serve.xz_integrity import XzIntegrity
 from tests.serve.checked import (

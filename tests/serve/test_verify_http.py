@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import trustme
 
+from lxdocker_lxd.clients.tree_http import CertificateRefusedError, HttpTree
 from lxdocker_lxd.errors import NetworkError, NotFoundError, UsageError
 from lxdocker_lxd.serve import verify as verifying
-from lxdocker_lxd.serve.tree_http import CertificateRefusedError, HttpTree
 from lxdocker_lxd.serve.verify import VerifyReport
 from tests.serve.checked import (
     IMAGES,

@@ -19,7 +19,7 @@ DOORS = {
     "ws4py": {"lxd/websocket.py"},
     "requests": {
         "convert/registry/transport.py",
-        "serve/tree_http.py",
+        "clients/tree_http.py",
         "lxd/api.py",
         "lxd/unix_http.py",
         "update/webhook.py",
@@ -30,7 +30,7 @@ DOORS = {
     "subprocess": {
         "convert/registry/credentials.py",
         "convert/packing/squashfs.py",
-        "serve/gpg.py",
+        "clients/gpg.py",
         "setup/accounts.py",
         "setup/server_process.py",
         "setup/systemd.py",
@@ -99,7 +99,7 @@ PURE = (
     "setup/wish.py",
     "serve/certificate.py",
     "serve/xz_integrity.py",
-    "serve/tree.py",
+    "clients/tree.py",
     "serve/stream_rules.py",
     "serve/lxc_rules.py",
     "serve/finding.py",

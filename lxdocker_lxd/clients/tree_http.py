@@ -1,6 +1,6 @@
-"""A tree behind a URL. The one door of ``serve`` to HTTP as a client.
+"""A tree behind a URL. The one door to HTTP of all that reads image servers.
 
-Redirects are followed, as LXD does. Cookies and ``.netrc`` are off; nothing is kept in memory but a
+Redirects are followed, as LXD does, or only on the same server where that was asked for. Cookies and ``.netrc`` are off; nothing is kept in memory but a
 block at a time.
 """
 
@@ -10,13 +10,15 @@ import ssl
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
+from typing import Any
+from urllib.parse import urljoin, urlsplit, urlunsplit
 
 import requests
+from requests.adapters import HTTPAdapter
 
 from lxdocker_lxd import __version__
+from lxdocker_lxd.clients.tree import Body, DamagedError, MissingError, UnreachedError
 from lxdocker_lxd.errors import NotFoundError, UsageError
-from lxdocker_lxd.serve.tree import Body, DamagedError, MissingError, UnreachedError
 
 _TIMEOUTS_SECONDS = (15.0, 60.0)
 _CHUNK_BYTES = 1 << 18
@@ -30,6 +32,46 @@ _MISSING = frozenset({401, 403, 404, 410})
 
 class CertificateRefusedError(UnreachedError):
     """The server's certificate can't be verified."""
+
+
+class RedirectedError(DamagedError):
+    """The server sends us to another one, and that was not asked for."""
+
+
+class _PinnedAdapter(HTTPAdapter):
+    """Takes any certificate of the given file for an anchor, a server's own too."""
+
+    def init_poolmanager(self, *words: Any, **named: Any) -> None:  # noqa: ANN401 - as requests has it
+        """Make the connections' pool with a context that trusts nothing else."""
+        super().init_poolmanager(*words, **named, ssl_context=_empty_context())
+
+    def proxy_manager_for(self, proxy: str, **named: Any) -> Any:  # noqa: ANN401 - as requests has it
+        """The same behind a proxy."""
+        return super().proxy_manager_for(proxy, **named, ssl_context=_empty_context())
+
+
+class _Session(requests.Session):
+    """A session that may be bound to one server, and remembers nothing of it."""
+
+    def __init__(self, *, stay: bool) -> None:
+        super().__init__()
+        self._stay = stay
+        self.trust_env = False
+        self.max_redirects = _MOST_REDIRECTS
+        self.cookies.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=()))
+        self.headers["User-Agent"] = f"lxdocker-lxd/{__version__}"
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        """Return where the answer sends us; raise RedirectedError for another server."""
+        target = super().get_redirect_target(resp)
+        if self._stay and target is not None:
+            place = urljoin(resp.url, target)
+            if _origin(place) != _origin(resp.url):
+                raise RedirectedError(
+                    f"{_shown(resp.url)}: the server sends us to another one, {_shown(place)}",
+                    hint="name that server itself, if it is the one you trust",
+                )
+        return target
 
 
 class _Answer:
@@ -54,18 +96,22 @@ class _Answer:
 
 
 class HttpTree:
-    """What a server gives away below a URL. Each thread has its own connection."""
+    """What a server gives away below a URL. Each thread has its own connection.
+
+    ``authorities`` is a PEM file: the only certificates that are trusted then, each of them may be the
+    server's own. With ``stay`` a redirect to another server is refused (RedirectedError).
+    """
 
     is_remote = True
 
-    def __init__(self, url: str, authorities: Path | None = None) -> None:
+    def __init__(self, url: str, authorities: Path | None = None, *, stay: bool = False) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise UsageError(
-                f"verify {url!r}: expected https://host, https://host/path or a directory"
-            )
+            raise UsageError(f"{url!r}: expected https://host, https://host/path or a directory")
         self._url = url.rstrip("/")
-        self.name = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])).rstrip("/")
+        self.name = _shown(url).rstrip("/")
+        self._stay = stay
+        self._pinned = authorities is not None
         self._verify = _authorities(authorities)
         self._proxies: Mapping[str, str] = requests.utils.get_environ_proxies(url, no_proxy=None)
         self._local = threading.local()
@@ -95,7 +141,7 @@ class HttpTree:
             raise DamagedError(f"{name}: more than {_MOST_REDIRECTS} redirects") from error
         except (requests.exceptions.RequestException, OSError, ValueError) as error:
             raise UnreachedError(
-                f"verify {self.name}: it can't be reached",
+                f"{self.name} can't be reached",
                 hint=_PLAIN_HINT if self._url.startswith("http://") else _HINT,
             ) from error
         with contextlib.closing(response):
@@ -105,11 +151,9 @@ class HttpTree:
     def _session(self) -> requests.Session:
         session: requests.Session | None = getattr(self._local, "session", None)
         if session is None:
-            session = requests.Session()
-            session.trust_env = False
-            session.max_redirects = _MOST_REDIRECTS
-            session.cookies.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=()))
-            session.headers["User-Agent"] = f"lxdocker-lxd/{__version__}"
+            session = _Session(stay=self._stay)
+            if self._pinned:
+                session.mount("https://", _PinnedAdapter())
             self._local.session = session
             self._sessions.append(session)
         return session
@@ -125,6 +169,24 @@ class HttpTree:
     def identity(self, path: str) -> object:
         """Return the path."""
         return path
+
+
+def _shown(url: str) -> str:
+    """Return a URL without user and password."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
+def _origin(url: str) -> tuple[str, str, int | None]:
+    parts = urlsplit(url)
+    usual = {"http": 80, "https": 443}.get(parts.scheme)
+    return parts.scheme, parts.hostname or "", parts.port or usual
+
+
+def _empty_context() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
+    return context
 
 
 def _expect(response: requests.Response, name: str, *, compressed: bool) -> None:
@@ -154,7 +216,7 @@ def _tls_error(name: str, error: Exception) -> UnreachedError:
     if "CERTIFICATE_VERIFY_FAILED" in text or "doesn't match" in text:
         reason = text.partition("certificate verify failed: ")[2].partition(" (_ssl")[0]
         return CertificateRefusedError(
-            f"verify {name}: its certificate is not trusted: {reason or 'another name'}",
+            f"{name}: its certificate is not trusted: {reason or 'another name'}",
             hint="give the CA that signed it with --ca (ca.crt of the server's --tls-dir)",
         )
-    return UnreachedError(f"verify {name}: no TLS connection", hint="is it an http:// server?")
+    return UnreachedError(f"{name}: no TLS connection", hint="is it an http:// server?")

@@ -1,0 +1,1 @@
+"""Readers of image servers: trees of documents and files, and whose signatures count there."""

@@ -5,9 +5,10 @@ a PUT of all there is.
 """
 
 from lxdocker_lxd.lxd import decoding
-from lxdocker_lxd.lxd.api import Api, Request
+from lxdocker_lxd.lxd.api import Api
 from lxdocker_lxd.lxd.paths import under
 from lxdocker_lxd.lxd.records import DEFAULT_PROJECT, Alias
+from lxdocker_lxd.lxd.request import Request
 
 
 class LxdAliases:

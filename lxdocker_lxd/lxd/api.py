@@ -9,9 +9,9 @@ operation, which ``work`` waits for in slices, so that only a caller's own time 
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
@@ -28,41 +28,15 @@ from lxdocker_lxd.lxd.failures import BusyError, ConnectionLostError, UnknownOut
 from lxdocker_lxd.lxd.interruption import interruption
 from lxdocker_lxd.lxd.place import Place, RemotePlace
 from lxdocker_lxd.lxd.refusal import refusal
+from lxdocker_lxd.lxd.request import ANSWER_SECONDS, Request
 from lxdocker_lxd.lxd.unix_http import UnixAdapter
 from lxdocker_lxd.lxd.websocket import LxdWebsocket, OnMessage
 
 CONNECT_SECONDS = 15.0
-ANSWER_SECONDS = 120.0
 # LXD pings an event listener every 10 s and gives up after the third unanswered one; so do we.
 EVENT_SILENCE_SECONDS = 35.0
 # LXD is busy with an instance for about a second after a failed start or a stop.
 BUSY_PAUSES_SECONDS = (0.2, 0.4, 0.8, 1.6, 3.0, 5.0)
-
-Params = Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """A request to change something; ``doing`` names it in messages ("start the instance web").
-
-    ``body`` becomes JSON, ``data`` goes as it is. ``etag`` makes it conditional. Empty ``params``
-    are left out.
-    """
-
-    method: str
-    path: str
-    doing: str
-    params: Params = field(default_factory=dict)
-    body: Mapping[str, object] | None = None
-    data: bytes | Iterable[bytes] | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
-    etag: str = ""
-    answer_seconds: float = ANSWER_SECONDS
-
-    @property
-    def repeatable(self) -> bool:
-        """Whether it can be sent again; a stream is used up by the first time."""
-        return self.data is None or isinstance(self.data, bytes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,14 +4,16 @@ import json
 import time
 from collections.abc import Callable, Iterator
 
-from lxdocker_lxd.lxd.api import Api, RawAnswer, Request
+from lxdocker_lxd.lxd.api import Api, RawAnswer
 from lxdocker_lxd.lxd.calls import Command, CommandResult, FileKind, GuestFile
 from lxdocker_lxd.lxd.command_run import CommandRun
 from lxdocker_lxd.lxd.document import Document
 from lxdocker_lxd.lxd.failures import AbsentError, RefusedError, TooLongError
+from lxdocker_lxd.lxd.instance_requests import executing
 from lxdocker_lxd.lxd.operations import Operations
 from lxdocker_lxd.lxd.paths import under
 from lxdocker_lxd.lxd.records import DEFAULT_PROJECT
+from lxdocker_lxd.lxd.request import Request
 
 _MODE_BITS = 0o7777
 
@@ -34,25 +36,9 @@ class LxdGuests:
         self, name: str, command: Command, *, project: str = DEFAULT_PROJECT
     ) -> CommandResult:
         """Run a command and wait."""
-        doing = f"run {command.words[0]} in the instance {name} of project {project}"
-        accepted = self._api.send(
-            Request(
-                method="post",
-                path=under("instances", name, "exec"),
-                doing=doing,
-                params={"project": project},
-                body={
-                    "command": list(command.words),
-                    "environment": dict(command.environment),
-                    "wait-for-websocket": True,
-                    "interactive": False,
-                    "user": command.user_id,
-                    "group": command.group_id,
-                    "cwd": command.directory,
-                },
-            )
-        )
-        return CommandRun(self._api, self._operations, command, doing).finish(accepted)
+        request = executing(name, command, project)
+        accepted = self._api.send(request)
+        return CommandRun(self._api, self._operations, command, request.doing).finish(accepted)
 
     # ---- the console
 

@@ -10,13 +10,14 @@ import secrets
 from collections.abc import Iterable, Iterator
 from urllib.parse import urlencode
 
-from lxdocker_lxd.lxd.api import Api, Request
+from lxdocker_lxd.lxd.api import Api
 from lxdocker_lxd.lxd.calls import ImageUpload, TransferStep
 from lxdocker_lxd.lxd.failures import FingerprintMismatchError, ImageExistsError, NameTakenError
 from lxdocker_lxd.lxd.image_ports import OnTransfer
 from lxdocker_lxd.lxd.operations import Operations
 from lxdocker_lxd.lxd.paths import under
 from lxdocker_lxd.lxd.records import Image
+from lxdocker_lxd.lxd.request import Request
 
 _ANSWER_SECONDS = 900.0
 

@@ -1,7 +1,7 @@
 """LXD's image store: listing, fetching by the daemon, refreshing, copying, deleting."""
 
 from lxdocker_lxd.lxd import decoding
-from lxdocker_lxd.lxd.api import Api, Request
+from lxdocker_lxd.lxd.api import Api
 from lxdocker_lxd.lxd.calls import ImageUpload, ProjectImage, TransferStep
 from lxdocker_lxd.lxd.document import Document
 from lxdocker_lxd.lxd.failures import AbsentError, ImageFetchError, RefusedError
@@ -10,6 +10,7 @@ from lxdocker_lxd.lxd.image_upload import UploadSender
 from lxdocker_lxd.lxd.operations import OnStep, Operations
 from lxdocker_lxd.lxd.paths import under
 from lxdocker_lxd.lxd.records import DEFAULT_PROJECT, Image, UpdateSource
+from lxdocker_lxd.lxd.request import Request
 
 
 class LxdImages:

@@ -1,10 +1,11 @@
 """Networks and the addresses they have given out."""
 
 from lxdocker_lxd.lxd import decoding
-from lxdocker_lxd.lxd.api import Api, Request
+from lxdocker_lxd.lxd.api import Api
 from lxdocker_lxd.lxd.operations import Operations
 from lxdocker_lxd.lxd.paths import under
 from lxdocker_lxd.lxd.records import DEFAULT_PROJECT
+from lxdocker_lxd.lxd.request import Request
 from lxdocker_lxd.lxd.resources import Lease, Network
 
 

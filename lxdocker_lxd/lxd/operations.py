@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 
 from lxdocker_lxd.errors import LxdockerError
-from lxdocker_lxd.lxd.api import Answer, Api, Request
+from lxdocker_lxd.lxd.api import Answer, Api
 from lxdocker_lxd.lxd.document import Document
 from lxdocker_lxd.lxd.failures import (
     AbsentError,
@@ -19,6 +19,7 @@ from lxdocker_lxd.lxd.failures import (
     UnreachableError,
 )
 from lxdocker_lxd.lxd.refusal import refusal
+from lxdocker_lxd.lxd.request import Request
 
 SLICE_SECONDS = 20
 STEP_SECONDS = 1

@@ -6,7 +6,7 @@ instance still runs, or doesn't.
 """
 
 from lxdocker_lxd.lxd import decoding
-from lxdocker_lxd.lxd.api import Api, Request
+from lxdocker_lxd.lxd.api import Api
 from lxdocker_lxd.lxd.failures import (
     InUseError,
     NameTakenError,
@@ -14,6 +14,7 @@ from lxdocker_lxd.lxd.failures import (
     StartFailedError,
     WrongStateError,
 )
+from lxdocker_lxd.lxd.instance_requests import changing_power
 from lxdocker_lxd.lxd.operations import Operations
 from lxdocker_lxd.lxd.paths import under
 from lxdocker_lxd.lxd.records import DEFAULT_PROJECT, InstanceState
@@ -72,16 +73,5 @@ class LxdPower:
         timeout_seconds: int = 30,
     ) -> None:
         self._operations.run(
-            Request(
-                method="put",
-                path=under("instances", name, "state"),
-                doing=f"{action} the instance {name} of project {project}",
-                params={"project": project},
-                body={
-                    "action": action,
-                    "force": force,
-                    "stateful": False,
-                    "timeout": timeout_seconds,
-                },
-            )
+            changing_power(action, name, project, force=force, timeout_seconds=timeout_seconds)
         )

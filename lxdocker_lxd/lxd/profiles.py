@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 
 from lxdocker_lxd.lxd import decoding
-from lxdocker_lxd.lxd.api import Api, Request
+from lxdocker_lxd.lxd.api import Api
 from lxdocker_lxd.lxd.operations import Operations
 from lxdocker_lxd.lxd.paths import under
 from lxdocker_lxd.lxd.records import DEFAULT_PROJECT
+from lxdocker_lxd.lxd.request import Request
 from lxdocker_lxd.lxd.resources import Profile, Project, Usage
 
 

@@ -1,12 +1,13 @@
 """The daemon itself: what it is, its settings, its members and operations."""
 
 from lxdocker_lxd.lxd import decoding
-from lxdocker_lxd.lxd.api import Api, Request
+from lxdocker_lxd.lxd.api import Api
 from lxdocker_lxd.lxd.document import Document, documents
 from lxdocker_lxd.lxd.failures import AbsentError, WrongStateError
 from lxdocker_lxd.lxd.operations import Operations
 from lxdocker_lxd.lxd.paths import under
 from lxdocker_lxd.lxd.records import Config
+from lxdocker_lxd.lxd.request import Request
 from lxdocker_lxd.lxd.server_records import Member, Operation, ServerInfo
 
 

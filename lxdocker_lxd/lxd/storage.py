@@ -1,11 +1,12 @@
 """Storage pools, and custom volumes in them."""
 
 from lxdocker_lxd.lxd import decoding
-from lxdocker_lxd.lxd.api import Api, Request
+from lxdocker_lxd.lxd.api import Api
 from lxdocker_lxd.lxd.failures import AbsentError, RefusedError
 from lxdocker_lxd.lxd.operations import Operations
 from lxdocker_lxd.lxd.paths import under
 from lxdocker_lxd.lxd.records import DEFAULT_PROJECT
+from lxdocker_lxd.lxd.request import Request
 from lxdocker_lxd.lxd.resources import PoolSpace, StoragePool, Volume
 
 

@@ -142,6 +142,8 @@ PURE = (
     "lxd/refusal.py",
     "lxd/interruption.py",
     "lxd/paths.py",
+    "lxd/request.py",
+    "lxd/instance_requests.py",
     "lxd/event_document.py",
     "lxd/ports.py",
     "lxd/image_ports.py",

@@ -28,10 +28,10 @@ from lxdocker_lxd.serve.publication import Publication
 from lxdocker_lxd.serve.replies import House, Replies
 from lxdocker_lxd.serve.server import Listener, Server, ServerLimits
 from lxdocker_lxd.serve.server_log import ERROR, ServerLog
-from lxdocker_lxd.serve.service_notify import ServiceNotify
 from lxdocker_lxd.serve.settings import ServeSettings
 from lxdocker_lxd.serve.site import SiteSettings
 from lxdocker_lxd.serve.tls import ServerCertificate
+from lxdocker_lxd.service_notify import ServiceNotify
 
 _DISK_THREADS = 8
 _HTTPS_PORT = 443

@@ -1,12 +1,13 @@
 """What systemd hears, read from a socket of our own."""
 
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from lxdocker_lxd.serve.service_notify import ServiceNotify
+from lxdocker_lxd.service_notify import Heartbeat, ServiceNotify
 
 
 @pytest.fixture(params=["path", "abstract"])
@@ -50,3 +51,40 @@ def test_the_watchdog_is_meant_for_one_process(
     environment: dict[str, str], seconds: float | None
 ) -> None:
     assert ServiceNotify(environment, 7).watchdog_seconds == seconds
+
+
+def test_a_heartbeat_proves_that_one_thread_gets_on(manager: tuple[str, socket.socket]) -> None:
+    address, heard = manager
+    heard.settimeout(0.2)
+    seconds = 0.0
+    beat = Heartbeat(
+        ServiceNotify({"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "9000000"}, 7),
+        clock=lambda: seconds,
+    )
+    beat()
+    beat()
+    assert heard.recv(1000) == b"EXTEND_TIMEOUT_USEC=9000000"
+    beat.ready("up")
+    assert heard.recv(1000) == b"READY=1\nSTATUS=up"
+    beat.ready("looked")
+    assert heard.recv(1000) == b"STATUS=looked"
+    beat()
+    with pytest.raises(TimeoutError):
+        heard.recv(1000)
+    seconds = 1.0
+    beat()
+    assert heard.recv(1000) == b"WATCHDOG=1"
+    seconds = 2.0
+    other = threading.Thread(target=beat)
+    other.start()
+    other.join()
+    with pytest.raises(TimeoutError):
+        heard.recv(1000)
+
+
+def test_without_a_watchdog_nothing_beats(manager: tuple[str, socket.socket]) -> None:
+    address, heard = manager
+    heard.settimeout(0.2)
+    Heartbeat(ServiceNotify({"NOTIFY_SOCKET": address}, 7), clock=lambda: 0.0)()
+    with pytest.raises(TimeoutError):
+        heard.recv(1000)

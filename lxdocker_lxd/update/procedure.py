@@ -5,7 +5,7 @@ interrupted anywhere: it looks at the two instances of a transaction as they are
 step. Nothing is remembered between steps but what the journal and the stamps hold. A state nobody
 foresaw is held: nothing is touched, somebody is told.
 
-Forward: make the successor aside, prove it, lease the name, stop, park the old, rename both, give
+Forward: make the successor aside, remap its files, prove it, lease the name, stop, park the old, rename both, give
 the successor the name's exact configuration, start, wait for health, commit. Back: the same with
 the roles exchanged.
 """
@@ -22,6 +22,10 @@ class Act(StrEnum):
     """One step; each is one call to LXD, or one decision written down."""
 
     STAGE = "stage"
+    PREPARE = "prepare"
+    REMAP = "remap"
+    END_STAGE = "end stage"
+    STAGE_AGAIN = "stage again"
     PROVE = "prove"
     LEASE = "lease"
     OUTAGE = "outage"
@@ -93,13 +97,28 @@ def _without_old(view: View, new: Party | None) -> Step:
         return _new_alone(view, new)
     if new.stamp.phase in {Phase.REJECTED, Phase.RETIRED}:
         return Step(act=Act.ROLLED_BACK)
+    if new.running and new.stamp.phase is Phase.REMAPPING:
+        return Step(act=Act.END_STAGE, role=Role.NEW, reason="its start was to fail")
     if view.holder is None:
         if view.became:
             return _hold("the name is gone, and only the version that took it is left")
         return Step(act=Act.DISCARD, role=Role.NEW, reason="the instance was deleted")
     if view.give_up or not view.fresh:
         return Step(act=Act.DISCARD, role=Role.NEW, reason="nothing was changed yet")
-    if new.stamp.phase is Phase.STAGED:
+    return _staged(view, new)
+
+
+def _staged(view: View, new: Party) -> Step:
+    """Take one step with a successor that is made, before anything is done to the old instance."""
+    phase = new.stamp.phase
+    if phase is Phase.REMAPPING and view.cold:
+        # Which of its files LXD has remapped, nobody knows.
+        return Step(act=Act.STAGE_AGAIN, role=Role.NEW, reason="it wasn't remapped to the end")
+    if phase is Phase.REMAPPING and not view.remapped:
+        return Step(act=Act.REMAP, role=Role.NEW)
+    if phase is Phase.STAGED and view.remaps:
+        return Step(act=Act.PREPARE, role=Role.NEW)
+    if phase in {Phase.STAGED, Phase.REMAPPING}:
         return Step(act=Act.PROVE, role=Role.NEW)
     return Step(act=Act.LEASE, role=Role.OLD)
 

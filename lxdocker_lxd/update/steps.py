@@ -11,11 +11,12 @@ from typing import TypeVar
 
 from lxdocker_lxd.errors import LxdError
 from lxdocker_lxd.lxd.calls import NewInstance
-from lxdocker_lxd.lxd.failures import StopTimedOutError
+from lxdocker_lxd.lxd.failures import StartFailedError, StopTimedOutError
 from lxdocker_lxd.lxd.ports import Lxd
 from lxdocker_lxd.lxd.records import Instance, InstanceSettings
 from lxdocker_lxd.update import configuration
 from lxdocker_lxd.update.procedure import Act, Step
+from lxdocker_lxd.update.remapping import barred_settings, ended_at_barrier
 from lxdocker_lxd.update.transaction import (
     Phase,
     Role,
@@ -31,6 +32,7 @@ _Thing = TypeVar("_Thing")
 _AT_WORK = frozenset(
     {
         Phase.STAGED,
+        Phase.REMAPPING,
         Phase.PROVED,
         Phase.RESTORED,
         Phase.LEASED,
@@ -47,6 +49,10 @@ class AnotherUpdaterError(LxdError):
 
 class HeldError(LxdError):
     """A step would lose something; nothing was done."""
+
+
+class UnbarredStartError(LxdError):
+    """A stage ran, although its start was to end before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +72,10 @@ class Steps:
         self._lxd = lxd
         self._acts: dict[Act, Callable[[View, Step, Handling], None]] = {
             Act.STAGE: self._stage,
+            Act.PREPARE: self._prepare,
+            Act.REMAP: self._remap,
+            Act.END_STAGE: self._end_stage,
+            Act.STAGE_AGAIN: self._discard,
             Act.PROVE: self._prove,
             Act.LEASE: self._lease,
             Act.OUTAGE: self._outage,
@@ -111,6 +121,25 @@ class Steps:
             target=holder.location if holder.location not in ("", "none") else "",
         )
         self._lxd.instances.create(new, project=transaction.project)
+
+    def _prepare(self, view: View, _step: Step, _handling: Handling) -> None:
+        new = _present(view.new)
+        stamp = replace(new.stamp, phase=Phase.REMAPPING)
+        self._write(new.instance, barred_settings(new.instance, stamp))
+
+    def _remap(self, view: View, _step: Step, _handling: Handling) -> None:
+        stage = _present(view.new).instance
+        try:
+            self._lxd.power.start(stage.name, project=stage.project)
+        except StartFailedError as error:
+            if not ended_at_barrier(error):
+                raise
+            return
+        raise UnbarredStartError(f"remap {stage.name}: it started, which nothing was to let it")
+
+    def _end_stage(self, view: View, _step: Step, _handling: Handling) -> None:
+        stage = _present(view.new).instance
+        self._lxd.power.kill(stage.name, project=stage.project)
 
     def _prove(self, view: View, _step: Step, handling: Handling) -> None:
         holder, new = _present(view.holder), _present(view.new)

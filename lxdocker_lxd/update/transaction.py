@@ -29,9 +29,10 @@ class Role(StrEnum):
 
 
 class Phase(StrEnum):
-    """How far an instance has come; the first six are of the new one, the others of the old."""
+    """How far an instance has come; the first seven are of the new one, the others of the old."""
 
     STAGED = "staged"
+    REMAPPING = "remapping"
     PROVED = "proved"
     RESTORED = "restored"
     COMMITTED = "committed"

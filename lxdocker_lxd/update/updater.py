@@ -5,8 +5,6 @@ about the last step hardly matters: the next look tells.
 """
 
 import contextlib
-from dataclasses import dataclass, replace
-from datetime import datetime
 
 from lxdocker_lxd.errors import LxdError, LxdockerError
 from lxdocker_lxd.lxd.failures import (
@@ -15,6 +13,7 @@ from lxdocker_lxd.lxd.failures import (
     BusyError,
     ChangedMeanwhileError,
     NameTakenError,
+    NoSpaceError,
     NotRunningError,
     UnknownOutcomeError,
     UnreachableError,
@@ -22,9 +21,10 @@ from lxdocker_lxd.lxd.failures import (
 )
 from lxdocker_lxd.lxd.ports import Lxd
 from lxdocker_lxd.lxd.records import Instance
+from lxdocker_lxd.update.attempt import Attempt, resumed
 from lxdocker_lxd.update.configuration import PROTECT_START_EXTENSION
 from lxdocker_lxd.update.journal import Journal
-from lxdocker_lxd.update.journal_record import Account, Entry, Event, accounts
+from lxdocker_lxd.update.journal_record import Entry, Event, accounts
 from lxdocker_lxd.update.means import Means, Outcome
 from lxdocker_lxd.update.procedure import ENDS, Act, Step, decide
 from lxdocker_lxd.update.steps import AnotherUpdaterError, Handling, HeldError, Steps
@@ -47,33 +47,10 @@ _LOOK_AGAIN = (
 # What follows from something that isn't there, and so is looked at twice.
 _LAST_WORDS = (ENDS - {Act.COMMITTED}) | {Act.DISCARD, Act.TURN_BACK, Act.RELEASE}
 _CONFIRM_SECONDS = 0.3
-_BEFORE_OUTAGE = frozenset({Act.STAGE, Act.PROVE, Act.LEASE, Act.OUTAGE})
+_REMAPPING = frozenset({Act.PREPARE, Act.REMAP})
+_BEFORE_OUTAGE = _REMAPPING | {Act.STAGE, Act.PROVE, Act.LEASE, Act.OUTAGE}
+_NOTHING_ASKED = (BusyError, NotRunningError, UnreachableError)
 _FORWARD = frozenset({Act.STOP, Act.PARK, Act.GIVE_NAME_UP, Act.TAKE_NAME, Act.RESTORE, Act.START})
-
-
-@dataclass(slots=True, kw_only=True)
-class _Run:
-    """What one run of the loop knows besides LXD and the journal."""
-
-    transaction: Transaction
-    fresh: bool = False
-    give_up: bool = False
-    back: bool = False
-    committed: bool = False
-    became: bool = False
-    passed: bool = False
-    restored: bool = False
-    started: bool = False
-    blame: bool = False
-    stop_asked: bool = True
-    stop_unsure: bool = False
-    agreed: bool = False
-    stays_stopped: bool = False
-    confirmed: Step | None = None
-    reason: str = ""
-    failures: int = 0
-    outage_began: datetime | None = None
-    outage_ended: datetime | None = None
 
 
 class Updater:
@@ -98,21 +75,23 @@ class Updater:
         holder = self._get(name, project)
         previous = holder.base_image if holder is not None else ""
         self._note(transaction, Event.BEGUN, previous=previous)
-        return self._loop(_Run(transaction=transaction, fresh=True))
+        return self._loop(Attempt(transaction=transaction, fresh=True))
 
     def resume(self, transaction: Transaction) -> Outcome:
         """Finish an interrupted transaction, whatever of it is left in LXD and in the journal."""
         account = accounts(self._journal.read()).get(transaction.id)
-        return self._loop(_run_of(transaction, account))
+        return self._loop(resumed(transaction, account))
 
     def turn_back(self, transaction: Transaction) -> Outcome:
         """Return a committed update to its parked copy, because somebody asks for it."""
         self._note(transaction, Event.BACK, reason="asked for")
-        return self._loop(_Run(transaction=transaction, back=True, became=True, reason="asked for"))
+        return self._loop(
+            Attempt(transaction=transaction, back=True, became=True, reason="asked for")
+        )
 
     # ---- the loop
 
-    def _loop(self, run: _Run) -> Outcome:
+    def _loop(self, run: Attempt) -> Outcome:
         for _ in range(MOST_STEPS):
             try:
                 view = self._look(run)
@@ -141,7 +120,7 @@ class Updater:
                     return self._end(run, held)
         return self._end(run, Step(act=Act.HOLD, reason="too many steps without an end"))
 
-    def _look(self, run: _Run) -> View:
+    def _look(self, run: Attempt) -> View:
         transaction = run.transaction
         holder = self._get(transaction.name, transaction.project)
         old, new = (self._party(transaction, role, holder) for role in (Role.OLD, Role.NEW))
@@ -151,22 +130,7 @@ class Updater:
             old = self._moved(transaction, Role.OLD)
         if old is not None and old.stamp.blame:
             run.blame = True
-        return View(
-            transaction=transaction,
-            old=old,
-            new=new,
-            holder=holder,
-            fresh=run.fresh,
-            give_up=run.give_up,
-            back=run.back,
-            committed=run.committed,
-            became=run.became,
-            passed=run.passed,
-            restored=run.restored,
-            started=run.started,
-            stop_asked=run.stop_asked,
-            stays_stopped=run.stays_stopped,
-        )
+        return run.view(old, new, holder)
 
     def _party(self, transaction: Transaction, role: Role, holder: Instance | None) -> Party | None:
         waiting = self._get(transaction.parked(role), transaction.project)
@@ -190,7 +154,7 @@ class Updater:
         except AbsentError:
             return None
 
-    def _do(self, step: Step, view: View, run: _Run) -> None:
+    def _do(self, step: Step, view: View, run: Attempt) -> None:
         match step.act:
             case Act.OUTAGE:
                 if not run.agreed:
@@ -212,6 +176,8 @@ class Updater:
                 run.committed = True
             case Act.TURN_BACK:
                 self._turn(run, step.reason or run.reason, blame=run.blame)
+            case Act.END_STAGE:
+                run.cold = True
             case Act.RELEASE | Act.DISCARD:
                 run.give_up = True
                 run.reason = run.reason or step.reason
@@ -220,10 +186,12 @@ class Updater:
         self._steps.perform(step, view, self._handling(run))
         self._done(step, view, run)
 
-    def _done(self, step: Step, view: View, run: _Run) -> None:
+    def _done(self, step: Step, view: View, run: Attempt) -> None:
         run.failures = 0
         if step.act is Act.RESTORE and step.role is Role.NEW:
             run.restored = True
+        elif step.act is Act.REMAP:
+            run.remapped = True
         elif step.act is Act.START:
             run.started = step.role is Role.NEW
             run.outage_ended = self._means.clock()
@@ -232,7 +200,7 @@ class Updater:
         elif step.act is Act.COMMIT and view.old is None:
             run.reason = run.reason or "the parked copy was removed by somebody"
 
-    def _gate(self, run: _Run) -> None:
+    def _gate(self, run: Attempt) -> None:
         verdict = self._means.gate.judge(run.transaction.name, project=run.transaction.project)
         if verdict.healthy:
             run.passed = True
@@ -240,7 +208,7 @@ class Updater:
             run.stays_stopped = verdict.stopped
             self._turn(run, verdict.reason, blame=not verdict.stopped)
 
-    def _turn(self, run: _Run, reason: str, *, blame: bool) -> None:
+    def _turn(self, run: Attempt, reason: str, *, blame: bool) -> None:
         """Write down that the transaction goes back, before the first step that does."""
         if not run.back:
             run.back, run.blame, run.reason = True, blame, reason
@@ -248,10 +216,12 @@ class Updater:
 
     # ---- what goes wrong
 
-    def _failed_softly(self, step: Step, run: _Run, error: LxdockerError) -> None:
+    def _failed_softly(self, step: Step, run: Attempt, error: LxdockerError) -> None:
         if step.act is Act.STAGE and not isinstance(error, NotRunningError | UnreachableError):
             # Made or not, nobody watched it being unpacked: it doesn't count as proved.
             run.give_up, run.reason = True, error.message
+        elif step.act is Act.REMAP and not isinstance(error, _NOTHING_ASKED):
+            run.cold = True
         elif step.act is Act.STOP and isinstance(error, WrongStateError) and run.fresh:
             # Nobody but a user did it, unless an earlier request of ours was late.
             run.stop_asked = run.stop_unsure
@@ -259,14 +229,18 @@ class Updater:
             run.stop_unsure = True
         self._count(run, error)
 
-    def _count(self, run: _Run, error: LxdockerError) -> None:
+    def _count(self, run: Attempt, error: LxdockerError) -> None:
         run.failures += 1
         if run.failures > MOST_FAILURES:
             raise error
         self._means.pause(min(0.1 * 2**run.failures, 10))
 
-    def _failed(self, step: Step, run: _Run, error: LxdockerError) -> Step | None:
+    def _failed(self, step: Step, run: Attempt, error: LxdockerError) -> Step | None:
         """Give up, turn back or hold, as far as the step had come."""
+        if step.act in _REMAPPING and not isinstance(error, NoSpaceError):
+            # The real start decides.
+            run.cold = True
+            return None
         if step.act in _BEFORE_OUTAGE or isinstance(error, AnotherUpdaterError):
             run.give_up, run.reason = True, error.message
             return None
@@ -278,11 +252,9 @@ class Updater:
 
     # ---- the end
 
-    def _end(self, run: _Run, step: Step) -> Outcome:
+    def _end(self, run: Attempt, step: Step) -> Outcome:
         reason = step.reason or run.reason
-        seconds = None
-        if run.outage_began is not None and run.outage_ended is not None:
-            seconds = (run.outage_ended - run.outage_began).total_seconds()
+        seconds = run.outage_seconds
         if step.act is not Act.HOLD:
             entry = Entry(
                 at=self._means.clock(),
@@ -326,7 +298,7 @@ class Updater:
             )
         )
 
-    def _handling(self, run: _Run) -> Handling:
+    def _handling(self, run: Attempt) -> Handling:
         if self._protect_start is None:
             self._protect_start = self._lxd.server.info().supports(PROTECT_START_EXTENSION)
         return Handling(
@@ -335,16 +307,3 @@ class Updater:
             retention_until=self._means.clock() + self._means.retention,
             blame=run.blame,
         )
-
-
-def _run_of(transaction: Transaction, account: Account | None) -> _Run:
-    if account is None:
-        return _Run(transaction=transaction)
-    return _Run(
-        transaction=replace(transaction, fingerprint=account.transaction.fingerprint),
-        back=account.back,
-        committed=account.committed,
-        became=account.became,
-        blame=account.blame,
-        reason=account.reason or "interrupted",
-    )

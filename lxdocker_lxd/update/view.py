@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 from lxdocker_lxd.lxd.records import Instance
 from lxdocker_lxd.update.configuration import is_parked
+from lxdocker_lxd.update.remapping import needs_remapping
 from lxdocker_lxd.update.transaction import Phase, Role, Saved, Stamp, Transaction, stamp_of
 from lxdocker_lxd.update.user_change import absorbed, merged, return_target
 
@@ -48,7 +49,8 @@ class View:
 
     ``fresh`` is true in the run that began the transaction; any other run gives up what caused no
     outage yet. ``back`` and ``committed`` are decisions of the journal, ``became`` says that the
-    successor once had the name, ``passed`` that its gate was passed in this run, ``restored`` and
+    successor once had the name, ``remapped`` that this run had its files remapped, ``cold`` that this run
+    leaves that to the real start, ``passed`` that its gate was passed in this run, ``restored`` and
     ``started`` that this run restored and started it. ``stop_asked`` is false in a run that knows
     that a stopped instance wasn't stopped by the updater, ``stays_stopped`` is true in one that knows
     that a user stopped the new version.
@@ -63,11 +65,20 @@ class View:
     back: bool = False
     committed: bool = False
     became: bool = False
+    remapped: bool = False
+    cold: bool = False
     passed: bool = False
     restored: bool = False
     started: bool = False
     stop_asked: bool = True
     stays_stopped: bool = False
+
+    @property
+    def remaps(self) -> bool:
+        """Whether the successor's files are to be remapped before the outage: if there will be one."""
+        if self.new is None or self.holder is None or self.cold:
+            return False
+        return self.holder.running and needs_remapping(self.new.instance)
 
     @property
     def saved(self) -> Saved | None:

@@ -29,6 +29,9 @@ from lxdocker_lxd.lxd.records import (
 )
 from lxdocker_lxd.lxd.server_records import ServerInfo
 
+ON_DISK, WANTED = "volatile.last_state.idmap", "volatile.idmap.next"
+MAP = '[{"Hostid":1000000}]'
+
 
 @dataclass
 class Box:
@@ -46,7 +49,8 @@ class SmallLxd:
     """Implements the ports that the updater uses, for one project.
 
     ``images`` says of each fingerprint what a container of it does: ``good``, ``ends`` at its
-    start, ``refuses`` to start. ``before`` and ``after`` see each call.
+    start, ``refuses`` to start. ``before`` and ``after`` see each call; ``remapped`` are the names
+    under which starts remapped files.
     """
 
     def __init__(self, profile: Devices, images: Mapping[str, str]) -> None:
@@ -56,6 +60,7 @@ class SmallLxd:
         self.before: Callable[[str], None] = lambda _call: None
         self.after: Callable[[str], None] = lambda _call: None
         self._macs = 0
+        self.remapped: list[str] = []
         self.instances: Any = _Instances(self)
         self.power: Any = _Power(self)
         self.server: Any = _Server(self)
@@ -123,7 +128,7 @@ class SmallLxd:
         """What a user does: create and start, seen by nobody."""
         settings = InstanceSettings(
             architecture="x86_64",
-            config={"volatile.base_image": root, **config},
+            config={"volatile.base_image": root, ON_DISK: MAP, WANTED: MAP, **config},
             devices=devices,
             profiles=("default",),
             description="of a user",
@@ -168,7 +173,8 @@ class _Instances:
                 raise NameTakenError(f"{new.name} is taken")
             if new.image not in self._lxd.known:
                 raise AbsentError(f"there is no image {new.image}")
-            config = {**new.settings.config, "volatile.base_image": new.image}
+            own = {"volatile.base_image": new.image, ON_DISK: "[]", WANTED: MAP}
+            config = {**new.settings.config, **own}
             settings = replace(new.settings, config=config)
             self._lxd.check_addresses(new.name, settings)
             box = Box(name=new.name, root=new.image, settings=settings)
@@ -214,6 +220,11 @@ class _Instances:
         return tuple(Snapshot(instance=name, name=one) for one in box.snapshots)
 
 
+def _block_of(devices: Devices) -> str:
+    """A device that names a file of the host that isn't there; the small LXD's host has none."""
+    return next((name for name, one in devices.items() if one.get("type") == "unix-char"), "")
+
+
 class _Power:
     def __init__(self, lxd: SmallLxd) -> None:
         self._lxd = lxd
@@ -224,6 +235,13 @@ class _Power:
             if box.running:
                 raise WrongStateError(f"{name} runs already")
             self._lxd.check_addresses(name, box.settings)
+            config = dict(box.settings.config)
+            if config.get(ON_DISK) == "[]":
+                self._lxd.remapped.append(name)
+                box.settings = replace(box.settings, config={**config, ON_DISK: config[WANTED]})
+                box.version += 1
+            if missing := _block_of(box.settings.devices):
+                raise StartFailedError(f'{name}: Failed to start device "{missing}": no such path')
             behaviour = self._lxd.known[box.root]
             if behaviour == "refuses":
                 raise StartFailedError(f"{name} didn't start")

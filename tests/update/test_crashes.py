@@ -17,6 +17,8 @@ def test_an_update_without_a_crash(running: bool) -> None:
     assert (outcome.act, outcome.reason) == (Act.COMMITTED, "")
     world.settled()
     assert world.root == NEW
+    # Before the outage; what isn't to run at once has time.
+    assert world.lxd.remapped == (["web-new-00000001"] if running else [])
     assert world.recover() == ()
     assert world.reap(71) == ()
     assert len(world.reap(2)) == 1

@@ -17,6 +17,7 @@ class Behaviour:
     ``stops`` false ignores a clean stop; otherwise that takes ``stop_seconds``. ``answer`` replies
     to commands, as a HEALTHCHECK; ``console`` is written at each start. ``health`` is shorthand:
     pairs of seconds since the start and the exit code that ``/bin/health`` gives from then on.
+    A first start takes ``remap_seconds`` for its files' owners, or fails there if not ``remaps``.
     ``listens`` are TCP ports that answer while it runs. ``size_bytes`` is what unpacking takes.
     """
 
@@ -29,6 +30,8 @@ class Behaviour:
     listens: frozenset[int] = frozenset()
     console: bytes = b""
     size_bytes: int = 1 << 20
+    remaps: bool = True
+    remap_seconds: float = 0.0
 
 
 GOOD = Behaviour()

@@ -6,9 +6,12 @@ from dataclasses import replace
 from lxdocker_lxd.lxd.failures import StartFailedError, StopTimedOutError, WrongStateError
 from lxdocker_lxd.lxd.records import DEFAULT_PROJECT, Address, InstanceState
 from tests.harness.simulated.call_log import CallLog
-from tests.harness.simulated.instances import IDMAP
 from tests.harness.simulated.nics import Nics
 from tests.harness.simulated.store import Box, Store
+
+ON_DISK, WANTED = "volatile.last_state.idmap", "volatile.idmap.next"
+# What the host has of devices.
+HOST_FILES = {"/dev/null", "/dev/zero"}
 
 
 class SimulatedPower:
@@ -41,12 +44,57 @@ class SimulatedPower:
         )
 
     def start(self, name: str, *, project: str = DEFAULT_PROJECT) -> None:
-        self._change("start", name, project, self._start)
+        def half() -> None:
+            box = self._store.box(name, project)
+            if not box.runs and self._unmapped(box):
+                box.half_remapped = True
+
+        self._change("start", name, project, self._start, half=half)
+
+    def _unmapped(self, box: Box) -> bool:
+        config = self._store.expanded_config(box.project, box.settings)
+        return box.type == "container" and config.get(ON_DISK) != config.get(WANTED)
+
+    def _remap(self, box: Box) -> None:
+        """Rewrite the owners of all files: the first thing of a first start."""
+        config = self._store.expanded_config(box.project, box.settings)
+        if config.get("security.protection.shift") == "true":
+            raise StartFailedError(
+                f"could not start {box.name}: Container is protected against filesystem shifting"
+            )
+        behaviour = box.guest.behaviour
+        self._store.clock.advance(behaviour.remap_seconds)
+        if not behaviour.remaps:
+            box.half_remapped = True
+            raise StartFailedError(f"could not start {box.name}: Failed to remap")
+        # A second time over files that the first didn't come to the end of: nobody gets them right.
+        box.whole = box.whole and not box.half_remapped
+        box.remapped_as.append(box.name)
+        own = dict(box.settings.config)
+        own["volatile.idmap.current"] = own[ON_DISK] = config[WANTED]
+        box.settings = replace(box.settings, config=own)
+
+    def _missing_device(self, box: Box) -> str:
+        devices = self._store.expanded_devices(box.project, box.settings)
+        for name, device in devices.items():
+            absent = device.get("source", "") not in HOST_FILES
+            required = device.get("required", "true") == "true"
+            if device.get("type") == "unix-char" and required and absent:
+                return name
+        return ""
 
     def _start(self, box: Box) -> None:
         if box.runs:
             raise WrongStateError(f"could not start {box.name}: The instance is already running")
+        if self._unmapped(box):
+            self._remap(box)
         self._nics.check_all(box)
+        if device := self._missing_device(box):
+            raise StartFailedError(
+                f'could not start {box.name}: Failed to start device "{device}": The required device'
+                " path doesn't exist and the major and minor settings are not specified",
+                hint="log",
+            )
         missing = self._store.missing_volume(box.project, box.settings)
         if missing:
             raise StartFailedError(
@@ -62,7 +110,6 @@ class SimulatedPower:
         config = dict(box.settings.config)
         config.pop("volatile.apply_template", None)
         config["volatile.last_state.power"] = "RUNNING"
-        config["volatile.idmap.current"] = config["volatile.last_state.idmap"] = IDMAP
         for nic in box.hosts:
             config[f"volatile.{nic}.host_name"] = (
                 f"veth{config.get(f'volatile.{nic}.hwaddr', nic)[-5:]}"
@@ -117,7 +164,16 @@ class SimulatedPower:
         if not box.runs:
             raise WrongStateError(f"could not {action} {box.name}: The instance is already stopped")
 
-    def _change(self, action: str, name: str, project: str, act: Callable[[Box], None]) -> None:
-        self._log.made(
-            f"power.{action}", name, lambda: act(self._store.box(name, project)), writes=True
-        )
+    def _change(
+        self,
+        action: str,
+        name: str,
+        project: str,
+        act: Callable[[Box], None],
+        *,
+        half: Callable[[], None] | None = None,
+    ) -> None:
+        def change() -> None:
+            act(self._store.box(name, project))
+
+        self._log.made(f"power.{action}", name, change, writes=True, half=half)

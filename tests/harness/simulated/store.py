@@ -24,7 +24,10 @@ SHARED = {"images", "profiles", "storage.volumes", "networks"}
 
 @dataclass
 class Box:
-    """One instance. ``whole`` is false when its root was not unpacked to the end.
+    """One instance. ``whole`` is false when its root was not unpacked, or remapped, to the end.
+
+    ``remapped_as`` are the names it had when a start remapped its files, ``half_remapped`` tells of
+    one that was cut short.
 
     ``hosts`` is what the network's DHCP server was told of each NIC: MAC and fixed address.
     """
@@ -39,6 +42,8 @@ class Box:
     image: str = ""
     status: str = "Stopped"
     whole: bool = True
+    half_remapped: bool = False
+    remapped_as: list[str] = field(default_factory=list)
     started_at: datetime | None = None
     last_used_at: datetime | None = None
     snapshots: list[Snapshot] = field(default_factory=list)

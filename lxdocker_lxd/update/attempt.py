@@ -1,0 +1,83 @@
+"""One attempt at a transaction: what it knows besides LXD and the journal."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from lxdocker_lxd.lxd.records import Instance
+from lxdocker_lxd.update.journal_record import Account
+from lxdocker_lxd.update.procedure import Step
+from lxdocker_lxd.update.transaction import Transaction
+from lxdocker_lxd.update.view import Party, View
+
+
+@dataclass(slots=True, kw_only=True)
+class Attempt:
+    """From the first look to the end, in one process. ``View`` tells what the flags mean.
+
+    ``agreed``: the hooks were asked. ``stop_unsure``: nobody knows what became of a request to stop.
+    ``confirmed`` is a last word that was seen once, ``failures`` how many calls failed in a row.
+    """
+
+    transaction: Transaction
+    fresh: bool = False
+    give_up: bool = False
+    back: bool = False
+    committed: bool = False
+    became: bool = False
+    remapped: bool = False
+    cold: bool = False
+    passed: bool = False
+    restored: bool = False
+    started: bool = False
+    blame: bool = False
+    stop_asked: bool = True
+    stop_unsure: bool = False
+    agreed: bool = False
+    stays_stopped: bool = False
+    confirmed: Step | None = None
+    reason: str = ""
+    failures: int = 0
+    outage_began: datetime | None = None
+    outage_ended: datetime | None = None
+
+    def view(self, old: Party | None, new: Party | None, holder: Instance | None) -> View:
+        """Return what was seen, with what is known."""
+        return View(
+            transaction=self.transaction,
+            old=old,
+            new=new,
+            holder=holder,
+            fresh=self.fresh,
+            give_up=self.give_up,
+            back=self.back,
+            committed=self.committed,
+            became=self.became,
+            remapped=self.remapped,
+            cold=self.cold,
+            passed=self.passed,
+            restored=self.restored,
+            started=self.started,
+            stop_asked=self.stop_asked,
+            stays_stopped=self.stays_stopped,
+        )
+
+    @property
+    def outage_seconds(self) -> float | None:
+        """How long the name had no running instance; None when that isn't known."""
+        if self.outage_began is None or self.outage_ended is None:
+            return None
+        return (self.outage_ended - self.outage_began).total_seconds()
+
+
+def resumed(transaction: Transaction, account: Account | None) -> Attempt:
+    """Return an attempt that finishes what others began, as the journal knows it."""
+    if account is None:
+        return Attempt(transaction=transaction)
+    return Attempt(
+        transaction=replace(transaction, fingerprint=account.transaction.fingerprint),
+        back=account.back,
+        committed=account.committed,
+        became=account.became,
+        blame=account.blame,
+        reason=account.reason or "interrupted",
+    )

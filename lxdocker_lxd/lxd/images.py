@@ -6,6 +6,7 @@ from lxdocker_lxd.lxd.calls import ImageUpload, ProjectImage, TransferStep
 from lxdocker_lxd.lxd.document import Document
 from lxdocker_lxd.lxd.failures import AbsentError, ImageFetchError, RefusedError
 from lxdocker_lxd.lxd.image_ports import OnTransfer
+from lxdocker_lxd.lxd.image_requests import pulling, refreshing
 from lxdocker_lxd.lxd.image_upload import UploadSender
 from lxdocker_lxd.lxd.operations import OnStep, Operations
 from lxdocker_lxd.lxd.paths import under
@@ -54,23 +55,7 @@ class LxdImages:
         on_transfer: OnTransfer | None = None,
     ) -> str:
         """Let the daemon fetch an image by alias."""
-        doing = f"fetch the image {source.alias} from {source.server}"
-        given = {
-            "type": "image",
-            "mode": "pull",
-            "server": source.server,
-            "protocol": source.protocol,
-            "alias": source.alias,
-            "certificate": source.certificate,
-            "image_type": source.image_type,
-        }
-        request = Request(
-            method="post",
-            path="images",
-            doing=doing,
-            params={"project": project},
-            body={"source": given, "auto_update": auto_update, "public": public},
-        )
+        request = pulling(source, project, auto_update=auto_update, public=public)
         steps = None if on_transfer is None else _download_steps(on_transfer)
         try:
             result = self._operations.run(request, on_step=steps)
@@ -94,14 +79,7 @@ class LxdImages:
         """Let LXD look for a newer image now."""
         doing = f"refresh the image {fingerprint[:12]} of project {project}"
         before = self.get(fingerprint, project=project)
-        self._operations.run(
-            Request(
-                method="post",
-                path=under("images", before.fingerprint, "refresh"),
-                doing=doing,
-                params={"project": project},
-            )
-        )
+        self._operations.run(refreshing(before.fingerprint, project))
         # The operation's own "refreshed" doesn't tell to what, and is true too early.
         source = before.update_source
         held = {image.fingerprint: image for image in self.list(project=project)}

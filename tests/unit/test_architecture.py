@@ -144,6 +144,7 @@ PURE = (
     "lxd/paths.py",
     "lxd/request.py",
     "lxd/instance_requests.py",
+    "lxd/image_requests.py",
     "lxd/event_document.py",
     "lxd/ports.py",
     "lxd/image_ports.py",

@@ -1,6 +1,7 @@
 """Where a contract test runs: the ports, and the few things that no port offers."""
 
 import contextlib
+import json
 import threading
 import time
 from collections.abc import Callable
@@ -81,6 +82,10 @@ class Base(Protocol):
         """Make a snapshot of an instance."""
         ...
 
+    def remapped(self, name: str) -> bool:
+        """Whether LXD has given the files of an instance's root their owners on the host."""
+        ...
+
     def restart(self) -> None:
         """Restart the daemon."""
         ...
@@ -158,6 +163,9 @@ class SimulatedSite(Site):
     def snapshot(self, name: str, snapshot: str) -> None:
         self.simulated.snapshot(name, snapshot)
 
+    def remapped(self, name: str) -> bool:
+        return len(self.simulated.box(name).remapped_as) == 1
+
     def restart(self) -> None:
         self.simulated.restart()
 
@@ -196,6 +204,15 @@ class RealSite(Site):
 
     def snapshot(self, name: str, snapshot: str) -> None:
         self.private.lxc("snapshot", name, snapshot)
+
+    def remapped(self, name: str) -> bool:
+        root = Path(
+            self.private.directory, "storage-pools", "default", "containers", name, "rootfs"
+        )
+        base = json.loads(self.lxd.instances.get(name).config["volatile.idmap.next"])[0]["Hostid"]
+        owners = {path.lstat().st_uid for path in (root, root / "etc" / "passwd")}
+        assert owners in ({0}, {base}), owners
+        return owners == {base}
 
     def restart(self) -> None:
         self.private.restart()

@@ -1,14 +1,24 @@
 """Starting, stopping, freezing, and what the guest has to say about it."""
 
 import time
+from dataclasses import replace
 
 import pytest
 
+from lxdocker_lxd.lxd.calls import NewInstance
 from lxdocker_lxd.lxd.failures import (
     AbsentError,
+    PermissionRefusedError,
     StartFailedError,
     StopTimedOutError,
     WrongStateError,
+)
+from lxdocker_lxd.lxd.resources import Project
+from lxdocker_lxd.update.remapping import (
+    BARRIER,
+    BARRIER_NAME,
+    ended_at_barrier,
+    needs_remapping,
 )
 from tests.lxd_port.site import Site, settings
 
@@ -37,6 +47,63 @@ def test_an_instance_starts_and_stops_cleanly(site: Site) -> None:
     assert web.status == "Stopped"
     assert web.config["volatile.last_state.power"] == "STOPPED"
     assert "volatile.eth0.host_name" not in web.config
+
+
+def test_a_start_that_ends_at_a_device_has_remapped_the_files_and_nothing_else(site: Site) -> None:
+    site.create("web")
+    new = site.lxd.instances.get("web")
+    assert not site.remapped("web")
+    assert needs_remapping(new)
+    site.lxd.instances.patch("web", devices={BARRIER_NAME: BARRIER})
+    for _ in range(2):
+        with pytest.raises(StartFailedError) as failure:
+            site.lxd.power.start("web")
+        assert ended_at_barrier(failure.value)
+        assert site.remapped("web")
+    web = site.lxd.instances.get("web")
+    assert not needs_remapping(web)
+    assert (web.status, site.lxd.power.state("web").process_id) == ("Stopped", 0)
+    changed = {
+        key for key in {*new.config, *web.config} if new.config.get(key) != web.config.get(key)
+    }
+    # No template was used up, no state of power is remembered: it never ran.
+    assert changed == {"volatile.idmap.current", "volatile.last_state.idmap"}
+    assert web.config["volatile.apply_template"] == "create"
+    assert site.lxd.guests.console_log("web") == b""
+    devices = {name: one for name, one in web.devices.items() if name != BARRIER_NAME}
+    site.lxd.instances.replace("web", replace(web.settings, devices=devices), etag=web.etag)
+    site.lxd.power.start("web")
+    assert site.remapped("web")
+    assert status(site) == "Running"
+
+
+def test_protected_files_are_remapped_by_no_start(site: Site) -> None:
+    site.create("web", settings({"security.protection.shift": "true"}))
+    with pytest.raises(StartFailedError):
+        site.lxd.power.start("web")
+    assert not site.remapped("web")
+    site.lxd.instances.patch("web", config={"security.protection.shift": ""})
+    site.lxd.power.start("web")
+    site.lxd.power.kill("web")
+    # Once they are remapped, the protection is in nobody's way.
+    site.lxd.instances.patch("web", config={"security.protection.shift": "true"})
+    site.lxd.power.start("web")
+
+
+def test_a_restricted_project_refuses_devices_of_the_host(site: Site) -> None:
+    root = {"root": {"type": "disk", "path": "/", "pool": "default"}}
+    config = {"restricted": "true", "features.images": "false"}
+    site.lxd.projects.create(Project(name="small", config=config))
+    new = NewInstance(name="web", image=site.image(), settings=settings(devices=root))
+    site.lxd.instances.create(new, project="small")
+    before = site.lxd.instances.get("web", project="small")
+    with pytest.raises(PermissionRefusedError):
+        site.lxd.instances.patch("web", devices={BARRIER_NAME: BARRIER}, project="small")
+    with pytest.raises(PermissionRefusedError):
+        site.lxd.instances.patch(
+            "web", config={"raw.lxc": "lxc.init.cmd = /bin/true"}, project="small"
+        )
+    assert site.lxd.instances.get("web", project="small") == before
 
 
 def test_asking_for_what_holds_already_is_wrong(site: Site) -> None:

@@ -23,13 +23,13 @@ from lxdocker_lxd.lxd.records import (
 )
 from tests.harness.simulated.call_log import CallLog
 from tests.harness.simulated.guest import Guest
+from tests.harness.simulated.instance_rules import check_config, check_name, check_restrictions
 from tests.harness.simulated.nics import Nics
 from tests.harness.simulated.store import Box, Store, root_pool
 
 # A PUT that leaves one out is refused.
 STAYING = ("volatile.idmap.", "volatile.last_state.idmap")
 IDMAP = '[{"Isuid":true,"Isgid":true,"Hostid":1000000,"Nsid":0,"Maprange":1000000000}]'
-_LONGEST_NAME = 63
 
 
 def etag_of(store: Store, project: str, settings: InstanceSettings) -> str:
@@ -130,6 +130,7 @@ class SimulatedInstances:
         behaviour = store.behaviour(fingerprint)
         config = {key: value for key, value in new.settings.config.items() if value}
         check_config(config)
+        check_restrictions(store.projects[project].config, new.name, new.settings)
         config.pop("volatile.last_state.power", None)
         config |= {f"image.{key}": value for key, value in image.properties.items()}
         config |= {
@@ -272,6 +273,7 @@ class SimulatedInstances:
         expanded = self._store.expanded_devices(box.project, cleaned)
         if expanded and not root_pool(expanded):
             raise RefusedError(f"could not write {box.name}: No root device could be found")
+        check_restrictions(self._store.projects[box.project].config, box.name, cleaned)
         added = {
             key for key in cleaned.devices if cleaned.devices[key] != box.settings.devices.get(key)
         }
@@ -317,34 +319,3 @@ class SimulatedInstances:
         return self._log.made(
             "instances.snapshots", name, lambda: tuple(self._store.box(name, project).snapshots)
         )
-
-
-def check_name(name: str) -> None:
-    """LXD's rule for names of instances."""
-    allowed = name.isascii() and all(letter.isalnum() or letter == "-" for letter in name)
-    if not allowed or not name[:1].isalpha() or name[-1:] == "-" or len(name) > _LONGEST_NAME:
-        raise RefusedError(f"Invalid instance name {name!r}")
-
-
-_KEYS = (
-    *(
-        "boot.",
-        "cloud-init.",
-        "cluster.",
-        "environment.",
-        "image.",
-        "limits.",
-        "linux.",
-        "migration.",
-    ),
-    *("nvidia.", "raw.", "security.", "snapshots.", "user.", "volatile."),
-)
-
-
-def check_config(config: Config) -> None:
-    """Only keys LXD knows, without line breaks in an environment."""
-    for key, value in config.items():
-        if not key.startswith(_KEYS):
-            raise RefusedError(f"Unknown configuration key: {key}")
-        if key.startswith("environment.") and "\n" in value:
-            raise RefusedError(f"Environment variables cannot contain line breaks: {key}")

@@ -85,13 +85,21 @@ class _VerifyingAdapter(HTTPAdapter):
 class Api:
     """Requests to one daemon. Safe to use from several threads.
 
-    ``pause`` waits between tries of what is busy; tests pass their own.
+    ``pause`` waits between tries of what is busy; tests pass their own. ``heartbeat`` is called after
+    each request, however it ended.
     """
 
-    def __init__(self, place: Place, *, pause: Callable[[float], None] = time.sleep) -> None:
+    def __init__(
+        self,
+        place: Place,
+        *,
+        pause: Callable[[float], None] = time.sleep,
+        heartbeat: Callable[[], None] = lambda: None,
+    ) -> None:
         """Connect; raises the failures of reaching a LXD (see ``failures``)."""
         self.place = place
         self._pause = pause
+        self._heartbeat = heartbeat
         self._proof = proof_for(place) if isinstance(place, RemotePlace) else None
         if isinstance(place, RemotePlace):
             endpoint = place.endpoint
@@ -221,6 +229,8 @@ class Api:
             raise self._refused(error, doing) from error
         except (ClientConnectionFailed, requests.RequestException, OSError) as error:
             raise interruption(error, doing, self.place) from error
+        finally:
+            self._heartbeat()
 
     def _refused(self, error: LXDAPIException, doing: str) -> LxdockerError:
         response = error.response

@@ -44,13 +44,18 @@ class LxdDaemon:
         self._api.close()
 
 
-def open_lxd(place: Place, *, pause: Callable[[float], None] = time.sleep) -> LxdDaemon:
-    """Connect to the LXD at ``place``.
+def open_lxd(
+    place: Place,
+    *,
+    pause: Callable[[float], None] = time.sleep,
+    heartbeat: Callable[[], None] = lambda: None,
+) -> LxdDaemon:
+    """Connect to the LXD at ``place``; ``heartbeat`` is called whenever a request has ended.
 
     Raises NotInstalledError, NotRunningError, PermissionRefusedError, UnreachableError,
     ServerCertificateError, or NotTrustedError for a remote one that doesn't know our certificate.
     """
-    api = Api(place, pause=pause)
+    api = Api(place, pause=pause, heartbeat=heartbeat)
     if not server_info(api.host_info).trusted:
         api.close()
         raise NotTrustedError(

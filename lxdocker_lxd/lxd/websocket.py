@@ -18,7 +18,7 @@ from ws4py.client import WebSocketBaseClient
 from ws4py.exc import WebSocketException
 
 from lxdocker_lxd.lxd.certificates import Proof
-from lxdocker_lxd.lxd.failures import ConnectionLostError
+from lxdocker_lxd.lxd.failures import ConnectionLostError, ServerCertificateError
 
 CONNECT_SECONDS = 15.0
 _HANDSHAKE_BYTES = 1 << 16
@@ -51,7 +51,10 @@ class LxdWebsocket(WebSocketBaseClient):  # type: ignore[misc] # ws4py has no ty
         self.trouble = ""
 
     def connect(self) -> None:
-        """Open the connection and finish the handshake; raise ConnectionLostError otherwise."""
+        """Open the connection and finish the handshake.
+
+        Raises ServerCertificateError, before anything was sent, or ConnectionLostError.
+        """
         try:
             self.sock.settimeout(CONNECT_SECONDS)
             self.sock.connect(self.bind_addr)
@@ -63,6 +66,13 @@ class LxdWebsocket(WebSocketBaseClient):  # type: ignore[misc] # ws4py has no ty
             self.process_response_line(status)
             self.protocols, self.extensions = self.process_handshake_header(fields)
             self.handshake_ok()
+        except ssl.SSLCertVerificationError as error:
+            self.close_connection()
+            raise ServerCertificateError(
+                f"could not listen to the LXD at {self.host}:{self.port}: it shows a certificate that"
+                f" isn't the trusted one: {error.verify_message}",
+                hint="compare its fingerprint (`lxc info` on that host) and pin the right certificate",
+            ) from error
         except (OSError, WebSocketException, ValueError) as error:
             self.close_connection()
             raise ConnectionLostError(

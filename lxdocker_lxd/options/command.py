@@ -17,6 +17,15 @@ def command(verbs: Verbs, name: str, text: str) -> argparse.ArgumentParser:
     return verbs.add_parser(name, help=text[0].lower() + text[1:].rstrip("."), description=text)
 
 
+def add_lxd(parser: argparse.ArgumentParser) -> None:
+    """Add how a LXD elsewhere is named."""
+    add = parser.add_argument
+    add("--lxd", metavar="URL", help="a LXD elsewhere: https://HOST:8443")
+    add("--lxd-cert", metavar="PEM", help="client certificate it trusts")
+    add("--lxd-key", metavar="PEM", help="key of that certificate")
+    add("--lxd-server-cert", metavar="PEM", help="certificate of that LXD, or of its CA")
+
+
 def add_common(parser: argparse.ArgumentParser, *, progress: bool = False) -> None:
     """Add what every command has; with ``progress`` how its work is shown."""
     parser.add_argument("--format", choices=LISTING_FORMATS, default="table", help="of the result")

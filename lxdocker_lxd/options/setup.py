@@ -2,7 +2,7 @@
 
 import argparse
 
-from lxdocker_lxd.options.command import Verbs, add_common, command
+from lxdocker_lxd.options.command import Verbs, add_common, add_lxd, command
 
 _SETUP = "Make this host ready: LXD, image server, certificate, remote, timers."
 
@@ -56,7 +56,4 @@ def _add_server(parser: argparse.ArgumentParser) -> None:
 def _add_lxd(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--auto-update-interval", metavar="HOURS", type=int, help="set LXD's, 0 for never")
-    add("--lxd", metavar="URL", help="a LXD elsewhere: https://HOST:8443")
-    add("--lxd-cert", metavar="PEM", help="client certificate it trusts")
-    add("--lxd-key", metavar="PEM", help="key of that certificate")
-    add("--lxd-server-cert", metavar="PEM", help="certificate of that LXD, or of its CA")
+    add_lxd(parser)

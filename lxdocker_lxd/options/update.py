@@ -2,7 +2,7 @@
 
 import argparse
 
-from lxdocker_lxd.options.command import Verbs, add_common, command
+from lxdocker_lxd.options.command import Verbs, add_common, add_lxd, command
 
 _UPDATE = "Keep instances on the newest version of their image, and never lose one."
 _RUN = "Watch LXD and update enrolled instances, until stopped; for the service."
@@ -68,6 +68,10 @@ def _action(below: Verbs, name: str, text: str) -> argparse.ArgumentParser:
         metavar="DIR",
         default="/var/lib/lxdocker-lxd/update",
         help="directory of the journal",
+    )
+    add_lxd(parser)
+    parser.add_argument(
+        "--remote", metavar="REMOTE", default="", help="a LXD that lxc knows by this name"
     )
     add_common(parser)
     return parser

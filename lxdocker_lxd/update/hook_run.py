@@ -25,7 +25,7 @@ from lxdocker_lxd.update.hook import (
     hooks_of,
     said_by,
 )
-from lxdocker_lxd.update.host_program import run_program
+from lxdocker_lxd.update.host_program import ProgramRun, run_program
 from lxdocker_lxd.update.means import Gate, Verdict
 from lxdocker_lxd.update.transaction import Transaction, stamp_of
 from lxdocker_lxd.update.trusted_path import ROOT, check_trusted
@@ -39,13 +39,24 @@ class HookRunner:
     """Runs the hooks of one point in order, until one doesn't say go.
 
     Never raises for what a hook does. What says nothing of the hook passes: a connection to LXD that
-    broke, an instance that is gone. After that, or a crash, a hook may be run again.
+    broke, an instance that is gone. After that, or a crash, a hook may be run again. ``heartbeat`` is
+    called about each second while one runs on the host; ``program`` runs those as ``run_program`` does.
     """
 
-    def __init__(self, guests: Guests, defined: Mapping[str, Hook], *, owner: int = ROOT) -> None:
+    def __init__(
+        self,
+        guests: Guests,
+        defined: Mapping[str, Hook],
+        *,
+        owner: int = ROOT,
+        heartbeat: Callable[[], None] = lambda: None,
+        program: Callable[..., ProgramRun] = run_program,
+    ) -> None:
         self._guests = guests
         self._defined = defined
         self._owner = owner
+        self._heartbeat = heartbeat
+        self._program = program
 
     def run(self, occasion: Occasion, config: Config, *, running: bool) -> Said:
         """Return what the hooks say that expanded ``config`` names.
@@ -70,11 +81,12 @@ class HookRunner:
     def _on_host(self, hook: Hook, occasion: Occasion) -> Said:
         try:
             check_trusted(Path(hook.words[0]), owner=self._owner, executable=True)
-            ended = run_program(
+            ended = self._program(
                 hook.words,
                 environment=environment_of(occasion, hook),
                 timeout_seconds=hook.timeout_seconds,
                 output_bytes=_OUTPUT_BYTES,
+                heartbeat=self._heartbeat,
             )
         except (ToolError, UsageError) as error:
             return Said(choice=Choice.ABORT, reason=f"the hook {hook.name}: {error.message}")

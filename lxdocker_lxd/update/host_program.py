@@ -7,7 +7,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import IO
 
@@ -15,6 +15,7 @@ from lxdocker_lxd.errors import ToolError
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _PIECE_BYTES = 1 << 16
+_SLICE_SECONDS = 1.0
 
 
 class ProgramMissingError(ToolError):
@@ -37,11 +38,13 @@ def run_program(
     timeout_seconds: float,
     stdin: bytes = b"",
     output_bytes: int = 1 << 14,
+    heartbeat: Callable[[], None] = lambda: None,
 ) -> ProgramRun:
     """Run a program in a session of its own; raise ProgramMissingError.
 
     It gets ``environment``, a fixed PATH and nothing else of ours. After ``timeout_seconds``, and
-    also when it has ended, everything left of its process group is killed.
+    also when it has ended, everything left of its process group is killed. ``heartbeat`` is called
+    about each second meanwhile.
     """
     with tempfile.TemporaryFile() as given:
         given.write(stdin)
@@ -67,7 +70,7 @@ def run_program(
         kept = _Kept(output_bytes)
         timed_out = True
         try:
-            timed_out = not _wait(process, output, kept, timeout_seconds)
+            timed_out = not _wait(process, output, kept, timeout_seconds, heartbeat)
         finally:
             # Before the process is reaped: until then nobody else can get its group's number.
             with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -106,7 +109,11 @@ class _Kept:
 
 
 def _wait(
-    process: subprocess.Popen[bytes], output: IO[bytes], kept: _Kept, timeout_seconds: float
+    process: subprocess.Popen[bytes],
+    output: IO[bytes],
+    kept: _Kept,
+    timeout_seconds: float,
+    heartbeat: Callable[[], None],
 ) -> bool:
     """Read until the process ends, and return True, or until its time is over."""
     deadline = time.monotonic() + timeout_seconds
@@ -116,7 +123,8 @@ def _wait(
             selector.register(ended, selectors.EVENT_READ)
             selector.register(output, selectors.EVENT_READ)
             while (left := deadline - time.monotonic()) > 0:
-                ready = {key.fd for key, _ in selector.select(left)}
+                heartbeat()
+                ready = {key.fd for key, _ in selector.select(min(left, _SLICE_SECONDS))}
                 if output.fileno() in ready and not kept.take(output):
                     selector.unregister(output)
                 if ended in ready:

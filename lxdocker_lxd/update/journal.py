@@ -4,7 +4,7 @@ import contextlib
 import errno
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -52,16 +52,25 @@ class JournalFile:
     """Implements :class:`Journal` in a directory; a context manager that holds its lock.
 
     A second process waits for it, ``wait_seconds`` at most, and then gets UpdaterRunsError. The
-    service holds the lock only while it works. The file is readable by its owner alone and is cut to
+    service holds the lock only while it works. ``entered`` is called with the lock held, and what it
+    raises gives the lock back; ``pause`` waits in short steps. The file is readable by its owner alone and is cut to
     its open transactions and the last thousand ends when it has grown beyond a megabyte.
     """
 
     def __init__(
-        self, directory: Path, *, most_bytes: int = MOST_BYTES, wait_seconds: float = 0.0
+        self,
+        directory: Path,
+        *,
+        most_bytes: int = MOST_BYTES,
+        wait_seconds: float = 0.0,
+        pause: Callable[[float], None] = time.sleep,
+        entered: Callable[[], None] = lambda: None,
     ) -> None:
         self._directory = directory
         self._wait_seconds = wait_seconds
         self._most_bytes = most_bytes
+        self._pause = pause
+        self._entered = entered
         self._lock: int | None = None
 
     def __enter__(self) -> Self:
@@ -75,7 +84,12 @@ class JournalFile:
                     f"use {self._directory}: another updater is at work with it",
                     hint="wait for it; `lxdocker-lxd update status` shows what is unfinished",
                 )
-            time.sleep(_POLL_SECONDS)
+            self._pause(_POLL_SECONDS)
+        try:
+            self._entered()
+        except BaseException:
+            os.close(descriptor)
+            raise
         self._lock = descriptor
         return self
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from lxdocker_lxd.errors import LxdockerError
-from lxdocker_lxd.lxd.ports import EventStream, Lxd
+from lxdocker_lxd.lxd.ports import EventStream
 from lxdocker_lxd.lxd.server_records import LifecycleEvent
 
 _HINTS = frozenset({"image", "image-alias"})
@@ -27,12 +27,13 @@ class Rhythm:
 class Watch:
     """Runs rounds until it is told to stop; no failure of one ends it.
 
-    ``clock`` counts seconds, ``pause`` waits up to so many and tells whether to stop.
+    ``subscribe`` connects, to LXD if need be, and is tried again when it fails. ``clock`` counts
+    seconds; ``pause`` waits up to so many and tells whether to stop, and is asked each second.
     """
 
     def __init__(
         self,
-        lxd: Lxd,
+        subscribe: Callable[[], EventStream],
         work: Callable[[], None],
         *,
         clock: Callable[[], float],
@@ -40,7 +41,7 @@ class Watch:
         tell: Callable[[LxdockerError], None],
         rhythm: Rhythm,
     ) -> None:
-        self._lxd = lxd
+        self._subscribe = subscribe
         self._work = work
         self._clock = clock
         self._pause = pause
@@ -53,7 +54,7 @@ class Watch:
         while not self._pause(0):
             began = self._clock()
             try:
-                with self._lxd.events.subscribe() as stream:
+                with self._subscribe() as stream:
                     self._follow(stream)
                     return
             except LxdockerError as error:

@@ -9,7 +9,6 @@ from pathlib import Path
 from lxdocker_lxd.console import Console, document, table
 from lxdocker_lxd.errors import LxdockerError, UsageError
 from lxdocker_lxd.lxd.daemon import open_lxd
-from lxdocker_lxd.lxd.place import Place, RemotePlace, find_socket
 from lxdocker_lxd.lxd.ports import Lxd
 from lxdocker_lxd.setup import hand, self_test
 from lxdocker_lxd.setup.item import Item
@@ -28,6 +27,7 @@ from lxdocker_lxd.setup.run import (
 from lxdocker_lxd.setup.self_test import Tick
 from lxdocker_lxd.setup.state_file import StateFile
 from lxdocker_lxd.setup.wish import Places, Wish
+from lxdocker_lxd.verbs.lxd_address import lxd_place
 from lxdocker_lxd.verbs.surroundings import load_settings, this_platform
 
 _PROGRAM = "lxdocker-lxd"
@@ -67,7 +67,7 @@ class _Setup:
         self._ticks: list[Tick] = []
 
     def run(self) -> int:
-        place = _place(self._options)
+        place = lxd_place(self._options)
         lxd = open_lxd(place)
         config = Places.of(self._wish).config
         if not self._options.config and config.exists():
@@ -195,7 +195,7 @@ class _Undo:
         """Return LXD; None when it is away and setup changed nothing in it."""
         needed = any(record.kind in LXD_KINDS for record in state.records)
         try:
-            return open_lxd(_place(self._options))
+            return open_lxd(lxd_place(self._options))
         except LxdockerError:
             if needed:
                 raise
@@ -228,23 +228,6 @@ def _command() -> tuple[str, ...]:
         if program.name == _PROGRAM and program.is_file():
             return (str(program.absolute()),)
     return (sys.executable, "-m", "lxdocker_lxd")
-
-
-def _place(options: argparse.Namespace) -> Place:
-    if not options.lxd:
-        return find_socket(os.environ)
-    if not (options.lxd_cert and options.lxd_key):
-        raise UsageError(
-            f"reach {options.lxd}: it needs a client certificate",
-            hint="give --lxd-cert and --lxd-key; `lxc remote add` makes a pair in ~/.config/lxc",
-        )
-    pinned = options.lxd_server_cert
-    return RemotePlace(
-        url=options.lxd,
-        client_certificate=Path(options.lxd_cert),
-        client_key=Path(options.lxd_key),
-        server_certificate=Path(pinned) if pinned else None,
-    )
 
 
 def _agree(options: argparse.Namespace, console: Console) -> None:

@@ -2,28 +2,39 @@
 
 import contextlib
 import signal
-import threading
 import time
 from pathlib import Path
 from types import FrameType
 
 from lxdocker_lxd.errors import LxdockerError
+from lxdocker_lxd.lxd.failures import (
+    NotInstalledError,
+    NotRunningError,
+    UnknownOutcomeError,
+    UnreachableError,
+)
+from lxdocker_lxd.lxd.ports import EventStream
 from lxdocker_lxd.update.journal import UpdaterRunsError, service_lock
 from lxdocker_lxd.update.plan import Choice
 from lxdocker_lxd.update.rounds import Report
+from lxdocker_lxd.update.telling import Telling
 from lxdocker_lxd.update.watch import Rhythm, Watch
-from lxdocker_lxd.verbs.update_work import UpdateWork
+from lxdocker_lxd.verbs.update_work import UpdateWork, now
+
+_SLICE_SECONDS = 0.5
+# What is said again when nothing else was said for so long.
+_AGAIN_SECONDS = 3600.0
+# LXD may start after us, or be away for a while. All else is somebody's to put right.
+_AWAY = (NotInstalledError, NotRunningError, UnreachableError, UnknownOutcomeError)
 
 
 def serve(work: UpdateWork) -> int:
-    """Run as the service; SIGTERM and SIGINT end it after the step at work."""
-    stop = threading.Event()
+    """Run as the service; SIGTERM and SIGINT end it after the update at work.
 
-    def stopped(_signal: int, _frame: FrameType | None) -> None:
-        stop.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stopped)
+    systemd, if it listens, hears READY once LXD was looked at or is known to be away, what is going
+    on, and that the work gets on. Raises UpdaterRunsError, AnotherLxdError, and what keeps LXD from
+    being used at all.
+    """
     with contextlib.ExitStack() as opened:
         if not opened.enter_context(service_lock(Path(work.options.state))):
             raise UpdaterRunsError(
@@ -31,26 +42,83 @@ def serve(work: UpdateWork) -> int:
                 hint="one service is enough; --state names another directory",
             )
         telling = opened.enter_context(work.telling(work.journal, serve=True))
-
-        def one_round() -> None:
-            with work.journal as journal:
-                report = work.rounds(journal).run()
-            _tell_report(work, report)
-            telling.round(report, work.new_complaints())
-
-        def failed(error: LxdockerError) -> None:
-            work.console.note(f"error: {error.message}")
-            telling.failed_round(error.message)
-
-        Watch(
-            work.lxd,
-            one_round,
-            clock=time.monotonic,
-            pause=lambda seconds: stop.wait(seconds) if seconds else stop.is_set(),
-            tell=failed,
-            rhythm=Rhythm(interval_seconds=max(work.options.interval, 1.0)),
-        ).run()
+        service = _Service(work, telling)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, service.stop)
+        service.connect()
+        service.watch()
     return 0
+
+
+class _Service:
+    """Rounds, and what is said of them."""
+
+    def __init__(self, work: UpdateWork, telling: Telling) -> None:
+        self._work = work
+        self._telling = telling
+        self._interval_seconds = max(work.options.interval, 1.0)
+        self._stopped = False
+        self._said = ("", 0.0)
+        work.on_step.append(work.heartbeat.ready)
+
+    def stop(self, _signal: int, _frame: FrameType | None) -> None:
+        """Let the service end; a signal's handler."""
+        # No lock is taken here: the signal may have come while this thread holds it.
+        self._stopped = True
+        self._work.heartbeat.stopping("ends after the update at work, if there is one")
+
+    def connect(self) -> None:
+        """Find out whether LXD can be used; one that is away is waited for later."""
+        with contextlib.suppress(*_AWAY):
+            _ = self._work.lxd
+
+    def watch(self) -> None:
+        """Serve until the end."""
+        Watch(
+            self._subscribe,
+            self._round,
+            clock=time.monotonic,
+            pause=self._pause,
+            tell=self._failed,
+            rhythm=Rhythm(interval_seconds=self._interval_seconds),
+        ).run()
+
+    def _subscribe(self) -> EventStream:
+        return self._work.lxd.events.subscribe()
+
+    def _pause(self, seconds: float) -> bool:
+        """Wait, and tell whether to stop; the watchdog hears that this thread is alive."""
+        end = time.monotonic() + seconds
+        self._work.heartbeat()
+        while not self._stopped and (left := end - time.monotonic()) > 0:
+            time.sleep(min(left, _SLICE_SECONDS))
+            self._work.heartbeat()
+        return self._stopped
+
+    def _round(self) -> None:
+        self._work.heartbeat.status("a round is at work")
+        with self._work.journal as journal:
+            report = self._work.rounds(journal).run()
+        _tell_report(self._work, report)
+        self._telling.round(report, self._work.new_complaints())
+        self._said = ("", 0.0)
+        self._say_state("waits for news")
+
+    def _failed(self, error: LxdockerError) -> None:
+        # An outage is one line, not one for each time that it was looked.
+        said, when = self._said
+        if error.message != said or time.monotonic() - when >= _AGAIN_SECONDS:
+            self._work.console.note(f"error: {error.message}")
+            self._said = (error.message, time.monotonic())
+        self._telling.failed_round(error.message)
+        self._say_state(f"tries again, after: {error.message}")
+
+    def _say_state(self, text: str) -> None:
+        if not self._stopped:
+            looked = now().astimezone().strftime("%H:%M:%S")
+            self._work.heartbeat.ready(
+                f"{text}; looked at {looked}, looks every {self._interval_seconds:g} s"
+            )
 
 
 def _tell_report(work: UpdateWork, report: Report) -> None:

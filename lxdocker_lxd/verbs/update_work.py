@@ -5,15 +5,17 @@ import os
 import secrets
 import socket
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 from lxdocker_lxd.console import Console, document, table
 from lxdocker_lxd.lxd.daemon import LxdDaemon, open_lxd
-from lxdocker_lxd.lxd.place import find_socket
 from lxdocker_lxd.lxd.records import Instance
+from lxdocker_lxd.service_notify import Heartbeat, ServiceNotify
 from lxdocker_lxd.settings import DEFAULT_FILE, FILE_VARIABLE
+from lxdocker_lxd.update import followed_lxd
 from lxdocker_lxd.update.gate import HealthGate
 from lxdocker_lxd.update.hook_run import HookedGate, HookedUpdate, HookRunner
 from lxdocker_lxd.update.journal import JournalFile
@@ -25,20 +27,31 @@ from lxdocker_lxd.update.telling import Telling
 from lxdocker_lxd.update.transaction import Transaction
 from lxdocker_lxd.update.trusted_path import check_trusted
 from lxdocker_lxd.update.updater import Updater
+from lxdocker_lxd.verbs.lxd_address import lxd_place
 from lxdocker_lxd.verbs.surroundings import load_settings
 
 # Longer than an update takes; the service works in rounds.
 _LOCK_SECONDS = 900.0
+_SLICE_SECONDS = 0.5
+# These write keys of instances, and no journal.
+_STATELESS = frozenset({"enable", "disable"})
 
 
 def prepare(options: argparse.Namespace, console: Console) -> "UpdateWork":
-    """Read the settings, connect to this machine's LXD; raises what both raise."""
+    """Read the settings; LXD is connected when it is needed first."""
     settings = load_settings(options).update
     if settings.runs_programs:
         # What names programs for this machine has to be root's, or our own, alone.
         check_trusted(_settings_file(options), owner=os.geteuid())
-    lxd = open_lxd(find_socket(os.environ))
-    return UpdateWork(lxd=lxd, options=options, console=console, settings=settings)
+    # Only the service is anybody's service, whatever this process was started by.
+    environment = os.environ if options.action == "run" else {}
+    notify = ServiceNotify(environment, os.getpid())
+    return UpdateWork(
+        options=options,
+        console=console,
+        settings=settings,
+        heartbeat=Heartbeat(notify, clock=time.monotonic),
+    )
 
 
 def _settings_file(options: argparse.Namespace) -> Path:
@@ -47,18 +60,55 @@ def _settings_file(options: argparse.Namespace) -> Path:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpdateWork:
-    """One run of the command: LXD, options, and what follows from them."""
+    """One run of the command: options, and what follows from them; for the thread that made it.
 
-    lxd: LxdDaemon
+    ``on_step`` hears in a line of each step of an update. Whatever waits here lets ``heartbeat`` know
+    each second that it gets on.
+    """
+
     options: argparse.Namespace
     console: Console
     settings: UpdateSettings
+    heartbeat: Heartbeat
+    on_step: list[Callable[[str], None]] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
+    _opened: list[LxdDaemon] = field(default_factory=list)
+
+    @property
+    def lxd(self) -> LxdDaemon:
+        """LXD; raises what ``open_lxd`` raises until it is reached, and AnotherLxdError."""
+        if not self._opened:
+            place = lxd_place(self.options)
+            lxd = open_lxd(place, pause=self.pause, heartbeat=self.heartbeat)
+            if self.options.action not in _STATELESS:
+                certificate = lxd.server.info().certificate_fingerprint
+                followed_lxd.check(Path(self.options.state), certificate, str(place))
+            self._opened.append(lxd)
+        return self._opened[0]
 
     @property
     def journal(self) -> JournalFile:
-        """The journal in the state directory."""
-        return JournalFile(Path(self.options.state), wait_seconds=_LOCK_SECONDS)
+        """The journal in the state directory; entering it makes sure that it is this LXD's."""
+        return JournalFile(
+            Path(self.options.state),
+            wait_seconds=_LOCK_SECONDS,
+            pause=self.pause,
+            entered=self._claim,
+        )
+
+    def _claim(self) -> None:
+        # Each time anew: behind an address, another LXD may have taken the old one's place.
+        info = self.lxd.server.info()
+        place = str(lxd_place(self.options))
+        followed_lxd.claim(Path(self.options.state), info.certificate_fingerprint, place)
+
+    def pause(self, seconds: float) -> None:
+        """Wait, whoever wants the process to end."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            self.heartbeat()
+            time.sleep(min(left, _SLICE_SECONDS))
+        self.heartbeat()
 
     @property
     def names(self) -> frozenset[str]:
@@ -67,15 +117,17 @@ class UpdateWork:
 
     def updater(self, journal: JournalFile) -> Updater:
         """An updater that writes into the journal."""
-        runner = HookRunner(self.lxd.guests, self.settings.hooks, owner=os.geteuid())
+        runner = HookRunner(
+            self.lxd.guests, self.settings.hooks, owner=os.geteuid(), heartbeat=self.heartbeat
+        )
         hooks = HookedUpdate(self.lxd, runner, complain=self.complaints.append)
-        health = HealthGate(self.lxd, clock=time.monotonic, pause=time.sleep)
+        health = HealthGate(self.lxd, clock=time.monotonic, pause=self.pause)
         means = Means(
             gate=HookedGate(health, hooks),
             before_outage=hooks.before_outage,
             went_back=hooks.went_back,
             clock=now,
-            pause=time.sleep,
+            pause=self.pause,
             draw_id=lambda: secrets.token_hex(4),
             on_step=self._told,
         )
@@ -104,7 +156,10 @@ class UpdateWork:
     def _told(self, transaction: Transaction, step: Step) -> None:
         if step.act not in ENDS:
             reason = f": {step.reason}" if step.reason else ""
-            self.console.note(f"{transaction.name}: {step.act}{reason}")
+            said = f"{transaction.name}: {step.act}{reason}"
+            self.console.note(said)
+            for hear in self.on_step:
+                hear(said)
 
     def show(self, rows: list[dict[str, object]], columns: tuple[str, ...]) -> None:
         """Print rows: a table, or JSON."""

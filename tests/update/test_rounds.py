@@ -205,7 +205,7 @@ def watching(
         house.run()
 
     Watch(
-        house.lxd,
+        house.lxd.events.subscribe,
         work,
         clock=clock.monotonic,
         pause=pause,

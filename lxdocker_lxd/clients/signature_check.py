@@ -1,14 +1,16 @@
 """OpenPGP signatures checked with GnuPG, against a set of public keys and no others."""
 
 import contextlib
+import itertools
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from lxdocker_lxd.clients.document import DocumentError
 from lxdocker_lxd.clients.gpg import Gpg, GpgResult
 from lxdocker_lxd.errors import NotFoundError, UsageError, VerificationError
 
@@ -21,6 +23,10 @@ _ARMOUR = re.compile(
 )
 _ARMOUR_BEGIN = b"-----BEGIN PGP SIGNATURE-----"
 _BINARY = 0x80
+# Where VALIDSIG tells the hash (GnuPG's doc/DETAILS), and MD5, SHA-1 and RIPEMD-160 (RFC 4880, 9.4).
+_HASH_FIELD = 7
+_FORGEABLE = frozenset({"1", "2", "3"})
+_KEY_ROWS = frozenset({"pub", "sub", "fpr"})
 
 
 class BadSignatureError(VerificationError):
@@ -60,6 +66,16 @@ class SignatureChecker:
             file.flush()
             _check(self.gpg.run("--verify", file.name, "-", content=content))
 
+    def fingerprints(self) -> tuple[str, ...]:
+        """Return the fingerprint of each primary key, in hexadecimal digits of upper case."""
+        listed = self.gpg.run("--with-colons", "--list-keys").output.decode("utf-8", "replace")
+        rows = [line.split(":") for line in listed.splitlines()]
+        return tuple(
+            row[9]
+            for before, row in itertools.pairwise(row for row in rows if row[0] in _KEY_ROWS)
+            if before[0] == "pub" and row[0] == "fpr"
+        )
+
 
 def _expect_armour(signature: bytes) -> None:
     if not _ARMOUR.fullmatch(signature):
@@ -68,6 +84,8 @@ def _expect_armour(signature: bytes) -> None:
 
 def _check(done: GpgResult) -> None:
     if done.code == 0 and done.says("GOODSIG") and done.says("VALIDSIG"):
+        if any(fields[_HASH_FIELD] in _FORGEABLE for fields in done.fields("VALIDSIG")):
+            raise BadSignatureError("the signature rests on a hash that can be forged")
         return
     for keyword, reason in (
         ("BADSIG", "the signature is wrong"),
@@ -102,6 +120,23 @@ def signature_checker(keyring: Path | None) -> Iterator[SignatureChecker]:
         yield SignatureChecker(gpg=gpg)
 
 
+@contextlib.contextmanager
+def checker_of(keys: Iterable[Path | bytes], *, what: str) -> Iterator[SignatureChecker]:
+    """Yield a checker for these keys alone: files of the user's, or what a server gave for ``what``.
+
+    Raises GpgMissingError, NotFoundError and UsageError for a file, DocumentError for what a server
+    gave.
+    """
+    with tempfile.TemporaryDirectory(prefix="lxdocker-keys-") as home:
+        gpg = Gpg.find(home=Path(home))
+        for key in keys:
+            if isinstance(key, Path):
+                _import(gpg, key)
+            elif not gpg.run("--import", content=key).says("IMPORT_OK"):
+                raise DocumentError(f"{what}: no OpenPGP public key where one is named")
+        yield SignatureChecker(gpg=gpg)
+
+
 def _own_home() -> Path:
     return Path(os.environ.get("GNUPGHOME") or Path("~/.gnupg").expanduser())
 
@@ -109,7 +144,8 @@ def _own_home() -> Path:
 def _import(gpg: Gpg, keyring: Path) -> None:
     if not keyring.is_file():
         raise NotFoundError(
-            f"read the keyring: {keyring} does not exist", hint="name another file with --keyring"
+            f"read the keyring: {keyring} does not exist",
+            hint="name the file with the public keys you trust",
         )
     done = gpg.run("--import", "--", str(keyring.absolute()))
     if not done.says("IMPORT_OK"):

@@ -56,8 +56,19 @@ def _add_import(parser: argparse.ArgumentParser) -> None:
         help="what becomes of images that lose their last alias (default: earlier versions of the"
         " same import are deleted, others kept)",
     )
-    add("--from", metavar="SERVER", dest="server", help="let LXD pull SOURCE from this server")
+    add(
+        "--from",
+        metavar="SERVER",
+        dest="server",
+        help="let LXD pull SOURCE from this server; or follow signatures from"
+        " https+registry://HOST or https+lxc-images://HOST",
+    )
     add("--ca", metavar="FILE", help="PEM file with the CA of that server's certificate")
+    add(
+        "--trusted-keys",
+        metavar="FILE",
+        help="OpenPGP keys that must have signed what https+... servers say",
+    )
     add("--imports", metavar="DIR", help="directory where imports are remembered")
     add("--dry-run", action="store_true", help="say what would be done, change nothing")
     _add_place(parser)

@@ -52,9 +52,18 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
 
 def _add_verify(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("target", metavar="TARGET", help="an https:// URL or a directory")
+    add(
+        "target",
+        metavar="TARGET",
+        help="an https:// URL, a directory, or https+registry://HOST: every server named there",
+    )
     add("--ca", metavar="FILE", help="PEM file with the CA of the server's certificate")
-    add("--keyring", metavar="FILE", help="OpenPGP keys that may have signed the documents")
+    add(
+        "--keyring",
+        "--trusted-keys",
+        metavar="FILE",
+        help="OpenPGP keys that may have signed the documents",
+    )
     add("--jobs", metavar="N", type=int, help="files read at once")
     add_common(parser, progress=True)
 

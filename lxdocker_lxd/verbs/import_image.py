@@ -6,8 +6,11 @@ from datetime import UTC, datetime
 
 from lxdocker_lxd.console import Console, document, human_size, table
 from lxdocker_lxd.errors import UsageError
-from lxdocker_lxd.importing.image_import import Importer, ImportOutcome, Wishes
+from lxdocker_lxd.importing.chain_import import ChainImporter, ChainSource
+from lxdocker_lxd.importing.image_import import Destination, Importer, ImportOutcome, Wishes
 from lxdocker_lxd.importing.import_directory import ImportDirectory
+from lxdocker_lxd.settings import Settings
+from lxdocker_lxd.verbs.chain_surroundings import chain_source, scratch_directory
 from lxdocker_lxd.verbs.import_surroundings import (
     Certificates,
     chosen,
@@ -28,19 +31,18 @@ def run(options: argparse.Namespace, console: Console) -> int:
     lxc = lxc_directory()
     if options.ca and not options.server:
         raise UsageError("--ca goes with --from", hint="name the server with --from")
+    signed = chain_source(options)
+    if signed is not None:
+        outcome = _signed_import(options, signed, settings, destination(options, lxc), console)
+        console.result(render([outcome], options.format))
+        return 0
     choice = (
         from_server(options.server, options.source, lxc)
         if options.server
         else chosen(options.source, settings, lxc)
     )
     place = destination(options, lxc)
-    wishes = Wishes(
-        aliases=tuple(options.aliases),
-        lxe=options.lxe,
-        public=options.public,
-        replace=options.replace,
-        delete_old=None if options.old is None else options.old == "delete",
-    )
+    wishes = _wishes(options)
     with progress_listener(settings.progress, console) as progress:
         importer = Importer(
             convert_options(settings),
@@ -53,6 +55,34 @@ def run(options: argparse.Namespace, console: Console) -> int:
         outcome = importer.run(options.source, choice, wishes, dry_run=options.dry_run)
     console.result(render([outcome], options.format))
     return 0
+
+
+def _wishes(options: argparse.Namespace) -> Wishes:
+    return Wishes(
+        aliases=tuple(options.aliases),
+        lxe=options.lxe,
+        public=options.public,
+        replace=options.replace,
+        delete_old=None if options.old is None else options.old == "delete",
+    )
+
+
+def _signed_import(
+    options: argparse.Namespace,
+    source: ChainSource,
+    settings: Settings,
+    place: Destination,
+    console: Console,
+) -> ImportOutcome:
+    with progress_listener(settings.progress, console) as progress:
+        importer = ChainImporter(
+            convert_options(settings),
+            place,
+            progress,
+            now=lambda: datetime.now(UTC),
+            scratch=scratch_directory(),
+        )
+        return importer.run(source, _wishes(options), dry_run=options.dry_run)
 
 
 def render(outcomes: Sequence[ImportOutcome], form: str) -> str:

@@ -1,0 +1,102 @@
+"""``import --from https+registry://…`` on a real LXD: every step signed, converted anew, launched."""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.harness.image_server import ImageServer, image_server
+from tests.harness.lxd import PrivateLxd
+from tests.lxd.user import User
+from tests.serve.openpgp import OpenPgpHome, openpgp_home
+
+pytestmark = [pytest.mark.lxd, pytest.mark.tools]
+
+FILES = {
+    "bin/busybox": Path("/bin/busybox").read_bytes(),
+    "etc/passwd": b"root:x:0:0::/root:/bin/sh\nweb:x:33:33::/srv/web:/bin/false\n",
+    "etc/group": b"root:x:0:\nweb:x:33:\n",
+}
+# What no line of LXC's config can hold.
+SHOUT = 'echo "heard $WORDS as $(/bin/busybox id -u)"; exec /bin/busybox sleep 1000000'
+ENTRYPOINT = ["/bin/busybox", "sh", "-c", SHOUT]
+SPEC = 'lxc: true\nuser: web\nenv: {WORDS: "two  words\\nand a line"}\naliases: [www]\n'
+
+
+@pytest.fixture(scope="module")
+def home() -> Iterator[OpenPgpHome]:
+    """Keys: the server's, and a stranger's."""
+    with openpgp_home() as made:
+        yield made
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shop:
+    """A signing server with one image, and its key as a user has it."""
+
+    server: ImageServer
+    keys: Path
+    home: OpenPgpHome
+
+    @property
+    def registry(self) -> str:
+        """Its address as a registry."""
+        return f"https+registry://127.0.0.1:{self.server.port}"
+
+    def publish(self, version: str = "1") -> None:
+        """Publish the image ``web``, for plain LXC too."""
+        shutil.rmtree(self.server.specs / "web.layout", ignore_errors=True)
+        files = {**FILES, "version": version.encode()}
+        self.server.publish("web", files=files, entrypoint=ENTRYPOINT, spec=SPEC)
+
+
+@pytest.fixture(scope="module")
+def shop(home: OpenPgpHome, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    directory = tmp_path_factory.mktemp("shop")
+    key = home.make_key("shop@example.org")
+    keys = home.export(key, directory / "trusted.asc")
+    (directory / "server").mkdir()
+    with image_server(directory / "server", "--gpg-key", key) as server:
+        one = Shop(server=server, keys=keys, home=home)
+        one.publish()
+        yield one
+
+
+@pytest.fixture
+def user(private_lxd: PrivateLxd, tmp_path: Path) -> Iterator[User]:
+    one = User(lxd=private_lxd, home=tmp_path / "home")
+    one.environment["TMPDIR"] = str(tmp_path)
+    one.clean()
+    yield one
+    one.clean()
+
+
+def followed(shop: Shop, *words: str | Path) -> tuple[str | Path, ...]:
+    """The words of an import that follows the chain from the registry."""
+    trusted = ("--trusted-keys", shop.keys, "--ca", shop.server.authority)
+    return (*words, "--from", shop.registry, *trusted)
+
+
+def test_an_image_is_followed_from_the_registry_converted_and_launched(
+    user: User, shop: Shop
+) -> None:
+    words = followed(shop, "lxdocker/web/current/amd64/default")
+    planned = user.image(*words, "--dry-run")
+    assert (planned["outcome"], user.images()) == ("would-import", {})
+
+    first = user.image(*words)
+    assert (first["outcome"], first["aliases"]) == ("imported", ["web/current"])
+    image = user.images()[first["fingerprint"]]
+    assert image["properties"]["serial"] == shop.server.product("web").newest.serial
+    assert image["properties"]["requirements.lxdocker.image"] == "oci:web.layout:1"
+    name = user.lxd.launch("web/current", "web")
+    user.lxd.wait_console(name, "and a line as 33")
+    # Nothing stays on this machine.
+    assert not list(user.home.parent.glob("lxdocker-*"))
+    assert not (user.home / "imports").exists()
+
+    assert user.image(*words)["outcome"] == "unchanged"
+    again = user.image(*words, "--alias", "mine")
+    assert (again["outcome"], again["fingerprint"]) == ("renamed", first["fingerprint"])

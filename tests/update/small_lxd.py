@@ -144,9 +144,10 @@ class SmallLxd:
 
     def called(self, call: str, act: Callable[[], Any]) -> Any:
         self.before(call)
-        result = act()
-        self.after(call)
-        return result
+        try:
+            return act()
+        finally:
+            self.after(call)
 
 
 class _Instances:

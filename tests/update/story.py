@@ -167,7 +167,8 @@ class World:
         ]
         assert len(users) <= 1, (users, self.calls)
         assert repr(self.lxd.box("other")) == self.bystander, self.calls
-        assert not any(box.running for box in boxes if box.name.startswith("web-new")), self.calls
+        stages = [box for box in boxes if box.name.startswith("web-new") and box.root != OLD]
+        assert not any(box.running for box in stages), self.calls
 
     @property
     def committed(self) -> bool:

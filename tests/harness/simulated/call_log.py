@@ -1,11 +1,13 @@
 """Each call to the simulated LXD: counted, told to hooks, and spoilt where a test says so."""
 
+import contextlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Protocol, TypeVar
+from typing import NoReturn, Protocol, TypeVar
 
+from lxdocker_lxd.errors import LxdockerError
 from lxdocker_lxd.lxd.failures import (
     BusyError,
     ConnectionLostError,
@@ -119,13 +121,16 @@ class CallLog:
             if self._daemon.down:
                 raise NotRunningError(f"could not {call}: LXD isn't running", hint="start it")
             fault = self.faults.pop(call.number, None)
-            result = act() if fault is None else self._spoilt(fault, call, act, half)
-            self.after(call)
-            return result
+            if fault is not None:
+                self._spoilt(fault, call, act, half)
+            try:
+                return act()
+            finally:
+                self.after(call)
 
     def _spoilt(
         self, fault: Fault, call: Call, act: Callable[[], T], half: Callable[[], None] | None
-    ) -> T:
+    ) -> NoReturn:
         said = f"could not {call}"
         if fault is Fault.KILLED_BEFORE:
             raise KilledError(str(call))
@@ -142,7 +147,9 @@ class CallLog:
             if half is not None:
                 half()
         else:
-            act()
+            # A failure's answer is lost like another one.
+            with contextlib.suppress(LxdockerError):
+                act()
         if fault in {Fault.LXD_RESTARTED, Fault.LXD_KILLED}:
             self._daemon.restarted()
             raise OperationGoneError(f"{said}: LXD forgot the operation", hint="look again")

@@ -38,7 +38,7 @@ class House:
     drawn: int = 0
     before_outage: Callable[[Transaction], None] = lambda _transaction: None
 
-    def rounds(self, projects: frozenset[str] = frozenset()) -> Rounds:
+    def updater(self) -> Updater:
         gate = HealthGate(self.lxd, clock=self.lxd.clock.monotonic, pause=self.lxd.sleep)
         means = Means(
             gate=gate,
@@ -47,8 +47,10 @@ class House:
             draw_id=self._draw,
             before_outage=self.before_outage,
         )
-        updater = Updater(self.lxd, self.journal, means)
-        return Rounds(self.lxd, updater, self.journal, self.lxd.clock, projects=projects)
+        return Updater(self.lxd, self.journal, means)
+
+    def rounds(self, projects: frozenset[str] = frozenset()) -> Rounds:
+        return Rounds(self.lxd, self.updater(), self.journal, self.lxd.clock, projects=projects)
 
     def _draw(self) -> str:
         self.drawn += 1

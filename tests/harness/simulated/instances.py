@@ -138,7 +138,7 @@ class SimulatedInstances:
             "volatile.apply_template": "create",
             "volatile.cloud-init.instance-id": store.draw_id(),
             "volatile.idmap.base": "0",
-            "volatile.idmap.next": IDMAP,
+            "volatile.idmap.next": self._idmap(new, project),
             "volatile.last_state.idmap": "[]",
         }
         config.setdefault("volatile.uuid", store.draw_id())
@@ -174,6 +174,11 @@ class SimulatedInstances:
         store.images[owner, fingerprint] = replace(image, last_used_at=store.clock())
         store.emit_of("instance-created", box, by="")
         return box
+
+    def _idmap(self, new: NewInstance, project: str) -> str:
+        expanded = self._store.expanded_config(project, new.settings)
+        mapped = new.type == "container" and expanded.get("security.privileged") != "true"
+        return IDMAP if mapped else "[]"
 
     def _location(self, target: str) -> str:
         members = self._store.members

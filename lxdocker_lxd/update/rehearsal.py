@@ -1,0 +1,188 @@
+"""What would be done, call by call: the updater itself, at work on a LXD that only pretends.
+
+There is no second list of steps to fall behind the first. Whatever a round, a return, recovery or the
+removal of copies would ask of LXD is asked of a picture of it, which notes each request. Commands
+inside instances and programs of the host end well here, and so does a health check that can be
+understood: what follows a failure can't be known before.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from lxdocker_lxd.lxd.ports import Lxd
+from lxdocker_lxd.lxd.records import Instance
+from lxdocker_lxd.lxd.rehearsed_lxd import RehearsedLxd
+from lxdocker_lxd.lxd.request import Request
+from lxdocker_lxd.update.call import Call, Difference, call_of, differences_of
+from lxdocker_lxd.update.gate import InstanceProbe
+from lxdocker_lxd.update.health import HealthError, Kind, check_of
+from lxdocker_lxd.update.hook import Hook
+from lxdocker_lxd.update.hook_run import HookedGate, HookedUpdate, HookRunner
+from lxdocker_lxd.update.host_program import ProgramRun
+from lxdocker_lxd.update.journal_record import Entry
+from lxdocker_lxd.update.means import Means, Outcome, Verdict
+from lxdocker_lxd.update.procedure import ENDS, Step
+from lxdocker_lxd.update.recovery import reap, recover
+from lxdocker_lxd.update.remapping import BARRIER
+from lxdocker_lxd.update.rounds import Report, Rounds
+from lxdocker_lxd.update.transaction import Transaction
+from lxdocker_lxd.update.trusted_path import ROOT
+from lxdocker_lxd.update.updater import Updater
+
+MISSING = frozenset({BARRIER["source"]})
+# What a round does outside of transactions, by the request's method and whether it is an instance's.
+_ERRANDS = {
+    ("patch", True): "note source",
+    ("post", False): "fetch image",
+    ("delete", True): "remove copy",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changed:
+    """What an instance's name would stand for afterwards that it doesn't stand for now."""
+
+    project: str
+    name: str
+    differences: tuple[Difference, ...]
+
+
+class _Notes:
+    """Implements the port Journal in memory, beginning with what the real one holds."""
+
+    def __init__(self, entries: tuple[Entry, ...]) -> None:
+        self._entries = list(entries)
+
+    def append(self, entry: Entry) -> None:
+        """Note the entry."""
+        self._entries.append(entry)
+
+    def read(self) -> tuple[Entry, ...]:
+        """All of them."""
+        return tuple(self._entries)
+
+
+class _Gate:
+    """Implements the port Gate: asks once what can be asked, and takes it for healthy."""
+
+    def __init__(self, lxd: Lxd, note: Callable[[str, str, str], None]) -> None:
+        self._lxd = lxd
+        self._note = note
+
+    def judge(self, name: str, *, project: str) -> Verdict:
+        """Say that it is healthy, unless nobody can understand its check."""
+        instance = self._lxd.instances.get(name, project=project)
+        try:
+            check = check_of(instance.expanded_config)
+        except HealthError as error:
+            return Verdict(healthy=False, reason=error.message)
+        if check.kind in {Kind.TCP, Kind.HTTP}:
+            path = f" {check.path}" if check.kind is Kind.HTTP else ""
+            self._note(project, name, f"ask its address: {check.kind} {check.port}{path}")
+        else:
+            InstanceProbe(self._lxd, name, project).look(check)
+        return Verdict(healthy=True)
+
+
+class Rehearsal:
+    """One rehearsal: ask it for one piece of work, then for its calls. Changes nothing."""
+
+    def __init__(
+        self,
+        lxd: Lxd,
+        entries: tuple[Entry, ...],
+        clock: Callable[[], datetime],
+        *,
+        projects: frozenset[str] = frozenset(),
+        hooks: Mapping[str, Hook] | None = None,
+        owner: int = ROOT,
+    ) -> None:
+        self._real = lxd
+        self._clock = clock
+        self._drawn = 0
+        self._at_work: tuple[Transaction, Step] | None = None
+        self._found: list[Call] = []
+        self._pretending = RehearsedLxd(lxd, self._asked, missing=MISSING)
+        self._journal = _Notes(entries)
+        runner = HookRunner(
+            self._pretending.guests, hooks or {}, owner=owner, program=self._program
+        )
+        hooked = HookedUpdate(self._pretending, runner)
+        means = Means(
+            gate=HookedGate(_Gate(self._pretending, self._checked), hooked),
+            before_outage=hooked.before_outage,
+            went_back=hooked.went_back,
+            clock=clock,
+            pause=lambda _seconds: None,
+            draw_id=self._draw_id,
+            on_step=self._began,
+        )
+        self._updater = Updater(self._pretending, self._journal, means)
+        self._rounds = Rounds(
+            self._pretending, self._updater, self._journal, clock, projects=projects
+        )
+
+    # ---- the work
+
+    def round(
+        self, names: frozenset[str], *, by_hand: bool = False, refresh: bool = False
+    ) -> Report:
+        """A round of the service, or by hand; a refresh is taken to find nothing."""
+        return self._rounds.run(names, by_hand=by_hand, refresh=refresh)
+
+    def turn_back(self, transaction: Transaction) -> Outcome:
+        """A return to a parked copy."""
+        return self._updater.turn_back(transaction)
+
+    def recover(self) -> tuple[Outcome, ...]:
+        """The end of what was interrupted."""
+        return recover(self._pretending, self._updater, self._journal)
+
+    def reap(self) -> tuple[str, ...]:
+        """The removal of what nobody needs."""
+        return reap(self._pretending, self._clock())
+
+    # ---- what it comes to
+
+    @property
+    def calls(self) -> tuple[Call, ...]:
+        """All that would be asked, in order; reads are left out."""
+        return tuple(self._found)
+
+    def changed(self, project: str, name: str) -> Changed:
+        """Compare what the name stands for now with what it would stand for then."""
+        before = self._real.instances.get(name, project=project)
+        after = self._pretending.instances.get(name, project=project)
+        return Changed(project=project, name=name, differences=differences_of(before, after))
+
+    # ---- what is noted
+
+    def _draw_id(self) -> str:
+        self._drawn += 1
+        return f"x{self._drawn:07d}"
+
+    def _began(self, transaction: Transaction, step: Step) -> None:
+        self._at_work = None if step.act in ENDS else (transaction, step)
+
+    def _asked(self, request: Request, before: Instance | None, after: Instance | None) -> None:
+        subject = before or after
+        name = subject.name if subject else ""
+        step = _ERRANDS.get((request.method, subject is not None), "restart")
+        if self._at_work is not None:
+            name, step = self._at_work[0].name, str(self._at_work[1].act)
+        self._found.append(call_of(request, before, after, name=name, step=step))
+
+    def _checked(self, project: str, name: str, what: str) -> None:
+        self._beside(project, name, "check", what)
+
+    def _program(self, words: tuple[str, ...], **_others: object) -> ProgramRun:
+        transaction = self._at_work[0] if self._at_work else None
+        project, name = (transaction.project, transaction.name) if transaction else ("", "")
+        self._beside(project, name, "run", f"on the host: {' '.join(words)}")
+        return ProgramRun(exit_code=0, output=b"")
+
+    def _beside(self, project: str, name: str, method: str, what: str) -> None:
+        """Note what isn't asked of LXD."""
+        step = str(self._at_work[1].act) if self._at_work else ""
+        self._found.append(Call(project=project, name=name, step=step, method=method, path=what))

@@ -59,7 +59,7 @@ class Heartbeat:
 
     Made in the thread that works; beats of other threads count for nothing, so that no helper hides
     that the work hangs. Before :meth:`ready` a beat prolongs the start, afterwards it is the
-    watchdog's; more than one a second are not sent. ``clock`` counts seconds.
+    watchdog's; more than one a second, or four in the watchdog's time, are not sent. ``clock`` counts seconds.
     """
 
     def __init__(self, notify: ServiceNotify, *, clock: Callable[[], float]) -> None:
@@ -74,7 +74,7 @@ class Heartbeat:
         longest, now = self._notify.watchdog_seconds, self._clock()
         if longest is None or now < self._next or threading.get_ident() != self._thread:
             return
-        self._next = now + _BEAT_SECONDS
+        self._next = now + min(_BEAT_SECONDS, longest / 4)
         if self._ready:
             self._notify.alive()
         else:

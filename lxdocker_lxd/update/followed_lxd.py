@@ -38,7 +38,7 @@ def check(directory: Path, certificate: str, place: str) -> bool:
             f"{file} doesn't say which LXD this directory belongs to: it can't be understood",
             hint="remove it if the directory is this LXD's",
         ) from error
-    if known != certificate:
+    if certificate and known != certificate:
         raise AnotherLxdError(
             f"{directory} is the state of {where} (certificate {known[:_SHOWN]}), not of {place}"
             f" (certificate {certificate[:_SHOWN]})",

@@ -67,6 +67,7 @@ class _Session(requests.Session):
         if self._stay and target is not None:
             place = urljoin(resp.url, target)
             if _origin(place) != _origin(resp.url):
+                resp.close()
                 raise RedirectedError(
                     f"{_shown(resp.url)}: the server sends us to another one, {_shown(place)}",
                     hint="name that server itself, if it is the one you trust",

@@ -15,7 +15,8 @@ class Attempt:
     """From the first look to the end, in one process. ``View`` tells what the flags mean.
 
     ``agreed``: the hooks were asked. ``stop_unsure``: nobody knows what became of a request to stop.
-    ``confirmed`` is a last word that was seen once, ``failures`` how many calls failed in a row.
+    ``failed``: it is given up for something that went
+    wrong. ``confirmed`` is a last word that was seen once, ``failures`` how many calls failed in a row.
     """
 
     transaction: Transaction
@@ -36,6 +37,7 @@ class Attempt:
     stays_stopped: bool = False
     confirmed: Step | None = None
     reason: str = ""
+    failed: bool = False
     failures: int = 0
     outage_began: datetime | None = None
     outage_ended: datetime | None = None

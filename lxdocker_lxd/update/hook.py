@@ -15,6 +15,7 @@ from typing import Literal
 
 from lxdocker_lxd.errors import LxdError, UsageError
 from lxdocker_lxd.lxd.records import DEFAULT_PROJECT, Config
+from lxdocker_lxd.update.means import PutOffError
 from lxdocker_lxd.update.redaction import cleaned
 
 KEY_PREFIX = "user.lxdocker.update.hook."
@@ -30,7 +31,11 @@ class HookError(UsageError):
 
 
 class HookRefusedError(LxdError):
-    """A hook put the update off or forbade it, before anything was changed."""
+    """A hook didn't let the update go on, before anything was changed."""
+
+
+class HookDeferredError(HookRefusedError, PutOffError):
+    """A hook put the update off; it will be asked again."""
 
 
 class Point(StrEnum):

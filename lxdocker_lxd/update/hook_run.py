@@ -17,6 +17,7 @@ from lxdocker_lxd.lxd.records import Config
 from lxdocker_lxd.update.hook import (
     Choice,
     Hook,
+    HookDeferredError,
     HookRefusedError,
     Occasion,
     Point,
@@ -126,10 +127,13 @@ class HookedUpdate:
         self._complain = complain
 
     def before_outage(self, transaction: Transaction) -> None:
-        """Run the hooks before the outage; raise HookRefusedError when one doesn't say go."""
+        """Run the hooks before the outage; raise HookRefusedError when one doesn't say go,
+        of the kind HookDeferredError when it only puts it off.
+        """
         said = self._run(_occasion(Point.BEFORE, transaction))
         if said.choice is not Choice.GO:
-            raise HookRefusedError(said.reason, hint="the old version still runs, untouched")
+            refused = HookDeferredError if said.choice is Choice.DEFER else HookRefusedError
+            raise refused(said.reason, hint="the old version still runs, untouched")
 
     def after_start(self, name: str, project: str) -> Said:
         """Run the hooks after the health gate; what isn't go turns the update back."""

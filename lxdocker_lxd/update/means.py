@@ -5,10 +5,15 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from lxdocker_lxd.errors import LxdError
 from lxdocker_lxd.update.procedure import Act, Step
 from lxdocker_lxd.update.transaction import Transaction
 
 RETENTION = timedelta(hours=72)
+
+
+class PutOffError(LxdError):
+    """Somebody who was asked before the outage wants the update later; nothing is wrong."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,20 +35,31 @@ class Gate(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """How a transaction ended; HOLD leaves it open and needs somebody's eyes."""
+    """How a transaction ended; HOLD leaves it open and needs somebody's eyes.
+
+    ``failed`` says of one that was given up that something went wrong: it wasn't merely put off, nor
+    did somebody change the instance meanwhile.
+    """
 
     transaction: Transaction
     act: Act
     reason: str = ""
     blame: bool = False
+    failed: bool = False
     outage_seconds: float | None = None
+
+    @property
+    def bad(self) -> bool:
+        """Whether it needs somebody's eyes, and others aren't to be tried before."""
+        return self.failed or self.act in {Act.HOLD, Act.ROLLED_BACK}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Means:
     """What an updater works with besides LXD.
 
-    ``before_outage`` may raise a LxdError to give the update up; ``went_back`` is told of a
+    ``before_outage`` may raise a LxdError to give the update up, PutOffError when nothing is wrong;
+    ``went_back`` is told of a
     transaction, and why, once the old version is back. Both may be called again after a crash.
     """
 

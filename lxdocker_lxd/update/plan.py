@@ -6,7 +6,7 @@ are restarted, unless they are updated themselves. A cycle of dependencies is re
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from graphlib import CycleError, TopologicalSorter
@@ -35,7 +35,10 @@ class Choice(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """One instance's decision; ``fingerprint`` is the image it would get."""
+    """One instance's decision; ``fingerprint`` is the image it would get.
+
+    ``because`` are names of those whose update makes a restart necessary.
+    """
 
     project: str
     name: str
@@ -43,6 +46,7 @@ class Decision:
     reason: str
     fingerprint: str = ""
     running: str = ""
+    because: tuple[str, ...] = ()
 
     @property
     def key(self) -> Key:
@@ -105,7 +109,8 @@ def _after(decision: Decision, instance: Instance, updated: list[str], scene: Sc
         return decision
     if decision.key in scene.busy or policy_of(instance.expanded_config).mode is not Mode.AUTO:
         return decision
-    return _decision(instance, Choice.RESTART, f"{', '.join(updated)} is updated")
+    restart = _decision(instance, Choice.RESTART, f"{', '.join(updated)} is updated")
+    return replace(restart, because=tuple(updated))
 
 
 def _order(policies: Mapping[Key, Policy]) -> tuple[tuple[Key, ...], tuple[Key, ...]]:

@@ -1,7 +1,8 @@
 """A round: finish what is open, learn sources, hold images, plan, and do what the plan says.
 
-One instance at a time; the first update that doesn't end well ends the round, so that a bad version
-stops one service and not all that share it.
+One instance at a time; the first update that fails ends the round, so that a bad version stops one
+service and not all that share it. One that was put off, or that somebody changed meanwhile, hasn't
+failed: the round goes on without it, and those that depend on it aren't restarted.
 """
 
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from lxdocker_lxd.update.enrolment import is_enrolled, policy_of
 from lxdocker_lxd.update.journal import Journal
 from lxdocker_lxd.update.journal_record import Entry, Event
 from lxdocker_lxd.update.means import Outcome
-from lxdocker_lxd.update.plan import Choice, Decision, chosen, plan
+from lxdocker_lxd.update.plan import Choice, Decision, Key, chosen, plan
 from lxdocker_lxd.update.procedure import Act
 from lxdocker_lxd.update.recovery import reap, recover
 from lxdocker_lxd.update.scene import read_scene
@@ -47,9 +48,7 @@ class Report:
     def bad(self) -> bool:
         """Whether something needs somebody's eyes."""
         outcomes = (*self.recovered, *self.outcomes)
-        return bool(self.problems) or any(
-            outcome.act in {Act.HOLD, Act.ROLLED_BACK, Act.GIVEN_UP} for outcome in outcomes
-        )
+        return bool(self.problems) or any(outcome.bad for outcome in outcomes)
 
 
 class Rounds:
@@ -92,15 +91,21 @@ class Rounds:
         decisions = self.plan(names, by_hand=by_hand)
         outcomes: list[Outcome] = []
         restarted: list[str] = []
+        moved: set[Key] = set()
         for decision in decisions:
             if decision.choice is Choice.UPDATE:
                 outcome = self._update(decision, problems, by_hand=by_hand)
                 if outcome is None:
                     continue
                 outcomes.append(outcome)
-                if outcome.act is not Act.COMMITTED:
+                if outcome.bad:
                     break
-            elif decision.choice is Choice.RESTART:
+                if outcome.act is Act.COMMITTED:
+                    moved.add(decision.key)
+            elif decision.choice is Choice.RESTART and any(
+                (decision.project, name) in moved for name in decision.because
+            ):
+                moved.add(decision.key)
                 self._restart(decision, restarted, problems)
         removed = reap(self._lxd, self._clock())
         return Report(

@@ -25,7 +25,7 @@ from lxdocker_lxd.update.attempt import Attempt, resumed
 from lxdocker_lxd.update.configuration import PROTECT_START_EXTENSION
 from lxdocker_lxd.update.journal import Journal
 from lxdocker_lxd.update.journal_record import Entry, Event, accounts
-from lxdocker_lxd.update.means import Means, Outcome
+from lxdocker_lxd.update.means import Means, Outcome, PutOffError
 from lxdocker_lxd.update.procedure import ENDS, Act, Step, decide
 from lxdocker_lxd.update.steps import AnotherUpdaterError, Handling, HeldError, Steps
 from lxdocker_lxd.update.transaction import Role, Transaction
@@ -219,7 +219,7 @@ class Updater:
     def _failed_softly(self, step: Step, run: Attempt, error: LxdockerError) -> None:
         if step.act is Act.STAGE and not isinstance(error, NotRunningError | UnreachableError):
             # Made or not, nobody watched it being unpacked: it doesn't count as proved.
-            run.give_up, run.reason = True, error.message
+            run.give_up, run.failed, run.reason = True, True, error.message
         elif step.act is Act.REMAP and not isinstance(error, _NOTHING_ASKED):
             run.cold = True
         elif step.act is Act.STOP and isinstance(error, WrongStateError) and run.fresh:
@@ -243,6 +243,7 @@ class Updater:
             return None
         if step.act in _BEFORE_OUTAGE or isinstance(error, AnotherUpdaterError):
             run.give_up, run.reason = True, error.message
+            run.failed = not isinstance(error, AnotherUpdaterError | PutOffError)
             return None
         if step.act in _FORWARD and not run.back and isinstance(error, LxdError):
             blame = step.act is Act.START and not isinstance(error, AddressTakenError)
@@ -275,6 +276,7 @@ class Updater:
             act=step.act,
             reason=reason,
             blame=run.blame,
+            failed=run.failed and step.act is Act.GIVEN_UP,
             outage_seconds=seconds,
         )
 

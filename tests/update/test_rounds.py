@@ -10,7 +10,7 @@ from lxdocker_lxd.errors import LxdockerError
 from lxdocker_lxd.lxd.failures import NoSpaceError
 from lxdocker_lxd.lxd.records import Config, UpdateSource
 from lxdocker_lxd.update.gate import HealthGate
-from lxdocker_lxd.update.hook import HookRefusedError
+from lxdocker_lxd.update.hook import HookDeferredError
 from lxdocker_lxd.update.journal_record import Event
 from lxdocker_lxd.update.means import Means
 from lxdocker_lxd.update.plan import Choice
@@ -343,7 +343,7 @@ def test_a_hook_puts_an_update_off_and_is_asked_again(house: House) -> None:
     def refuse(transaction: Transaction) -> None:
         asked.append(transaction.name)
         if len(asked) == 1:
-            raise HookRefusedError("the hook backup puts it off")
+            raise HookDeferredError("the hook backup puts it off")
 
     house.before_outage = refuse
     report = house.run()

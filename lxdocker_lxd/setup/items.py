@@ -2,18 +2,18 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from ipaddress import ip_interface
 from pathlib import Path
 
-from lxdocker_lxd.setup import subnet, units
+from lxdocker_lxd.setup import units
+from lxdocker_lxd.setup.client_items import client_items
 from lxdocker_lxd.setup.endpoint import Endpoint, endpoint
-from lxdocker_lxd.setup.facts import ClientFacts, Facts
-from lxdocker_lxd.setup.item import Item, Policy
+from lxdocker_lxd.setup.facts import Facts
+from lxdocker_lxd.setup.file_items import ADMINISTRATOR, directory, file
+from lxdocker_lxd.setup.item import Item
+from lxdocker_lxd.setup.lxd_items import Bridge, lxd_items
 from lxdocker_lxd.setup.record import SetupState
 from lxdocker_lxd.setup.wish import USER, Places, Wish
 
-POOL = "default"
-ADMINISTRATOR = "root:root"
 SERVICE_OWNER = f"{USER}:{USER}"
 _SERVICE_READS = f"root:{USER}"
 
@@ -35,11 +35,11 @@ class Target:
 
 def target(facts: Facts, wish: Wish, state: SetupState, shipped: Mapping[str, str]) -> Target:
     """Return what the host shall have. ``shipped`` are the units' texts. Raises UsageError."""
-    bridge = _Bridge.of(facts, wish, state)
+    bridge = Bridge.of(facts, wish, state)
     found = endpoint(facts, wish, bridge.address)
     makers = _Makers(facts, wish, found)
     items = (
-        *_lxd_items(facts, wish, bridge),
+        *lxd_items(facts, wish, bridge),
         *makers.machine(),
         *makers.clients(),
         *makers.services(shipped),
@@ -50,86 +50,6 @@ def target(facts: Facts, wish: Wish, state: SetupState, shipped: Mapping[str, st
     if found.everywhere and not wish.addresses:
         remarks += ("as the settings say, the server listens at all addresses of this machine",)
     return Target(items=items, endpoint=found, remarks=remarks)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Bridge:
-    """The bridge that is there or will be; ``initialise``: LXD is bare, or setup began with it."""
-
-    initialise: bool
-    name: str
-    address: str
-    subnet: str
-
-    @classmethod
-    def of(cls, facts: Facts, wish: Wish, state: SetupState) -> "_Bridge":
-        lxd = facts.lxd
-        bare = not lxd.pools or state.get(("pool", POOL)) is not None
-        initialise = wish.initialise and bare and not lxd.clustered
-        ours = next((one for one in state.records if one.kind == "network"), None)
-        if lxd.bridge and not (ours and ours.name == lxd.bridge):
-            return cls(
-                initialise=initialise, name=lxd.bridge, address=lxd.bridge_address, subnet=""
-            )
-        if not initialise:
-            return cls(initialise=False, name="", address="", subnet="")
-        if ours:
-            name, interface = ours.name, ours.after["ipv4.address"]
-        else:
-            name = wish.bridge or subnet.free_bridge(facts.host.interfaces)
-            free = subnet.free_subnet(facts.host.networks, facts.host.seed)
-            interface = f"{free[1]}/{free.prefixlen}"
-        address = str(ip_interface(interface).ip)
-        return cls(initialise=True, name=name, address=address, subnet=interface)
-
-
-def _lxd_items(facts: Facts, wish: Wish, bridge: _Bridge) -> Iterator[Item]:
-    if bridge.initialise:
-        yield from _initial_items(facts, bridge)
-    if wish.update_hours is not None:
-        yield Item(
-            kind="server-key",
-            name="images.auto_update_interval",
-            wanted={"value": str(wish.update_hours)},
-            text=f"let LXD look for newer images every {wish.update_hours} hours",
-            reason="asked for with --auto-update-interval",
-            policy="insist",
-        )
-
-
-def _initial_items(facts: Facts, bridge: _Bridge) -> Iterator[Item]:
-    yield Item(
-        kind="pool",
-        name=POOL,
-        wanted={"driver": "dir"},
-        text=f"storage pool {POOL} (dir)",
-        reason="LXD has none",
-        policy="keep",
-    )
-    if bridge.subnet:
-        yield Item(
-            kind="network",
-            name=bridge.name,
-            wanted={"ipv4.address": bridge.subnet, "ipv4.nat": "true"},
-            text=f"bridge {bridge.name} ({bridge.subnet})",
-            reason="LXD has no network",
-            policy="keep",
-        )
-    wanted = {
-        "root": {"type": "disk", "path": "/", "pool": POOL},
-        "eth0": {"type": "nic", "name": "eth0", "network": bridge.name},
-    }
-    have = {device.get("type") for device in facts.lxd.default_devices.values()}
-    for name, device in wanted.items():
-        if device["type"] not in have or facts.lxd.default_devices.get(name) == device:
-            yield Item(
-                kind="profile-device",
-                name=f"default/{name}",
-                wanted=device,
-                text=f"device {name} of the profile default",
-                reason="instances need it to start",
-                policy="keep",
-            )
 
 
 class _Makers:
@@ -156,22 +76,22 @@ class _Makers:
             policy="keep",
         )
         for path in self._host.missing_directories:
-            yield _directory(path, "0755", ADMINISTRATOR, "keep")
+            yield directory(path, "0755", ADMINISTRATOR, "keep")
         for path, mode, owner in (
             (self._places.config.parent, "0755", ADMINISTRATOR),
             (self._host.specs, "0755", ADMINISTRATOR),
         ):
-            yield _directory(path, mode, owner, "keep")
+            yield directory(path, mode, owner, "keep")
         images = self._host.lxdimages
-        yield _directory(images, "0755", SERVICE_OWNER, "keep", holds="images")
-        yield _directory(self._host.cache, "0750", SERVICE_OWNER, "keep", holds="cache")
+        yield directory(images, "0755", SERVICE_OWNER, "keep", holds="images")
+        yield directory(self._host.cache, "0750", SERVICE_OWNER, "keep", holds="cache")
         if not self._own_certificate:
-            yield _directory(self._places.authority, "0700", ADMINISTRATOR, "ensure")
-            yield _directory(self._tls, "0750", _SERVICE_READS, "ensure")
+            yield directory(self._places.authority, "0700", ADMINISTRATOR, "ensure")
+            yield directory(self._tls, "0750", _SERVICE_READS, "ensure")
             yield self._authority()
-        yield _file(self._places.config, self._config_text(), "settings", "keep")
+        yield file(self._places.config, self._config_text(), "settings", "keep")
         example = self._host.specs / "nginx.yaml.example"
-        yield _file(example, EXAMPLE_SPEC, "an example of a specification", "keep")
+        yield file(example, EXAMPLE_SPEC, "an example of a specification", "keep")
 
     def _authority(self) -> Item:
         names = ", ".join(sorted(self._endpoint.names))
@@ -200,46 +120,10 @@ class _Makers:
 
     def clients(self) -> Iterator[Item]:
         """What lets the host's own users reach the server by its remote."""
-        authority = str(self._tls / "ca.crt")
-        for client in self._host.clients:
-            for path in client.missing:
-                yield _directory(path, "0750", client.user, "keep", acting=client.user)
-            if not self._own_certificate:
-                yield Item(
-                    kind="copy",
-                    name=str(client.directory / "servercerts" / f"{self.remote}.crt"),
-                    wanted={"of": authority, "mode": "0644", "as": client.user},
-                    text=f"trust of the local CA for {client.user}",
-                    reason=f"pinned to the remote {self.remote} only",
-                    policy="insist",
-                )
-            yield self._remote_of(client)
-        if self._wish.system_trust and not self._own_certificate:
-            yield Item(
-                kind="trust",
-                name=str(self._places.trust),
-                wanted={"of": authority, "mode": "0644"},
-                text="trust of the local CA for the whole system",
-                reason="asked for with --system-trust",
-                policy="insist",
-            )
-
-    def _remote_of(self, client: ClientFacts) -> Item:
-        file = client.directory / "config.yml"
-        return Item(
-            kind="remote",
-            name=f"{file}#{self.remote}",
-            wanted={
-                "addr": self._endpoint.url,
-                "protocol": "simplestreams",
-                "public": "true",
-                "as": client.user,
-            },
-            text=f"remote {self.remote} for {client.user}",
-            reason=f"{self._endpoint.url}, written into {file}",
-            policy="claim",
-            hint="give another name with --remote-name, or remove that remote first:"
-            f" `lxc remote remove {self.remote}`",
+        pinned = None if self._own_certificate else self._tls / "ca.crt"
+        trust = self._places.trust if self._wish.system_trust else None
+        yield from client_items(
+            self._host.clients, self._endpoint.url, self.remote, pinned=pinned, trust=trust
         )
 
     def services(self, shipped: Mapping[str, str]) -> Iterator[Item]:
@@ -248,14 +132,14 @@ class _Makers:
             return
         updater = self._facts.lxd.packaging in {"package", "snap", "incus"}
         if updater:
-            yield _directory(self._places.updates, "0700", ADMINISTRATOR, "keep")
+            yield directory(self._places.updates, "0700", ADMINISTRATOR, "keep")
         texts = units.installed(
             shipped, self._wish.command, self._endpoint.addresses, updater=updater
         )
-        for directory in sorted({str(Path(name).parent) for name in texts} - {"."}):
-            yield _directory(self._places.units / directory, "0755", ADMINISTRATOR, "keep")
+        for below in sorted({str(Path(name).parent) for name in texts} - {"."}):
+            yield directory(self._places.units / below, "0755", ADMINISTRATOR, "keep")
         for name, text in sorted(texts.items()):
-            yield _file(self._places.units / name, text, "unit", "ensure", kind="unit-file")
+            yield file(self._places.units / name, text, "unit", "ensure", kind="unit-file")
         for name in units.enabled(updater=updater):
             yield Item(
                 kind="unit",
@@ -266,33 +150,7 @@ class _Makers:
             )
 
 
-def _directory(
-    path: Path, mode: str, owner: str, policy: Policy, *, acting: str = "", holds: str = ""
-) -> Item:
-    wanted = {"mode": mode, "as": acting} if acting else {"mode": mode, "owner": owner}
-    wanted |= {"holds": holds} if holds else {}
-    return Item(
-        kind="directory",
-        name=str(path),
-        wanted=wanted,
-        text=f"directory {path}",
-        reason=f"of {owner}, mode {mode}",
-        policy=policy,
-    )
-
-
-def _file(path: Path, content: str, reason: str, policy: Policy, kind: str = "file") -> Item:
-    return Item(
-        kind=kind,
-        name=str(path),
-        wanted={"content": content, "mode": "0644", "owner": ADMINISTRATOR},
-        text=f"file {path}",
-        reason=reason,
-        policy=policy,
-    )
-
-
-def _remarks(facts: Facts, wish: Wish, bridge: _Bridge, remote: str) -> Iterator[str]:
+def _remarks(facts: Facts, wish: Wish, bridge: Bridge, remote: str) -> Iterator[str]:
     lxd = facts.lxd
     if not lxd.pools and not bridge.initialise:
         why = "--no-init was given" if not wish.initialise else "it is a cluster"

@@ -32,6 +32,8 @@ def every_fault(
                     break
                 if lose:
                     scene.journal.lose()
+                    # What LXD still works on, only a journal tells of; the next recovery sees it.
+                    scene.lxd.finish()
                 outcomes = scene.recover()
                 assert all(one.act is not Act.HOLD for one in outcomes), (fault, number, outcomes)
                 scene.settled()

@@ -4,6 +4,7 @@ import contextlib
 import os
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -136,6 +137,83 @@ class TestCertificates:
             said = refused(user, "web", "--from", server.url, "--ca", authority, code=7)
         assert "expired" in said.err
         assert (user.images(), user.aliases()) == ({}, {})
+
+
+class TestOwnCertificates:
+    """Our side of a remote LXD over HTTPS: LXD itself decides what it thinks of us."""
+
+    @pytest.fixture
+    def far(self, user: User) -> Iterator[User]:
+        """A user whose ``lxc`` knows the LXD as ``far``, with its certificate pinned."""
+        lxc = user.home / "lxc"
+        user.lxd.lxc("config", "set", "core.https_address", f"127.0.0.1:{free_port()}")
+        server = user.lxd.query("GET", "/1.0")["environment"]
+        (lxc / "servercerts").mkdir()
+        (lxc / "servercerts/far.crt").write_text(server["certificate"])
+        address = server["addresses"][0]
+        (lxc / "config.yml").write_text(f"remotes:\n  far: {{addr: https://{address}}}\n")
+        yield user
+        user.lxd.lxc("config", "unset", "core.https_address")
+        for one in user.lxd.query("GET", "/1.0/certificates?recursion=1"):
+            user.lxd.lxc("config", "trust", "remove", one["fingerprint"])
+
+    def pair(self, user: User, *, expires_in: timedelta) -> Path:
+        """Make the client's key and certificate."""
+        lxc, now = user.home / "lxc", datetime.now(UTC)
+        day = timedelta(days=2)
+        made = trustme.CA().issue_cert("me", not_before=now - day, not_after=now + expires_in)
+        made.private_key_pem.write_to_path(str(lxc / "client.key"))
+        made.cert_chain_pems[0].write_to_path(str(lxc / "client.crt"))
+        return lxc / "client.crt"
+
+    def test_an_expired_one(self, far: User) -> None:
+        """LXD takes no expired certificate into its list; it expires there."""
+        lifetime = timedelta(seconds=3)
+        certificate = self.pair(far, expires_in=lifetime)
+        began = time.monotonic()
+        far.lxd.lxc("config", "trust", "add", certificate, "--name", "short")
+        eventually(
+            lambda: time.monotonic() > began + lifetime.total_seconds() + 1,
+            timeout_seconds=10,
+            what="the certificate to expire",
+        )
+        for command in (("import", "oci:db:1.0"), ("ps",), ("launch", "oci:db:1.0", "web")):
+            said = far.run(*command, "--target-remote", "far", code=4)
+            error, hint = said.err.splitlines()
+            assert "our client certificate for the LXD at" in error
+            assert "expired on 20" in error
+            assert str(certificate) in error
+            assert "`lxc config trust add client.crt`" in hint
+        assert (far.images(), far.aliases(), far.lxd.instances()) == ({}, {}, [])
+        assert not (far.home / "imports").exists()
+
+        # What the hint says helps.
+        far.lxd.lxc(
+            *("config", "trust", "add"),
+            self.pair(far, expires_in=timedelta(days=1)),
+            "--name",
+            "new",
+        )
+        assert far.image("oci:db:1.0", "--target-remote", "far")["outcome"] == "imported"
+
+    def test_one_that_lxd_never_heard_of(self, far: User) -> None:
+        self.pair(far, expires_in=timedelta(days=1))
+        said = refused(far, "oci:db:1.0", "--target-remote", "far", code=4)
+        assert "doesn't trust our client certificate" in said.err
+        assert "expired" not in said.err
+
+    def test_the_server_shows_another_one_than_is_pinned(self, far: User) -> None:
+        certificate = self.pair(far, expires_in=timedelta(days=1))
+        far.lxd.lxc("config", "trust", "add", certificate, "--name", "good")
+        pinned = far.home / "lxc" / "servercerts/far.crt"
+        pinned.write_bytes(certificate.read_bytes())
+        said = refused(far, "oci:db:1.0", "--target-remote", "far", code=5)
+        assert "shows a certificate that isn't the trusted one" in said.err
+        assert "pin the right certificate" in said.err
+        pinned.write_text("no certificate")
+        said = refused(far, "oci:db:1.0", "--target-remote", "far", code=5)
+        assert str(pinned) in said.err
+        assert far.images() == {}
 
 
 @contextlib.contextmanager

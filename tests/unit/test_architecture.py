@@ -140,6 +140,7 @@ PURE = (
     "update/call.py",
     "update/settings.py",
     "lxd/records.py",
+    "lxd/certificate_time.py",
     "lxd/resources.py",
     "lxd/server_records.py",
     "lxd/calls.py",

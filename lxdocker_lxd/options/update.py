@@ -7,12 +7,13 @@ from lxdocker_lxd.options.command import Verbs, add_common, add_lxd, command
 _UPDATE = "Keep instances on the newest version of their image, and never lose one."
 _RUN = "Watch LXD and update enrolled instances, until stopped; for the service."
 _NOW = "Do one round now: look for new images, update what is enrolled."
-_PLAN = "Show what would be updated, what not, and why; change nothing."
+_PLAN = "Show what would be updated, what not, why, and by which calls; change nothing."
 _STATUS = "Show enrolled instances, kept copies and unfinished updates."
 _ENABLE = "Enrol instances, and let versions that were rolled back be tried again."
 _DISABLE = "Take instances out; they are never touched again."
 _ROLLBACK = "Return an instance to the copy that its last update kept."
 _RECOVER = "Finish interrupted updates."
+_REAP = "Remove copies that updates kept and nobody needs any more."
 _HISTORY = "Show what became of earlier updates."
 
 
@@ -30,8 +31,10 @@ def add(verbs: Verbs) -> None:
     now.add_argument(
         "--no-refresh", action="store_true", help="don't let LXD ask the image servers first"
     )
+    _add_dry_run(now)
     plan = _action(below, "plan", _PLAN)
     plan.add_argument("names", metavar="NAME", nargs="*", help="only these instances")
+    plan.add_argument("--brief", action="store_true", help="the table alone, without the calls")
     _action(below, "status", _STATUS)
     enable = _action(below, "enable", _ENABLE)
     _add_names(enable)
@@ -42,10 +45,13 @@ def add(verbs: Verbs) -> None:
         "--image", metavar="SOURCE", help="what to follow: local|ALIAS or URL|simplestreams|ALIAS"
     )
     _add_names(_action(below, "disable", _DISABLE))
-    _action(below, "rollback", _ROLLBACK).add_argument("name", metavar="NAME")
-    _action(below, "recover", _RECOVER).add_argument(
-        "--dry-run", action="store_true", help="say what is unfinished, change nothing"
-    )
+    rollback = _action(below, "rollback", _ROLLBACK)
+    rollback.add_argument("name", metavar="NAME")
+    _add_dry_run(rollback)
+    _add_dry_run(_action(below, "recover", _RECOVER))
+    reap = _action(below, "reap", _REAP)
+    reap.add_argument("names", metavar="NAME", nargs="*", help="all copies of these instances, now")
+    _add_dry_run(reap)
     _action(below, "history", _HISTORY)
 
 
@@ -75,6 +81,12 @@ def _action(below: Verbs, name: str, text: str) -> argparse.ArgumentParser:
     )
     add_common(parser)
     return parser
+
+
+def _add_dry_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--dry-run", action="store_true", help="show each call to LXD that would be made"
+    )
 
 
 def _add_names(parser: argparse.ArgumentParser) -> None:

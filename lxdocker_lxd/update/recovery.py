@@ -4,6 +4,7 @@ Both start from LXD's own list and the journal, and each alone is enough to find
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime
 
 from lxdocker_lxd.lxd.ports import Lxd
@@ -54,38 +55,69 @@ def recover(lxd: Lxd, updater: Updater, journal: Journal) -> tuple[Outcome, ...]
     )
 
 
-def removable(instances: Iterable[Instance], now: datetime) -> tuple[Instance, ...]:
-    """Return the copies that nobody needs any more.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Copy:
+    """What an update left beside an instance, to go back to or because a version failed.
+
+    ``needed`` says why it can't be removed whatever its time; ``until`` when it will be, None when a
+    round would do it now.
+    """
+
+    instance: Instance
+    stamp: Stamp
+    needed: str
+    until: datetime | None
+
+    @property
+    def removable(self) -> bool:
+        """Whether a round would remove it."""
+        return not self.needed and self.until is None
+
+
+def copies(instances: Iterable[Instance], now: datetime) -> tuple[Copy, ...]:
+    """Return the copies that updates left, each where its stamp says.
 
     A copy is needed until its time is over, or until a later update of the name was good; as long
-    as its name's instance is missing or in the middle of an update; and when it runs, is
-    protected, or isn't where its stamp says.
+    as its name's instance is missing or in the middle of an update; and when it runs or is
+    protected.
     """
     everything = tuple(instances)
     by_name = {(instance.project, instance.name): instance for instance in everything}
     found = []
     for instance in everything:
         stamp = stamp_of(instance)
-        if stamp is None or not _is_leftover(instance, stamp):
+        if stamp is None or stamp.phase not in {Phase.KEPT, Phase.REJECTED, Phase.RETIRED}:
+            continue
+        if instance.name != parked_name(stamp.name, stamp.role, stamp.transaction):
             continue
         holder = by_name.get((instance.project, stamp.name))
-        if holder is not None and _is_settled(holder) and _is_over(stamp, holder, now):
-            found.append(instance)
+        over = holder is not None and _is_over(stamp, holder, now)
+        copy = Copy(
+            instance=instance,
+            stamp=stamp,
+            needed=_needed(instance, holder, stamp),
+            until=None if over else stamp.until,
+        )
+        found.append(copy)
     return tuple(found)
 
 
-def _is_leftover(instance: Instance, stamp: Stamp) -> bool:
-    return (
-        stamp.phase in {Phase.KEPT, Phase.REJECTED, Phase.RETIRED}
-        and instance.name == parked_name(stamp.name, stamp.role, stamp.transaction)
-        and instance.status == "Stopped"
-        and instance.expanded_config.get("security.protection.delete") != "true"
-    )
+def _needed(instance: Instance, holder: Instance | None, stamp: Stamp) -> str:
+    if holder is None:
+        return f"there is no {stamp.name} but this copy"
+    held = stamp_of(holder)
+    if held is not None and held.phase is not Phase.COMMITTED:
+        return f"an update of {stamp.name} isn't finished"
+    if instance.status != "Stopped":
+        return f"it is {instance.status.lower()}"
+    if instance.expanded_config.get("security.protection.delete") == "true":
+        return "security.protection.delete is set"
+    return ""
 
 
-def _is_settled(holder: Instance) -> bool:
-    stamp = stamp_of(holder)
-    return stamp is None or stamp.phase is Phase.COMMITTED
+def removable(instances: Iterable[Instance], now: datetime) -> tuple[Instance, ...]:
+    """Return the copies that nobody needs any more."""
+    return tuple(copy.instance for copy in copies(instances, now) if copy.removable)
 
 
 def _is_over(stamp: Stamp, holder: Instance, now: datetime) -> bool:
@@ -98,10 +130,19 @@ def _is_over(stamp: Stamp, holder: Instance, now: datetime) -> bool:
     return superseded or stamp.until is None or now >= stamp.until
 
 
-def reap(lxd: Lxd, now: datetime) -> tuple[str, ...]:
-    """Remove copies that nobody needs; those with snapshots stay. Return the removed names."""
+def reap(
+    lxd: Lxd, now: datetime, names: frozenset[tuple[str, str]] = frozenset()
+) -> tuple[str, ...]:
+    """Remove copies that nobody needs; those with snapshots stay. Return the removed names.
+
+    With ``names`` (project and name) only copies of these, before their time is over as well.
+    """
     removed = []
-    for instance in removable(lxd.instances.list(project=None), now):
+    for copy in copies(lxd.instances.list(project=None), now):
+        instance = copy.instance
+        named = (instance.project, copy.stamp.name) in names
+        if not (named and not copy.needed if names else copy.removable):
+            continue
         if lxd.instances.snapshots(instance.name, project=instance.project):
             continue
         lxd.instances.delete(instance.name, project=instance.project)

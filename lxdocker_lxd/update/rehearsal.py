@@ -139,9 +139,9 @@ class Rehearsal:
         """The end of what was interrupted."""
         return recover(self._pretending, self._updater, self._journal)
 
-    def reap(self) -> tuple[str, ...]:
-        """The removal of what nobody needs."""
-        return reap(self._pretending, self._clock())
+    def reap(self, names: frozenset[tuple[str, str]] = frozenset()) -> tuple[str, ...]:
+        """The removal of what nobody needs, or of all copies of these names."""
+        return reap(self._pretending, self._clock(), names)
 
     # ---- what it comes to
 

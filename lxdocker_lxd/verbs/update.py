@@ -7,23 +7,28 @@ from pathlib import Path
 
 from lxdocker_lxd.console import Console
 from lxdocker_lxd.errors import LxdError, NotFoundError
+from lxdocker_lxd.lxd.records import Instance
 from lxdocker_lxd.update.enrolment import UPDATE_KEY
 from lxdocker_lxd.update.journal import service_lock
 from lxdocker_lxd.update.plan import Choice
 from lxdocker_lxd.update.procedure import Act
-from lxdocker_lxd.update.recovery import parked_copy, recover, unfinished
+from lxdocker_lxd.update.recovery import copies, parked_copy, reap, recover
 from lxdocker_lxd.update.rounds import Report, write_key
 from lxdocker_lxd.update.source import SOURCE_KEY, discovered, source_of_text
-from lxdocker_lxd.update.transaction import REJECTED_KEY
+from lxdocker_lxd.update.transaction import REJECTED_KEY, Role, Transaction
 from lxdocker_lxd.verbs.update_look import (
+    COPY_COLUMNS,
     SHORT,
+    copy_row,
     outcome_row,
     show_history,
     show_plan,
+    show_round,
     show_status,
 )
+from lxdocker_lxd.verbs.update_rehearsal import rehearsal_of, show_rehearsed
 from lxdocker_lxd.verbs.update_service import serve
-from lxdocker_lxd.verbs.update_work import UpdateWork, prepare
+from lxdocker_lxd.verbs.update_work import UpdateWork, now, prepare
 
 
 class UpdateFailedError(LxdError):
@@ -39,6 +44,8 @@ def run(options: argparse.Namespace, console: Console) -> int:
 def _update_now(work: UpdateWork) -> int:
     for name in work.names:
         work.instance(name)
+    if work.options.dry_run:
+        return show_round(work, by_hand=bool(work.names), refresh=not work.options.no_refresh)
     with contextlib.ExitStack() as opened:
         alone = opened.enter_context(service_lock(Path(work.options.state)))
         journal = opened.enter_context(work.journal)
@@ -94,12 +101,15 @@ def _disable(work: UpdateWork) -> int:
 
 def _rollback(work: UpdateWork) -> int:
     name, project = work.options.name, work.options.project
-    transaction = parked_copy(work.lxd.instances.list(project=project), name, project)
+    instances = work.lxd.instances.list(project=project)
+    transaction = parked_copy(instances, name, project)
     if transaction is None:
         raise NotFoundError(
             f"go back with {name}: no copy of before its last update is kept",
             hint="`lxdocker-lxd update status` lists copies; they are kept 72 hours",
         )
+    if work.options.dry_run:
+        return _rehearse_rollback(work, transaction, instances)
     with work.journal as journal:
         outcome = work.updater(journal).turn_back(transaction)
     work.show([outcome_row(outcome)], ("project", "name", "result", "outage", "reason"))
@@ -111,15 +121,76 @@ def _rollback(work: UpdateWork) -> int:
     return 0
 
 
+def _rehearse_rollback(
+    work: UpdateWork, transaction: Transaction, instances: tuple[Instance, ...]
+) -> int:
+    """Say which version would be returned to, and by which calls."""
+    by_name = {one.name: one for one in instances}
+    current, copy = by_name[transaction.name], by_name[transaction.parked(Role.OLD)]
+    rehearsal = rehearsal_of(work)
+    outcome = rehearsal.turn_back(transaction)
+    row: dict[str, object] = {
+        "project": transaction.project,
+        "name": transaction.name,
+        "from": _version(current),
+        "to": _version(copy),
+        "copy": copy.name,
+        "result": outcome.act,
+        "reason": outcome.reason,
+    }
+    columns = ("project", "name", "from", "to", "copy", "result", "reason")
+    there = outcome.act is Act.ROLLED_BACK
+    changed = [rehearsal.changed(transaction.project, transaction.name)] if there else []
+    show_rehearsed(work, "rollbacks", [row], columns, rehearsal, changed=changed)
+    return 0
+
+
+def _version(instance: Instance) -> str:
+    """Return the version by its serial, where the image has one, and its fingerprint."""
+    serial = instance.config.get("image.serial", "")
+    return " ".join(filter(None, (serial, instance.base_image[:SHORT])))
+
+
+def _rehearse_recovery(work: UpdateWork) -> int:
+    """Say which updates are unfinished, and by which calls they would come to which end."""
+    rehearsal = rehearsal_of(work)
+    rows: list[dict[str, object]] = []
+    for outcome in rehearsal.recover():
+        one = outcome.transaction
+        steps = [call.step for call in rehearsal.calls if call.name == one.name]
+        row = outcome_row(outcome) | {"to": one.fingerprint[:SHORT], "next": next(iter(steps), "")}
+        rows.append(row)
+    columns = ("project", "name", "to", "next", "result", "reason")
+    show_rehearsed(work, "recoveries", rows, columns, rehearsal)
+    return 0
+
+
+def _reap(work: UpdateWork) -> int:
+    """Remove copies: those whose time is over, or all of the instances that are named."""
+    project = work.options.project
+    names = frozenset((project, name) for name in work.names)
+    found = copies(work.lxd.instances.list(project=None), now())
+    mine = [one for one in found if not names or (one.instance.project, one.stamp.name) in names]
+    for name in work.names - {one.stamp.name for one in mine}:
+        raise NotFoundError(
+            f"remove the copies of {name}: there is none in project {project}",
+            hint="`lxdocker-lxd update status` lists copies",
+        )
+    if work.options.dry_run:
+        rehearsal = rehearsal_of(work)
+        removed = rehearsal.reap(names)
+        rows = [copy_row(one, removed, named=bool(names), would=True) for one in mine]
+        show_rehearsed(work, "copies", rows, COPY_COLUMNS, rehearsal)
+        return 0
+    with work.journal:
+        removed = reap(work.lxd, now(), names)
+    work.show([copy_row(one, removed, named=bool(names)) for one in mine], COPY_COLUMNS)
+    return 0
+
+
 def _recover(work: UpdateWork) -> int:
     if work.options.dry_run:
-        found = unfinished(work.lxd.instances.list(project=None), work.journal)
-        rows: list[dict[str, object]] = [
-            {"project": one.project, "name": one.name, "to": one.fingerprint[:SHORT]}
-            for one in found
-        ]
-        work.show(rows, ("project", "name", "to"))
-        return 0
+        return _rehearse_recovery(work)
     with work.journal as journal:
         outcomes = recover(work.lxd, work.updater(journal), journal)
     work.show(
@@ -138,5 +209,6 @@ _ACTIONS: dict[str, Callable[[UpdateWork], int]] = {
     "disable": _disable,
     "rollback": _rollback,
     "recover": _recover,
+    "reap": _reap,
     "history": show_history,
 }

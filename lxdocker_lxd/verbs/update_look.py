@@ -2,32 +2,64 @@
 
 from lxdocker_lxd.update.journal_record import Event
 from lxdocker_lxd.update.means import Outcome
-from lxdocker_lxd.update.plan import Decision
-from lxdocker_lxd.update.recovery import unfinished
+from lxdocker_lxd.update.plan import Choice, Decision
+from lxdocker_lxd.update.procedure import Act
+from lxdocker_lxd.update.recovery import Copy, unfinished
+from lxdocker_lxd.update.rounds import rests_until
 from lxdocker_lxd.update.transaction import Phase, stamp_of
-from lxdocker_lxd.verbs.update_work import UpdateWork
+from lxdocker_lxd.verbs.update_rehearsal import rehearsal_of, show_rehearsed
+from lxdocker_lxd.verbs.update_work import UpdateWork, now
 
 SHORT = 12
+COPY_COLUMNS = ("project", "name", "of", "phase", "version", "result", "reason")
 
 
 def show_plan(work: UpdateWork) -> int:
-    """Show what would be done and why; change nothing."""
-    decisions = work.rounds(work.journal).plan(work.names)
-    work.show(
-        [decision_row(decision) for decision in decisions],
+    """Show what the next round of the service would do, call by call; change nothing."""
+    return show_round(work, by_hand=False, refresh=False)
+
+
+def show_round(work: UpdateWork, *, by_hand: bool, refresh: bool) -> int:
+    """Show what a round would do, and why; change nothing."""
+    rehearsal = rehearsal_of(work)
+    report = rehearsal.round(work.names, by_hand=by_hand, refresh=refresh)
+    entries = work.journal.read()
+    resting = [
+        f"{one.name}: this update came to nothing before; it is tried again at"
+        f" {rests_until(entries, one).isoformat(timespec='minutes')}"
+        for one in report.decisions
+        if one.choice is Choice.UPDATE and not by_hand and now() < rests_until(entries, one)
+    ]
+    unhappy = [
+        f"{one.transaction.name}: {one.act}: {one.reason}" for one in report.outcomes if one.bad
+    ]
+    show_rehearsed(
+        work,
+        "decisions",
+        [
+            decision_row(decision, full=work.options.format == "json")
+            for decision in report.decisions
+        ],
         ("project", "name", "choice", "from", "to", "reason"),
+        rehearsal,
+        changed=[
+            rehearsal.changed(one.transaction.project, one.transaction.name)
+            for one in report.outcomes
+            if one.act is Act.COMMITTED
+        ],
+        problems=(*report.problems, *unhappy, *resting),
     )
     return 0
 
 
-def decision_row(decision: Decision) -> dict[str, object]:
+def decision_row(decision: Decision, *, full: bool = False) -> dict[str, object]:
     """Return a decision as a row of the tables of plan and status."""
     return {
         "project": decision.project,
         "name": decision.name,
         "choice": decision.choice,
-        "from": decision.running[:SHORT],
-        "to": decision.fingerprint[:SHORT],
+        "from": decision.running if full else decision.running[:SHORT],
+        "to": decision.fingerprint if full else decision.fingerprint[:SHORT],
         "reason": decision.reason,
     }
 
@@ -82,6 +114,26 @@ def show_history(work: UpdateWork) -> int:
     ]
     work.show(rows, ("at", "project", "name", "to", "result", "outage", "reason"))
     return 0
+
+
+def copy_row(
+    copy: Copy, removed: tuple[str, ...], *, named: bool, would: bool = False
+) -> dict[str, object]:
+    """Return a copy as a row: what becomes of it, and why; ``named`` ones don't wait."""
+    name, until = copy.instance.name, None if named else copy.until
+    reason = copy.needed
+    if not reason and name not in removed:
+        reason = f"until {until.isoformat(timespec='minutes')}" if until else "it has snapshots"
+    result = ("would be removed" if would else "removed") if name in removed else "kept"
+    return {
+        "project": copy.instance.project,
+        "name": name,
+        "of": copy.stamp.name,
+        "phase": copy.stamp.phase,
+        "version": copy.instance.base_image[:SHORT],
+        "result": result,
+        "reason": "" if name in removed else reason,
+    }
 
 
 def outcome_row(outcome: Outcome) -> dict[str, object]:

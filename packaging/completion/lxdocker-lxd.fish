@@ -50,7 +50,7 @@ function _shtab_lxdocker_lxd_using
   test "$_shtab_lxdocker_lxd_cmdpath" = "$argv"
 end
 
-set -g _shtab_lxdocker_lxd_commands convert images inspect resolve serve export verify import refresh launch ps logs setup update 'update run' 'update now' 'update plan' 'update status' 'update enable' 'update disable' 'update rollback' 'update recover' 'update history'
+set -g _shtab_lxdocker_lxd_commands convert images inspect resolve serve export verify import refresh launch ps logs setup update 'update run' 'update now' 'update plan' 'update status' 'update enable' 'update disable' 'update rollback' 'update recover' 'update reap' 'update history'
 set -g _shtab_lxdocker_lxd_opts_with_value --address --alias --auto-update-interval --bridge --busybox --ca --cache --cert --config --connections --downloads --env --env-file --format --from --gpg-key --http-address --image --imageformat --imports --interval --jobs --key --keyring --lxd --lxd-cert --lxd-key --lxd-server-cert --lxdimages --metrics --mode --name --old --only-project --platform --profile --progress --project --publish --publish-delay --pull --remote --remote-name --root --set --specs --stall-timeout --state --stop-timeout --target --target-remote --tls-dir --tls-minimum --trusted-keys --update --url --user --versions --volume --wait-timeout
 
 complete -c lxdocker-lxd -e
@@ -256,7 +256,8 @@ complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using update now' -l format -xk
 complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using update now' -l config -xka "(__fish_complete_path (commandline -ct))" -d 'settings file'
 complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using update now' -l debug -d 'show tracebacks'
 complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using update now' -l no-refresh -d 'don'"'"'t let LXD ask the image servers first'
-complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using update; and test $_shtab_lxdocker_lxd_npos -eq 0' -a plan -d 'Show what would be updated, what not, and why; change nothing.'
+complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using update now' -l dry-run -d 'show each call to LXD that would be made'
+complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using update; and test $_shtab_lxdocker_lxd_npos -eq 0' -a plan -d 'Show what would be updated, what not, why, and by which calls; change nothing.'
 complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using update plan' -s h -l help -d 'show this help message and exit'
 complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using update plan' -l project -x -d 'of instances that are named'
 complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using update plan' -l only-project -x -d 'follow instances of this project only (may be repeated)'
@@ -269,6 +270,7 @@ complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using update plan' -l remote -x
 complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using update plan' -l format -xka "table json" -d 'of the result'
 complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using update plan' -l config -xka "(__fish_complete_path (commandline -ct))" -d 'settings file'
 complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using update plan' -l debug -d 'show tracebacks'
+complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using update plan' -l brief -d 'the table alone, without the calls'
 complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using update; and test $_shtab_lxdocker_lxd_npos -eq 0' -a status -d 'Show enrolled instances, kept copies and unfinished updates.'
 complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using update status' -s h -l help -d 'show this help message and exit'
 complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using update status' -l project -x -d 'of instances that are named'
@@ -323,6 +325,7 @@ complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using update rollback' -l remot
 complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using update rollback' -l format -xka "table json" -d 'of the result'
 complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using update rollback' -l config -xka "(__fish_complete_path (commandline -ct))" -d 'settings file'
 complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using update rollback' -l debug -d 'show tracebacks'
+complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using update rollback' -l dry-run -d 'show each call to LXD that would be made'
 complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using update; and test $_shtab_lxdocker_lxd_npos -eq 0' -a recover -d 'Finish interrupted updates.'
 complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using update recover' -s h -l help -d 'show this help message and exit'
 complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using update recover' -l project -x -d 'of instances that are named'
@@ -336,7 +339,21 @@ complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using update recover' -l remote
 complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using update recover' -l format -xka "table json" -d 'of the result'
 complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using update recover' -l config -xka "(__fish_complete_path (commandline -ct))" -d 'settings file'
 complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using update recover' -l debug -d 'show tracebacks'
-complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using update recover' -l dry-run -d 'say what is unfinished, change nothing'
+complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using update recover' -l dry-run -d 'show each call to LXD that would be made'
+complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using update; and test $_shtab_lxdocker_lxd_npos -eq 0' -a reap -d 'Remove copies that updates kept and nobody needs any more.'
+complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using update reap' -s h -l help -d 'show this help message and exit'
+complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using update reap' -l project -x -d 'of instances that are named'
+complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using update reap' -l only-project -x -d 'follow instances of this project only (may be repeated)'
+complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using update reap' -l state -xka "(__fish_complete_directories)" -d 'directory of the journal'
+complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using update reap' -l lxd -x -d 'a LXD elsewhere: https://HOST:8443'
+complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using update reap' -l lxd-cert -xka "(__fish_complete_path (commandline -ct))" -d 'client certificate it trusts'
+complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using update reap' -l lxd-key -xka "(__fish_complete_path (commandline -ct))" -d 'key of that certificate'
+complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using update reap' -l lxd-server-cert -xka "(__fish_complete_path (commandline -ct))" -d 'certificate of that LXD, or of its CA'
+complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using update reap' -l remote -x -d 'a LXD that lxc knows by this name'
+complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using update reap' -l format -xka "table json" -d 'of the result'
+complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using update reap' -l config -xka "(__fish_complete_path (commandline -ct))" -d 'settings file'
+complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using update reap' -l debug -d 'show tracebacks'
+complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using update reap' -l dry-run -d 'show each call to LXD that would be made'
 complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using update; and test $_shtab_lxdocker_lxd_npos -eq 0' -a history -d 'Show what became of earlier updates.'
 complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using update history' -s h -l help -d 'show this help message and exit'
 complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using update history' -l project -x -d 'of instances that are named'

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from lxdocker_lxd.catalogue import Json, LxcSettings
 from lxdocker_lxd.convert.account import Account
+from lxdocker_lxd.convert.delivery import OpenCarrier
 from lxdocker_lxd.convert.guest_files import GuestImage, GuestReport, add_guest
 from lxdocker_lxd.convert.guest_scripts import load_guest_scripts
 from lxdocker_lxd.convert.image_config import ImageConfig
@@ -62,8 +63,11 @@ def built(
     *,
     progress: Progress,
     memory_bytes: int,
+    carrier: OpenCarrier | None = None,
 ) -> Iterator[BuiltImage]:
     """Build one product into temporary files in ``directory``; they go with the block.
+
+    With a ``carrier`` a tar file goes there instead of into the directory.
 
     Raises VerificationError for unsafe or broken images, UsageError for a specification that
     doesn't fit the image, StorageError, ToolError.
@@ -83,7 +87,9 @@ def built(
     account = image_account(tree, pulled, config.user) if target.lxc else None
     report = add_guest(tree, _guest_image(target, pulled, config, created))
     metadata = _metadata(target, report, created)
-    feed = _Feed(tree, pulled, target, progress)
+    # What leaves while it is packed has one stage for both.
+    stage = "pack" if carrier is None or target.packer is not None else "send"
+    feed = _Feed(tree, pulled, target, progress, stage)
     lxc = None
     if account is not None:
         image = _lxc_image(target, pulled, config, created, account)
@@ -98,10 +104,11 @@ def built(
         lxc_feed=None if lxc is None else lxc.feed,
         packer=target.packer,
         memory_bytes=memory_bytes,
+        carrier=carrier,
     )
     # From here on the feed alone holds the tree, and lets go of it when it is written.
     del tree
-    progress.emit(StageStarted(image=target.label, stage="pack"))
+    progress.emit(StageStarted(image=target.label, stage=stage))
     with packed(job, directory) as packed_image:
         yield BuiltImage(
             packed=packed_image,
@@ -163,12 +170,15 @@ def _metadata(target: Target, report: GuestReport, created: int) -> ImageMetadat
 class _Feed:
     """Writes the tree into a packer, and tells how far it is."""
 
-    def __init__(self, tree: Tree, pulled: PulledImage, target: Target, progress: Progress) -> None:
+    def __init__(
+        self, tree: Tree, pulled: PulledImage, target: Target, progress: Progress, stage: str
+    ) -> None:
         self._tree: Tree | None = tree
         self._layers = [layer.path for layer in pulled.layers]
         self._form = SQUASHFS_FORM if target.packer is not None else ARCHIVE_FORM
         self._label = target.label
         self._progress = progress
+        self._stage = stage
         self._done_bytes = 0
         self.total_bytes = tree.total_bytes
         self.entries = tree.inode_count
@@ -197,7 +207,7 @@ class _Feed:
         self._progress.emit(
             BytesDone(
                 image=self._label,
-                stage="pack",
+                stage=self._stage,
                 digest=None,
                 done_bytes=done_bytes,
                 total_bytes=self._expected_bytes,

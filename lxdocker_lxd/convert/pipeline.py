@@ -16,6 +16,7 @@ from functools import partial
 
 from lxdocker_lxd.catalogue import Catalogue, Product
 from lxdocker_lxd.catalogue_directory import CatalogueDirectory
+from lxdocker_lxd.convert.delivery import Delivery
 from lxdocker_lxd.convert.inspection import inspect
 from lxdocker_lxd.convert.production import Interrupted, Production, current_version
 from lxdocker_lxd.convert.rebuild import reason
@@ -42,18 +43,22 @@ Probe = tuple[Source, Digest] | LxdockerError
 
 
 def convert(
-    options: ConvertOptions, progress: Progress, *, now: Callable[[], datetime]
+    options: ConvertOptions,
+    progress: Progress,
+    *,
+    now: Callable[[], datetime],
+    delivery: Delivery | None = None,
 ) -> RunReport:
     """Run once over the specifications and return what came of each product.
 
     ``now`` returns the time, in UTC. Waits while another run writes to the same directory. A dry
-    run changes nothing and takes no lock. Failures of single images are in the report; raises
+    run changes nothing and takes no lock. Images that ``delivery`` wants go there. Failures of single images are in the report; raises
     NotFoundError for the directory or a name, StorageError for the directories written to,
     CatalogueError.
     """
     entries = _entries(options, progress)
     with Sources(options.registries) as sources:
-        run = _Run(options, progress, now, sources)
+        run = _Run(options, progress, now, sources, delivery)
         return run.preview(entries) if options.dry_run else run.perform(entries)
 
 
@@ -74,11 +79,13 @@ class _Run:
         progress: Progress,
         now: Callable[[], datetime],
         sources: Sources,
+        delivery: Delivery | None,
     ) -> None:
         self._options = options
         self._progress = progress
         self._now = partial(_second, now)
         self._sources = sources
+        self._delivery = delivery
         self._directory = CatalogueDirectory(options.lxdimages)
         self._waited = False
 
@@ -160,7 +167,7 @@ class _Run:
     ) -> ImageOutcome:
         source, head = _answer(probes, target)
         product = catalogue.product(*target.key)
-        version = current_version(self._directory, product)
+        version = current_version(self._directory, product, self._delivery)
         same = version is not None and version.source.top_digest == str(head)
         if version is not None and same:
             manifest_digest = version.source.manifest_digest
@@ -181,6 +188,7 @@ class _Run:
             store,
             _Stoppable(self._progress, stop),
             self._now,
+            self._delivery,
         )
 
         def produce(target: Target) -> ImageOutcome:

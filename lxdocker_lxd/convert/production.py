@@ -4,6 +4,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import datetime
 
@@ -18,6 +19,7 @@ from lxdocker_lxd.catalogue import (
 )
 from lxdocker_lxd.catalogue_directory import CatalogueDirectory
 from lxdocker_lxd.convert.build import BuiltImage, built, description
+from lxdocker_lxd.convert.delivery import Carrier, Delivery, OpenCarrier, Parcel
 from lxdocker_lxd.convert.pull import PulledImage, pull
 from lxdocker_lxd.convert.rebuild import reason, rebuild_key
 from lxdocker_lxd.convert.run import ConvertOptions, ImageOutcome, Outcome
@@ -46,12 +48,14 @@ class Production:
         store: Store,
         progress: Progress,
         now: Callable[[], datetime],
+        delivery: Delivery | None = None,
     ) -> None:
         self._options = options
         self._directory = directory
         self._store = store
         self._progress = progress
         self._now = now
+        self._delivery = delivery
         # One packer keeps several processors busy; more would only need more memory.
         self._slots = max(1, (os.cpu_count() or 1) // _SLOT_PROCESSORS)
         self._packing = threading.BoundedSemaphore(self._slots)
@@ -62,7 +66,7 @@ class Production:
         Raises LxdockerError; what was published before then stays.
         """
         started = time.monotonic()
-        version = current_version(self._directory, self._product(target))
+        version = current_version(self._directory, self._product(target), self._delivery)
         if version is not None and version.source.top_digest == str(head):
             same = target.inputs(version.source.manifest_digest)
             if not reason(version, same):
@@ -111,12 +115,15 @@ class Production:
         product = self._product(target)
         key = rebuild_key(inputs)
         for old in product.versions if product else ():
-            if old.rebuild_key == key and all(map(self._directory.holds, old.files)):
+            if old.rebuild_key == key and _is_held(
+                self._directory, target.key, old, self._delivery
+            ):
                 self._publish(target, _listed(target), old)
                 return True
         return False
 
     def _build(self, target: Target, pulled: PulledImage, inputs: RebuildInputs) -> None:
+        serial = next_serial(self._product(target), self._now())
         memory_bytes = self._options.packer_memory_bytes or _packer_memory_bytes() // self._slots
         with (
             self._packing,
@@ -127,22 +134,44 @@ class Production:
                 self._directory.images,
                 progress=self._progress,
                 memory_bytes=memory_bytes,
+                carrier=self._carrier(target, pulled, serial),
             ) as image,
         ):
             self._progress.emit(StageStarted(image=target.label, stage="publish"))
             for file in image.packed.files:
                 self._directory.place(file.temporary, file.file)
-            self._publish(
-                target,
-                _listed(target),
-                _version(target, pulled, image, inputs),
+            version = _version(target, pulled, image, inputs)
+            self._publish(target, _listed(target), version, serial=serial)
+
+    def _carrier(self, target: Target, pulled: PulledImage, serial: str) -> OpenCarrier | None:
+        """Return what takes this product's tar file away, if anything does."""
+        delivery = self._delivery
+        if delivery is None or target.packer is not None or not delivery.wants(*target.key):
+            return None
+        name, architecture = target.key
+
+        def opened(metadata: bytes) -> AbstractContextManager[Carrier]:
+            return delivery.open(
+                Parcel(
+                    name=name,
+                    architecture=architecture,
+                    serial=serial,
+                    source=_source(target, pulled),
+                    metadata=metadata,
+                    suffix=target.settings.suffix,
+                )
             )
 
-    def _publish(self, target: Target, product: Product, version: Version) -> None:
+        return opened
+
+    def _publish(
+        self, target: Target, product: Product, version: Version, *, serial: str = ""
+    ) -> None:
+        """Publish under ``serial``, or the next one; this run alone gives this product serials."""
         at = self._now()
+        serial = serial or next_serial(self._product(target), at)
 
         def add(before: Catalogue) -> Catalogue:
-            serial = next_serial(before.product(*target.key), at)
             return before.published(
                 product,
                 replace(version, serial=serial, published_at=at),
@@ -168,11 +197,27 @@ class Production:
         )
 
 
-def current_version(directory: CatalogueDirectory, product: Product | None) -> Version | None:
-    """Return a product's newest version if all its files are there with their sizes."""
-    if product is None or not all(map(directory.holds, product.newest.files)):
+def current_version(
+    directory: CatalogueDirectory, product: Product | None, delivery: Delivery | None = None
+) -> Version | None:
+    """Return a product's newest version if all its files are there with their sizes.
+
+    An image that is where it was delivered needs no files.
+    """
+    if product is None or not _is_held(directory, product.key, product.newest, delivery):
         return None
     return product.newest
+
+
+def _is_held(
+    directory: CatalogueDirectory,
+    key: tuple[str, str],
+    version: Version,
+    delivery: Delivery | None,
+) -> bool:
+    if all(map(directory.holds, version.files)):
+        return True
+    return delivery is not None and delivery.has(*key, version.fingerprint)
 
 
 def _listed(target: Target) -> Product:
@@ -200,14 +245,7 @@ def _version(
         compression=target.settings.compression,
         rebuild_key=rebuild_key(inputs),
         inputs=inputs,
-        source=SourceImage(
-            reference=str(target.loaded.spec.image),
-            top_digest=str(pulled.top_digest),
-            manifest_digest=str(pulled.manifest_digest),
-            config_digest=str(pulled.manifest.config.digest),
-            platform=str(pulled.config.platform or target.platform),
-            created=pulled.config.created,
-        ),
+        source=_source(target, pulled),
         layers=tuple(
             PublishedLayer(
                 digest=str(layer.descriptor.digest),
@@ -217,12 +255,23 @@ def _version(
             )
             for layer in pulled.layers
         ),
-        files=tuple(file.file for file in image.packed.files),
+        files=image.packed.listed,
         rootfs_bytes=image.rootfs_bytes,
         rootfs_entries=image.rootfs_entries,
         supervisor=image.supervisor,
         config=image.config,
         lxc=image.lxc,
+    )
+
+
+def _source(target: Target, pulled: PulledImage) -> SourceImage:
+    return SourceImage(
+        reference=str(target.loaded.spec.image),
+        top_digest=str(pulled.top_digest),
+        manifest_digest=str(pulled.manifest_digest),
+        config_digest=str(pulled.manifest.config.digest),
+        platform=str(pulled.config.platform or target.platform),
+        created=pulled.config.created,
     )
 
 

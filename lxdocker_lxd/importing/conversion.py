@@ -8,6 +8,7 @@ from pathlib import Path
 
 from lxdocker_lxd.catalogue import Product, Version
 from lxdocker_lxd.catalogue_directory import CatalogueDirectory
+from lxdocker_lxd.convert.delivery import Delivery
 from lxdocker_lxd.convert.pipeline import convert
 from lxdocker_lxd.convert.run import ConvertOptions, ImageOutcome, RunReport
 from lxdocker_lxd.errors import NotFoundError
@@ -40,15 +41,22 @@ class OnTheWay:
 
 
 def converted(
-    options: ConvertOptions, architecture: str, progress: Progress, *, now: Clock
+    options: ConvertOptions,
+    architecture: str,
+    progress: Progress,
+    *,
+    now: Clock,
+    delivery: Delivery | None = None,
 ) -> Published:
     """Bring the one image in ``options.names`` up to date and return it for ``architecture``.
+
+    What ``delivery`` wants goes there while it is packed, and has no file then.
 
     Raises whatever it failed with, NotFoundError when the specification doesn't make it for this
     architecture.
     """
     (name,) = options.names
-    report = convert(options, OnTheWay(progress), now=now)
+    report = convert(options, OnTheWay(progress), now=now, delivery=delivery)
     outcome = outcome_of(report, name, architecture)
     if outcome.error is not None:
         raise outcome.error
@@ -82,11 +90,17 @@ def published(images: Path, name: str, architecture: str) -> Published:
 
 
 def foreseen(
-    options: ConvertOptions, image: str, architecture: str, progress: Progress, *, now: Clock
+    options: ConvertOptions,
+    image: str,
+    architecture: str,
+    progress: Progress,
+    *,
+    now: Clock,
+    delivery: Delivery | None = None,
 ) -> RunReport:
     """Say what converting ``image``, which has no specification yet, would do; change nothing."""
     (name,) = options.names
     with tempfile.TemporaryDirectory(prefix="lxdocker-import-") as specs:
         (Path(specs) / f"{name}.yaml").write_text(spec_text(image, architecture), encoding="utf-8")
         wanted = replace(options, specs=Path(specs), dry_run=True)
-        return convert(wanted, OnTheWay(progress), now=now)
+        return convert(wanted, OnTheWay(progress), now=now, delivery=delivery)

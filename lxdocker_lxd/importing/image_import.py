@@ -20,6 +20,7 @@ from lxdocker_lxd.importing.naming import lxe_aliases
 from lxdocker_lxd.importing.placing import Naming, Placed, Shelf
 from lxdocker_lxd.importing.sending import send, steps
 from lxdocker_lxd.importing.source_choice import Choice, RemoteChoice, SourceChoice
+from lxdocker_lxd.importing.streaming import Streaming
 from lxdocker_lxd.lxd.ports import Lxd
 from lxdocker_lxd.lxd.records import DEFAULT_PROJECT, UpdateSource
 from lxdocker_lxd.platform import Platform
@@ -151,8 +152,7 @@ class Importer:
             plan.name, str(plan.source), plan.foreign
         )
         try:
-            found = plan.convert(self._progress, self._now)
-            placed = self.place(found, plan, naming, wishes)
+            found, placed = self._brought(plan, naming, wishes)
         except BaseException:
             if written:
                 self._directory.remove_spec(plan.name)
@@ -169,8 +169,13 @@ class Importer:
         sent = {one.fingerprint for one in self._directory.records() if one.key == key}
         return self._shelf.without_source(versions | sent)
 
-    def place(self, found: Published, plan: ImportPlan, naming: Naming, wishes: Wishes) -> Placed:
-        """Send a version unless LXD has it, and give it its names."""
+    def _brought(
+        self, plan: ImportPlan, naming: Naming, wishes: Wishes
+    ) -> tuple[Published, Placed]:
+        """Convert, send what wasn't sent meanwhile unless LXD has it, and give it its names."""
+        with self._delivery(public=wishes.public) as delivery:
+            found = plan.convert(self._progress, self._now, delivery)
+            brought = delivery.hand_over(found.version.fingerprint)
         version = found.version
         if wishes.lxe and plan.source is not None:
             digests = (version.source.top_digest, version.source.manifest_digest)
@@ -187,17 +192,25 @@ class Importer:
                 progress=self._progress,
             )
 
-        return self._shelf.place(
-            fetch, naming, fingerprint=version.fingerprint, public=wishes.public
+        fingerprint = version.fingerprint
+        placed = self._shelf.place(
+            fetch,
+            naming,
+            fingerprint=fingerprint,
+            public=wishes.public,
+            brought=brought,
         )
+        return found, placed
+
+    def _delivery(self, *, public: bool) -> Streaming:
+        return Streaming(self._lxd, self._project, public=public)
 
     def _foreseen(self, text: str, plan: ImportPlan, naming: Naming) -> ImportOutcome:
         product = plan.product()
         there = product is not None and self._shelf.image(product.newest.fingerprint) is not None
-        kept = there and not plan.would_build(self._progress, self._now)
-        if not there:
-            # Says what would fail, at least as far as documents tell.
-            plan.would_build(self._progress, self._now)
+        # Says what would fail too, at least as far as documents tell.
+        delivery = self._delivery(public=False)
+        kept = not plan.would_build(self._progress, self._now, delivery) and there
         newest = product.newest if product and kept else None
         return ImportOutcome(
             source=text,

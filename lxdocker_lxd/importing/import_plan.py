@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lxdocker_lxd.catalogue import Product
 from lxdocker_lxd.catalogue_directory import CatalogueDirectory
+from lxdocker_lxd.convert.delivery import Delivery
 from lxdocker_lxd.convert.pipeline import convert
 from lxdocker_lxd.convert.run import ConvertOptions
 from lxdocker_lxd.convert.spec_directory import read_specs, select
@@ -50,13 +51,18 @@ class ImportPlan:
         catalogue = CatalogueDirectory(self.options.lxdimages).read()
         return catalogue.product(self.name, self.architecture)
 
-    def convert(self, progress: Progress, now: Clock) -> Published:
-        """Bring the product up to date and return its newest version."""
+    def convert(self, progress: Progress, now: Clock, delivery: Delivery) -> Published:
+        """Bring the product up to date and return its newest version.
+
+        Only what is converted for imports alone goes to ``delivery`` directly: the user's own
+        catalogue keeps its files, for others read it.
+        """
         if self.kind == "catalogue":
             return published(self.options.lxdimages, self.name, self.architecture)
-        return converted(self.options, self.architecture, progress, now=now)
+        way = delivery if self.kind == "source" else None
+        return converted(self.options, self.architecture, progress, now=now, delivery=way)
 
-    def would_build(self, progress: Progress, now: Clock) -> bool:
+    def would_build(self, progress: Progress, now: Clock, delivery: Delivery) -> bool:
         """Tell whether ``convert`` would make a new version; change nothing."""
         if self.kind == "catalogue":
             return False
@@ -64,7 +70,9 @@ class ImportPlan:
             report = convert(replace(self.options, dry_run=True), OnTheWay(progress), now=now)
         else:
             text = str(self.source)
-            report = foreseen(self.options, text, self.foreign, progress, now=now)
+            report = foreseen(
+                self.options, text, self.foreign, progress, now=now, delivery=delivery
+            )
         outcome = outcome_of(report, self.name, self.architecture)
         if outcome.error is not None:
             raise outcome.error

@@ -104,15 +104,26 @@ class Shelf:
         return frozenset(fingerprints) - followed
 
     def place(
-        self, fetch: Callable[[], str], naming: Naming, *, fingerprint: str = "", public: bool
+        self,
+        fetch: Callable[[], str],
+        naming: Naming,
+        *,
+        fingerprint: str = "",
+        public: bool,
+        brought: bool = False,
     ) -> Placed:
-        """Bring an image in with ``fetch``, unless ``fingerprint`` is there, and name it."""
+        """Bring an image in with ``fetch``, unless ``fingerprint`` is there, and name it.
+
+        An image that was ``brought`` a moment ago goes again too when it can't be named.
+        """
         with ExitStack() as undo:
+            if brought:
+                undo.callback(self._delete, fingerprint)
             there = self.image(fingerprint) if fingerprint else None
-            sent = there is None
+            sent = there is None or brought
             if there is None:
                 fingerprint, sent = self._fetched(fetch, fingerprint)
-                if sent:
+                if sent and not brought:
                     undo.callback(self._delete, fingerprint)
             elif public and not there.public:
                 undo.callback(self._unpublish, fingerprint)

@@ -12,12 +12,13 @@ from lxdocker_lxd.convert.pipeline import convert
 from lxdocker_lxd.convert.run import ConvertOptions, RunReport
 from lxdocker_lxd.errors import LxdockerError
 from lxdocker_lxd.importing.conversion import OnTheWay, Published, outcome_of, published
-from lxdocker_lxd.importing.image_import import Destination, ImportOutcome, Wishes, word_for
+from lxdocker_lxd.importing.image_import import ImportOutcome, Wishes, word_for
 from lxdocker_lxd.importing.import_directory import ImportDirectory
 from lxdocker_lxd.importing.import_plan import Clock, Planner
 from lxdocker_lxd.importing.import_record import ImportRecord
 from lxdocker_lxd.importing.naming import lxe_aliases
 from lxdocker_lxd.importing.placing import Shelf
+from lxdocker_lxd.importing.routes import Routes
 from lxdocker_lxd.importing.sending import send
 from lxdocker_lxd.lxd.ports import Lxd
 from lxdocker_lxd.progress import ImageFinished, Progress
@@ -52,9 +53,12 @@ class Refresh:
         gone = [record for record in records if record not in kept]
         if gone and not dry_run:
             self._forget(gone, kept)
-        reports = self._converted(kept, dry_run=dry_run)
         outcomes = [_bare(record, "forgotten") for record in gone]
-        outcomes += [self._refreshed(record, reports, dry_run=dry_run) for record in kept]
+        with Routes(kept, self._lxd) as routes:
+            reports = self._converted(kept, routes, dry_run=dry_run)
+            outcomes += [
+                self._refreshed(record, reports, routes, dry_run=dry_run) for record in kept
+            ]
         return tuple(outcomes)
 
     # ---- what is still wanted
@@ -95,7 +99,7 @@ class Refresh:
     # ---- converting
 
     def _converted(
-        self, records: Sequence[ImportRecord], *, dry_run: bool
+        self, records: Sequence[ImportRecord], routes: Routes, *, dry_run: bool
     ) -> dict[str, RunReport | LxdockerError]:
         """Convert what was imported, once for each kind of specification."""
         reports: dict[str, RunReport | LxdockerError] = {}
@@ -104,16 +108,18 @@ class Refresh:
         users = {record.name for record in records if record.kind == "spec"}
         if own:
             # Without names the run also cleans up after imports that were forgotten.
-            reports["source"] = self._convert(planner.own_options(), dry_run=dry_run)
+            reports["source"] = self._convert(planner.own_options(), routes, dry_run=dry_run)
         for name in sorted(users):
             options = replace(self._options, names=(name,))
-            reports[f"spec {name}"] = self._convert(options, dry_run=dry_run)
+            reports[f"spec {name}"] = self._convert(options, None, dry_run=dry_run)
         return reports
 
-    def _convert(self, options: ConvertOptions, *, dry_run: bool) -> RunReport | LxdockerError:
+    def _convert(
+        self, options: ConvertOptions, routes: Routes | None, *, dry_run: bool
+    ) -> RunReport | LxdockerError:
         try:
             wanted = replace(options, dry_run=dry_run)
-            return convert(wanted, OnTheWay(self._progress), now=self._now)
+            return convert(wanted, OnTheWay(self._progress), now=self._now, delivery=routes)
         except LxdockerError as error:
             return error
 
@@ -123,12 +129,13 @@ class Refresh:
         self,
         record: ImportRecord,
         reports: dict[str, RunReport | LxdockerError],
+        routes: Routes,
         *,
         dry_run: bool,
     ) -> ImportOutcome:
         started = time.monotonic()
         try:
-            outcome = self._brought(record, reports, dry_run=dry_run)
+            outcome = self._brought(record, reports, routes, dry_run=dry_run)
         except LxdockerError as error:
             outcome = replace(_bare(record, "failed"), error=error)
         detail = outcome.error.message if outcome.error else ""
@@ -141,6 +148,7 @@ class Refresh:
         self,
         record: ImportRecord,
         reports: dict[str, RunReport | LxdockerError],
+        routes: Routes,
         *,
         dry_run: bool,
     ) -> ImportOutcome:
@@ -161,10 +169,10 @@ class Refresh:
         if dry_run:
             there = Shelf(lxd, record.project).image(version.version.fingerprint) is not None
             return _bare(record, "would-keep" if there and not building else "would-import")
-        return self._placed(record, version, Destination(lxd=lxd, project=record.project))
+        return self._placed(record, version, lxd, routes)
 
     def _placed(
-        self, record: ImportRecord, found: Published, destination: Destination
+        self, record: ImportRecord, found: Published, lxd: Lxd, routes: Routes
     ) -> ImportOutcome:
         version = found.version
         extra: tuple[str, ...] = ()
@@ -173,22 +181,28 @@ class Refresh:
             extra = lxe_aliases(parse_source(version.source.reference), digests)
         wishes = Wishes(public=record.public, delete_old=False if record.keep_old else None)
         versions = {one.fingerprint for one in found.product.versions}
-        shelf = Shelf(destination.lxd, destination.project)
+        shelf = Shelf(lxd, record.project)
         ours = shelf.without_source(versions | {record.fingerprint})
         naming = replace(wishes.naming(record.aliases, ours), extra=extra)
 
         def fetch() -> str:
             return send(
-                destination.lxd,
+                lxd,
                 found.directory,
                 found.product,
                 version,
-                project=destination.project,
+                project=record.project,
                 public=record.public,
                 progress=self._progress,
             )
 
-        placed = shelf.place(fetch, naming, fingerprint=version.fingerprint, public=record.public)
+        placed = shelf.place(
+            fetch,
+            naming,
+            fingerprint=version.fingerprint,
+            public=record.public,
+            brought=routes.hand_over(record, version.fingerprint),
+        )
         new = replace(record, fingerprint=placed.fingerprint)
         self._directory.change(
             lambda records: tuple(new if old.key == new.key else old for old in records)

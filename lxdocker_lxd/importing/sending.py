@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from lxdocker_lxd.atomic import storage_error
-from lxdocker_lxd.catalogue import Product, PublishedFile, Version
+from lxdocker_lxd.catalogue import Product, PublishedFile, SourceImage, Version
 from lxdocker_lxd.catalogue_directory import CatalogueDirectory
 from lxdocker_lxd.errors import NotFoundError
 from lxdocker_lxd.lxd.calls import ImageUpload, TransferStep
@@ -47,12 +47,17 @@ def send(
 
 def properties(version: Version) -> Mapping[str, str]:
     """Return what an image says of its origin, in the words the image server uses too."""
+    return source_properties(version.serial, version.source)
+
+
+def source_properties(serial: str, source: SourceImage) -> Mapping[str, str]:
+    """Return the same of a version that isn't published yet."""
     return {
-        "serial": version.serial,
-        "requirements.lxdocker.digest": version.source.top_digest,
-        "requirements.lxdocker.image": version.source.reference,
-        "requirements.lxdocker.manifest": version.source.manifest_digest,
-        "requirements.lxdocker.platform": version.source.platform,
+        "serial": serial,
+        "requirements.lxdocker.digest": source.top_digest,
+        "requirements.lxdocker.image": source.reference,
+        "requirements.lxdocker.manifest": source.manifest_digest,
+        "requirements.lxdocker.platform": source.platform,
     }
 
 
@@ -82,7 +87,7 @@ def _file(directory: CatalogueDirectory, version: Version, role: str) -> Publish
     if file is None or not directory.holds(file):
         raise NotFoundError(
             f"the {role} of version {version.serial} is not in {directory.images}",
-            hint="run lxdocker-lxd convert, which makes missing files again",
+            hint="import or convert it again, which makes what is missing",
         )
     return file
 

@@ -15,6 +15,7 @@ from typing import Self
 
 from lxdocker_lxd.atomic import TEMPORARY_PREFIX, storage_error
 from lxdocker_lxd.catalogue import FileRole, PublishedFile
+from lxdocker_lxd.convert.delivery import OpenCarrier
 from lxdocker_lxd.convert.packing.fingerprint import RootfsSums
 from lxdocker_lxd.convert.packing.settings import PackSettings
 from lxdocker_lxd.convert.packing.squashfs import Feed, Mksquashfs
@@ -34,10 +35,20 @@ class PackedFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PackedImage:
-    """All files of one image; ``fingerprint`` is sha256 of metadata followed by rootfs."""
+    """All files of one image; ``fingerprint`` is sha256 of metadata followed by rootfs.
+
+    ``carried`` is the root filesystem that went elsewhere, and is not on this disk.
+    """
 
     fingerprint: str
     files: tuple[PackedFile, ...]
+    carried: PublishedFile | None = None
+
+    @property
+    def listed(self) -> tuple[PublishedFile, ...]:
+        """What the catalogue says of the image."""
+        here = tuple(file.file for file in self.files)
+        return here if self.carried is None else (*here, self.carried)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +57,8 @@ class PackJob:
 
     ``feed`` writes the root filesystem as a tar file. ``created_seconds`` is the image's own time,
     since 1970. ``lxc_feed`` adds the root filesystem as ``.tar.xz``, the one form lxc-create's
-    download template reads. ``packer`` is None unless squashfs is wanted.
+    download template reads. ``packer`` is None unless squashfs is wanted. ``carrier`` takes a tar file
+    away while it is made; without one it becomes a file too.
     """
 
     feed: Feed
@@ -58,6 +70,7 @@ class PackJob:
     lxc_feed: Feed | None
     packer: Mksquashfs | None
     memory_bytes: int
+    carrier: OpenCarrier | None = None
 
 
 @contextlib.contextmanager
@@ -68,21 +81,26 @@ def packed(job: PackJob, directory: Path) -> Iterator[PackedImage]:
     """
     with contextlib.ExitStack() as stack:
         metadata = stack.enter_context(_temporary(directory))
-        rootfs = stack.enter_context(_temporary(directory))
         digest = _written(metadata, job.metadata)
+        rootfs = stack.enter_context(_temporary(directory))
+        carrier = job.carrier if job.packer is None else None
         with RootfsSums(job.metadata) as sums:
-            if job.packer is None:
-                _tarball(job.feed, rootfs, job.settings, sums.update)
+            if carrier is not None:
+                own, fingerprint = _carried(job, carrier, sums)
             else:
-                _squashfs(job, job.packer, rootfs, sums)
-            own, fingerprint = sums.finish()
-        files = [
-            _packed_file("metadata", metadata, digest, len(job.metadata), job.metadata_suffix),
-            _packed_file("rootfs", rootfs, own, sums.size_bytes, job.settings.suffix),
-        ]
+                if job.packer is None:
+                    _tarball(job.feed, rootfs, job.settings, sums.update)
+                else:
+                    _squashfs(job, job.packer, rootfs, sums)
+                own, fingerprint = sums.finish()
+        files = [_packed_file("metadata", metadata, digest, len(job.metadata), job.metadata_suffix)]
+        packed_rootfs = _packed_file("rootfs", rootfs, own, sums.size_bytes, job.settings.suffix)
+        if carrier is None:
+            files.append(packed_rootfs)
         if job.lxc_feed is not None:
             files.append(_lxc_rootfs(job.lxc_feed, stack.enter_context(_temporary(directory))))
-        yield PackedImage(fingerprint=fingerprint, files=tuple(files))
+        carried = packed_rootfs.file if carrier is not None else None
+        yield PackedImage(fingerprint=fingerprint, files=tuple(files), carried=carried)
 
 
 def _squashfs(job: PackJob, packer: Mksquashfs, path: Path, sums: RootfsSums) -> None:
@@ -101,6 +119,23 @@ def _squashfs(job: PackJob, packer: Mksquashfs, path: Path, sums: RootfsSums) ->
             os.fsync(file.fileno())
     except OSError as error:
         raise storage_error("read back", path, error) from error
+
+
+def _carried(job: PackJob, open_carrier: OpenCarrier, sums: RootfsSums) -> tuple[str, str]:
+    """Send the tar file away while it is made; return its sum and the image's fingerprint."""
+    with open_carrier(job.metadata) as carrier:
+
+        def take(block: bytes) -> None:
+            sums.update(block)
+            carrier.write(block)
+
+        with contextlib.ExitStack() as stack:
+            sink = open_sink(job.settings.algorithm, job.settings.level, take, stack)
+            job.feed(sink)
+            sink.close()
+        own, fingerprint = sums.finish()
+        carrier.finish(fingerprint)
+    return own, fingerprint
 
 
 def _tarball(

@@ -3,7 +3,7 @@
 An instance is ours when LXD noted on it that its image was (``image.*``), or a launch did.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -12,9 +12,11 @@ from lxdocker_lxd.launching.image_facts import facts_of
 from lxdocker_lxd.launching.launch import IMAGE_KEY
 from lxdocker_lxd.launching.waiting import HEALTH_COMMAND, Watch, guest_state
 from lxdocker_lxd.lxd.calls import Command
+from lxdocker_lxd.lxd.failures import CommandTimedOutError
 from lxdocker_lxd.lxd.ports import Lxd
 from lxdocker_lxd.lxd.records import Instance
 
+NO_ANSWER = "no answer"
 _AT_ONCE = 8
 _CHECK_SECONDS = 15.0
 _ORIGIN = "image.requirements.lxdocker.image"
@@ -26,8 +28,8 @@ class Listed:
     """One instance.
 
     ``image`` is what it was made from, ``version`` the serial of its image. ``health`` is
-    ``healthy``, ``unhealthy``, ``none`` (the image has no check) or empty where nothing can be
-    asked. ``update`` is ``current``, ``available`` or empty where its name can't be followed.
+    ``healthy``, ``unhealthy``, ``no answer`` in time, ``none`` (no check) or empty where nothing can be
+    asked. ``update`` is what the caller's ``standing`` says, empty where nobody knows.
     """
 
     name: str
@@ -42,12 +44,22 @@ class Listed:
     exit_code: int | None = None
 
 
-def listed(lxd: Lxd, *, project: str | None) -> tuple[Listed, ...]:
-    """Return our instances of a project, or of all, in order of project and name."""
+def listed(
+    lxd: Lxd,
+    *,
+    project: str | None,
+    standing: Callable[[Instance], str] = lambda _instance: "",
+    health: Callable[[Instance], str] | None = None,
+) -> tuple[Listed, ...]:
+    """Return our instances of a project, or of all, in order of project and name.
+
+    ``standing`` says how each stands to its image, ``health`` how a running one does; both are
+    called from several threads, and without them the image's own check is asked.
+    """
     ours = [one for one in lxd.instances.list(project=project) if is_ours(one)]
-    aliases = {name: _aliases(lxd, name) for name in {one.project for one in ours}}
+    ask = health or (lambda one: image_health(lxd, one))
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="ps") as threads:
-        found = threads.map(lambda one: _look(lxd, one, aliases[one.project]), ours)
+        found = threads.map(lambda one: _look(lxd, one, standing, ask), ours)
         return tuple(sorted(found, key=lambda one: (one.project, one.name)))
 
 
@@ -57,19 +69,17 @@ def is_ours(instance: Instance) -> bool:
     return any(instance.config.get(key) for key in keys)
 
 
-def _aliases(lxd: Lxd, project: str) -> Mapping[str, str]:
-    try:
-        return {alias.name: alias.fingerprint for alias in lxd.aliases.list(project=project)}
-    except LxdockerError:
-        return {}
-
-
-def _look(lxd: Lxd, instance: Instance, aliases: Mapping[str, str]) -> Listed:
+def _look(
+    lxd: Lxd,
+    instance: Instance,
+    standing: Callable[[Instance], str],
+    ask: Callable[[Instance], str],
+) -> Listed:
     config = instance.config
     followed = config.get(IMAGE_KEY, "").removeprefix("local|")
     code = None
     if instance.running:
-        health, address = _health(lxd, instance), _address(lxd, instance)
+        health, address = ask(instance), _address(lxd, instance)
     else:
         health = address = ""
         found = guest_state(lxd, instance.name, project=instance.project).get("exit_code")
@@ -82,27 +92,24 @@ def _look(lxd: Lxd, instance: Instance, aliases: Mapping[str, str]) -> Listed:
         image=config.get(_ORIGIN) or config.get(_PRODUCT) or followed,
         version=config.get("image.serial", ""),
         health=health,
-        update=_update(instance, aliases.get(followed)),
+        update=standing(instance),
         address=address,
         exit_code=code,
     )
 
 
-def _update(instance: Instance, newest: str | None) -> str:
-    if not newest or not instance.base_image:
-        return ""
-    return "current" if newest == instance.base_image else "available"
-
-
-def _health(lxd: Lxd, instance: Instance) -> str:
+def image_health(lxd: Lxd, instance: Instance, *, seconds: float = _CHECK_SECONDS) -> str:
+    """Ask the image's own check, or the one that a key puts in its place; see Listed."""
     try:
         if instance.config.get("user.lxdocker.health") == "none":
             return "none"
         own = bool(instance.config.get("user.lxdocker.health"))
         if not own and not facts_of(lxd, instance.name, project=instance.project).health:
             return "none"
-        command = Command(words=HEALTH_COMMAND, directory="/", timeout_seconds=_CHECK_SECONDS)
+        command = Command(words=HEALTH_COMMAND, directory="/", timeout_seconds=seconds)
         result = lxd.guests.execute(instance.name, command, project=instance.project)
+    except CommandTimedOutError:
+        return NO_ANSWER
     except LxdockerError:
         return ""
     return "healthy" if result.exit_code == 0 else "unhealthy"

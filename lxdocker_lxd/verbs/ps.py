@@ -7,12 +7,19 @@ from dataclasses import asdict
 from lxdocker_lxd.console import Console, document, table
 from lxdocker_lxd.launching.listing import Listed, listed
 from lxdocker_lxd.verbs.import_surroundings import destination, lxc_directory
+from lxdocker_lxd.verbs.standing import Standings, health_now
 
 
 def run(options: argparse.Namespace, console: Console) -> int:
     """List the instances."""
     place = destination(options, lxc_directory())
-    found = listed(place.lxd, project=None if options.all_projects else place.project)
+    standings = Standings(place.lxd)
+    found = listed(
+        place.lxd,
+        project=None if options.all_projects else place.project,
+        standing=lambda instance: str(standings.of(instance).state),
+        health=lambda instance: health_now(place.lxd, instance),
+    )
     console.result(as_json(found) if options.format == "json" else as_table(found))
     return 0
 

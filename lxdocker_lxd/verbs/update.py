@@ -24,10 +24,10 @@ from lxdocker_lxd.verbs.update_look import (
     show_history,
     show_plan,
     show_round,
-    show_status,
 )
 from lxdocker_lxd.verbs.update_rehearsal import rehearsal_of, show_rehearsed
 from lxdocker_lxd.verbs.update_service import serve
+from lxdocker_lxd.verbs.update_status import show_status
 from lxdocker_lxd.verbs.update_work import UpdateWork, now, prepare
 
 

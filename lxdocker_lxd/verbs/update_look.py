@@ -1,12 +1,11 @@
-"""What ``lxdocker-lxd update`` shows and changes nothing: plan, status, history."""
+"""What ``lxdocker-lxd update`` shows and changes nothing: plans, history, rows of its tables."""
 
 from lxdocker_lxd.update.journal_record import Event
 from lxdocker_lxd.update.means import Outcome
 from lxdocker_lxd.update.plan import Choice, Decision
 from lxdocker_lxd.update.procedure import Act
-from lxdocker_lxd.update.recovery import Copy, unfinished
+from lxdocker_lxd.update.recovery import Copy
 from lxdocker_lxd.update.rounds import rests_until
-from lxdocker_lxd.update.transaction import Phase, stamp_of
 from lxdocker_lxd.verbs.update_rehearsal import rehearsal_of, show_rehearsed
 from lxdocker_lxd.verbs.update_work import UpdateWork, now
 
@@ -62,39 +61,6 @@ def decision_row(decision: Decision, *, full: bool = False) -> dict[str, object]
         "to": decision.fingerprint if full else decision.fingerprint[:SHORT],
         "reason": decision.reason,
     }
-
-
-def show_status(work: UpdateWork) -> int:
-    """Show followed instances, copies that are kept, and unfinished updates."""
-    instances = work.lxd.instances.list(project=None)
-    rows = [
-        {"kind": "followed", **decision_row(decision)}
-        for decision in work.rounds(work.journal).plan()
-    ]
-    for instance in instances:
-        stamp = stamp_of(instance)
-        if stamp is not None and stamp.phase in {Phase.KEPT, Phase.RETIRED, Phase.REJECTED}:
-            until = stamp.until.isoformat(timespec="minutes") if stamp.until else "the next round"
-            rows.append(
-                {
-                    "kind": f"{stamp.phase} copy",
-                    "project": instance.project,
-                    "name": instance.name,
-                    "reason": f"of {stamp.name}, until {until}",
-                }
-            )
-    rows += [
-        {
-            "kind": "unfinished",
-            "project": transaction.project,
-            "name": transaction.name,
-            "to": transaction.fingerprint[:SHORT],
-            "reason": "`lxdocker-lxd update recover` finishes it",
-        }
-        for transaction in unfinished(instances, work.journal)
-    ]
-    work.show(rows, ("kind", "project", "name", "choice", "from", "to", "reason"))
-    return 0
 
 
 def show_history(work: UpdateWork) -> int:

@@ -88,7 +88,7 @@ def test_an_instance_gets_what_was_said_and_what_its_image_asks_for() -> None:
         "publish-udp-53": PublishedPort.parse("53:53/udp").device,
     }
     assert [port.host_port for port in launched.ports] == [8080, 53]
-    (found,) = listed(lxd, project="default")
+    (found,) = listed(lxd, project="default", standing=lambda _instance: "current")
     assert (found.name, found.status, found.update) == ("one", "running", "current")
 
 

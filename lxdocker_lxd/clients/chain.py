@@ -101,7 +101,7 @@ def image_server(
     UntrustedRemoteError, UsageError, and what reading raises.
     """
     if address.protocol == LXC_IMAGES:
-        with _first(address, trust, "the server") as server:
+        with given_server(address, trust, "the server") as server:
             yield server, lxc_images.parse_name(name, architecture)
         return
     with registry(address, trust) as found:
@@ -158,7 +158,7 @@ class Registry:
 @contextlib.contextmanager
 def registry(address: RemoteAddress, trust: Trust) -> Iterator[Registry]:
     """Yield the registry at ``address``; raises what reading its index raises."""
-    with _first(address, trust, "the registry") as server:
+    with given_server(address, trust, "the registry") as server:
         signed = server.signed
         what = f"{signed.name}/{image_registry.INDEX}"
         index = image_registry.parse_registry(signed.document(image_registry.INDEX), what=what)
@@ -166,8 +166,8 @@ def registry(address: RemoteAddress, trust: Trust) -> Iterator[Registry]:
 
 
 @contextlib.contextmanager
-def _first(address: RemoteAddress, trust: Trust, name: str) -> Iterator[LxcServer]:
-    """Yield the server the chain begins with."""
+def given_server(address: RemoteAddress, trust: Trust, name: str) -> Iterator[LxcServer]:
+    """Yield the server a chain begins with, believed by the keys that were given; asks it nothing."""
     with (
         checker_of([trust.keys], what=name) as checker,
         contextlib.closing(HttpTree(address.url, trust.authorities, stay=True)) as tree,

@@ -25,6 +25,11 @@ def names_protocol(text: str) -> bool:
     return "+" in text.partition("://")[0] and "://" in text
 
 
+def speaks_known(text: str) -> bool:
+    """Whether an address names a protocol that is known here."""
+    return text.partition("://")[0].partition("+")[2] in _PROTOCOLS
+
+
 def parse_address(text: str, *, what: str) -> RemoteAddress:
     """Return the address in ``text``, which is ``what``; raise UsageError.
 

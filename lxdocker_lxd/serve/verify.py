@@ -56,14 +56,15 @@ def verify(
     checker: SignatureChecker | None,
     strict: bool,
     progress: Progress,
+    lxc_only: bool = False,
 ) -> VerifyReport:
     """Check ``tree``, reading ``jobs`` files at a time.
 
     ``checker`` is None where signatures can't be checked; with ``strict`` the documents must be
-    signed by one of its keys. Raises MissingError when there is no tree, UnreachedError when its
+    signed by one of its keys. ``lxc_only`` leaves all but LXC's indexes alone. Raises MissingError when there is no tree, UnreachedError when its
     first document can't be asked for, ToolError and StorageError; all else is a finding.
     """
-    return _Verification(tree, checker, progress, strict=strict).report(jobs)
+    return _Verification(tree, checker, progress, strict=strict).report(jobs, lxc_only=lxc_only)
 
 
 class _Verification:
@@ -78,10 +79,11 @@ class _Verification:
         self._documents = 0
         self._answered = False
 
-    def report(self, jobs: int) -> VerifyReport:
+    def report(self, jobs: int, *, lxc_only: bool) -> VerifyReport:
         self._progress.emit(StageStarted(image="verify", stage="documents"))
-        kinds = [self._streams(root) for root in self._tree.roots() or ("",)]
-        kinds += [self._lxc(), self._registry()]
+        roots = () if lxc_only else self._tree.roots() or ("",)
+        kinds = [*map(self._streams, roots), self._lxc()]
+        kinds += [] if lxc_only else [self._registry()]
         if not any(kinds):
             raise MissingError(
                 f"verify {self._tree.name}: neither {INDEX_PATH} nor {lxc_rules.INDEXES[0]} is there",
@@ -260,8 +262,10 @@ class _Verification:
             for listed in listing.paths:
                 self._files.promise(listed).is_xz = True
         if not documents:
-            return False
+            return any(finding.path in lxc_rules.INDEXES for finding in self._found)
         signed = any(self._document(path + _SIGNATURE) is not None for path, _ in documents)
+        if self._signatures.strict and not signed:
+            self._found.append(wrong(documents[0][0], "it is not signed"))
         files = sorted(self._files.xz_paths()) if signed else []
         self._found += self._signatures.group(
             [*documents, *((path, None) for path in files)], _SIGNATURE

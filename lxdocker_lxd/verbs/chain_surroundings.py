@@ -4,10 +4,10 @@ import argparse
 import os
 from pathlib import Path
 
-from lxdocker_lxd.clients.chain import Trust
 from lxdocker_lxd.clients.remote_address import names_protocol, parse_address
 from lxdocker_lxd.errors import UsageError
 from lxdocker_lxd.importing.chain_import import ChainSource
+from lxdocker_lxd.verbs.trusted_keys import trust
 
 _SCRATCH = "/var/tmp"  # noqa: S108 - a directory of its own is made there, for large files
 
@@ -34,13 +34,3 @@ def chain_source(options: argparse.Namespace) -> ChainSource | None:
         trust=trust(options.trusted_keys, options.ca),
         name=options.source,
     )
-
-
-def trust(keys: str | None, authorities: str | None) -> Trust:
-    """Return whom to believe; raise UsageError without keys."""
-    if not keys:
-        raise UsageError(
-            "--trusted-keys FILE is missing: without keys nothing from there counts",
-            hint="get the public keys from who runs the server, and not from the server alone",
-        )
-    return Trust(keys=Path(keys), authorities=Path(authorities) if authorities else None)

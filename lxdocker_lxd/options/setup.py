@@ -18,10 +18,23 @@ def add(verbs: Verbs) -> None:
     add("--no-init", action="store_true", help="leave a LXD without storage and network so")
     add("--no-self-test", action="store_true", help="don't launch a test instance at the end")
     add("--bridge", metavar="NAME", help="what to call a new bridge (default lxdbr0)")
+    _add_container(parser)
     _add_server(parser)
     _add_lxd(parser)
     add("--root", metavar="DIR", default="/", help="write files below DIR instead of /")
     add_common(parser)
+
+
+def _add_container(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--in-container", metavar="NAME", help="let the server live in a container of this LXD")
+    add(
+        "--container-image",
+        metavar="IMAGE",
+        default="images:debian/12",
+        help="what to make it of: REMOTE:ALIAS or a local image (default images:debian/12)",
+    )
+    add("--no-lxd", action="store_true", help="make this machine an image server only")
 
 
 def _add_server(parser: argparse.ArgumentParser) -> None:

@@ -152,7 +152,9 @@ class _Makers:
 
 def _remarks(facts: Facts, wish: Wish, bridge: Bridge, remote: str) -> Iterator[str]:
     lxd = facts.lxd
-    if not lxd.pools and not bridge.initialise:
+    if lxd.packaging == "none":
+        pass
+    elif not lxd.pools and not bridge.initialise:
         why = "--no-init was given" if not wish.initialise else "it is a cluster"
         yield f"LXD has no storage pool and is left so ({why}): run `lxd init` before launching"
     elif not bridge.address and not lxd.facing:

@@ -25,6 +25,11 @@ _CLIENTS = {
 }
 """Where clients have their configuration below a home directory: the packaging's own one first."""
 
+NO_LXD = LxdFacts(
+    place="no LXD", packaging="none", product="", version="", clustered=False, pools=()
+)
+"""A machine that only serves."""
+
 _PROGRAMS = (
     ("mksquashfs", "squashfs-tools", "packs images"),
     ("busybox", "busybox-static", "goes into each image"),

@@ -26,7 +26,8 @@ class Bridge:
     def of(cls, facts: Facts, wish: Wish, state: SetupState) -> "Bridge":
         """Return the one that instances use; empty where there is none and shall be none."""
         lxd = facts.lxd
-        bare = not lxd.pools or state.get(("pool", POOL)) is not None
+        begun = state.get(("pool", POOL)) is not None
+        bare = lxd.packaging != "none" and (begun or not lxd.pools)
         initialise = wish.initialise and bare and not lxd.clustered
         ours = next((one for one in state.records if one.kind == "network"), None)
         if lxd.bridge and not (ours and ours.name == lxd.bridge):

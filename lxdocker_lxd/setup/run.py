@@ -17,10 +17,14 @@ from lxdocker_lxd.setup import look as looking
 from lxdocker_lxd.setup import system_trust, systemd, unit_files
 from lxdocker_lxd.setup.accounts import Accounts
 from lxdocker_lxd.setup.authority import Authorities
+from lxdocker_lxd.setup.contained import Contained
+from lxdocker_lxd.setup.container_hands import BaseImages, Containers, ContainerVolumes, Powers
 from lxdocker_lxd.setup.endpoint import Endpoint
-from lxdocker_lxd.setup.facts import Facts, HostFacts
+from lxdocker_lxd.setup.facts import ClientFacts, Facts, HostFacts
 from lxdocker_lxd.setup.files import Copies, Directories, Files, read_text
 from lxdocker_lxd.setup.hand import Hand, Hands, look
+from lxdocker_lxd.setup.hosts_file import HostsLines
+from lxdocker_lxd.setup.installation import ContainerAuthorities, Installations, Servers
 from lxdocker_lxd.setup.items import Target, target
 from lxdocker_lxd.setup.lxd_hands import NetworkHand, PoolHand, ProfileDeviceHand, ServerKeyHand
 from lxdocker_lxd.setup.plan import Plan, plan
@@ -30,12 +34,22 @@ from lxdocker_lxd.setup.remotes import Remotes
 from lxdocker_lxd.setup.self_test import Bench
 from lxdocker_lxd.setup.wish import ROOT, Places, Wish
 
-LXD_KINDS = frozenset({"pool", "network", "profile-device", "server-key"})
+CONTAINER_KINDS = frozenset(
+    {
+        *("base-image", "container-volume", "container", "container-power"),
+        *("container-program", "container-server", "container-authority"),
+    }
+)
+LXD_KINDS = frozenset({"pool", "network", "profile-device", "server-key"}) | CONTAINER_KINDS
 CERTIFICATE_KINDS = frozenset({"authority", "copy", "trust"})
 """What a renewal of the certificate has to do with."""
 
 
 _REGISTRY = ("registry-1.docker.io", 443)
+
+
+Reached = tuple[Lxd, Place]
+"""A LXD and where it is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,11 +63,15 @@ class Prepared:
 
 
 def prepare(
-    lxd: Lxd, place: Place, wish: Wish, settings: Settings, state: SetupState, *, configured: bool
+    reached: Reached | None,
+    wish: Wish,
+    settings: Settings,
+    state: SetupState,
+    *,
+    configured: bool,
 ) -> Prepared:
-    """Look and plan; change nothing. Raises LxdockerError."""
-    accounts = Accounts(wish.root)
-    lxd_facts = looking.lxd_facts(lxd, place)
+    """Look and plan; change nothing. Raises LxdockerError. None stands for a machine without LXD."""
+    lxd_facts = looking.lxd_facts(*reached) if reached else looking.NO_LXD
     at = (lambda path: path) if configured else wish.at
     serve = settings.serve
     host = HostFacts(
@@ -62,7 +80,7 @@ def prepare(
         cache=at(settings.cache),
         lxdimages=at(settings.lxdimages),
         configured=configured,
-        clients=looking.clients(wish, accounts, lxd_facts.packaging, os.environ, _me()),
+        clients=clients_of(wish, lxd_facts.packaging) if reached else (),
         listening=looking.listening(),
         interfaces=looking.interfaces(),
         networks=looking.networks(),
@@ -75,7 +93,7 @@ def prepare(
     )
     facts = Facts(lxd=lxd_facts, host=host)
     found = target(facts, wish, state, unit_files.shipped())
-    hands = {**host_hands(wish), **lxd_hands(lxd)}
+    hands = {**host_hands(wish), **(lxd_hands(reached[0]) if reached else {})}
     remarks = (*found.remarks, *_plain_http(found.endpoint))
     steps = plan(found.items, look(found.items, hands), state, remarks)
     return Prepared(facts=facts, target=found, plan=steps, hands=hands)
@@ -123,8 +141,10 @@ def can_launch(lxd: Lxd) -> bool:
     return any(device.get("path") == "/" for device in devices)
 
 
-def _me() -> str:
-    return pwd.getpwuid(os.geteuid()).pw_name
+def clients_of(wish: Wish, packaging: str) -> tuple[ClientFacts, ...]:
+    """Return the client configurations to write. Raises LxdockerError."""
+    me = pwd.getpwuid(os.geteuid()).pw_name
+    return looking.clients(wish, Accounts(wish.root), packaging, os.environ, me)
 
 
 def runs_systemd(wish: Wish) -> bool:
@@ -146,15 +166,23 @@ def host_hands(wish: Wish) -> Mapping[str, Hand]:
         "copy": Copies(accounts),
         "trust": Copies(accounts, system_trust.refresh if here else None),
         "remote": Remotes(accounts),
+        "hosts-line": HostsLines(),
         "authority": Authorities(
             accounts=accounts, now=partial(datetime.now, UTC), host_names=this_host.server_names
         ),
     }
 
 
-def lxd_hands(lxd: Lxd) -> Mapping[str, Hand]:
-    """Return the hands for what LXD has."""
+def lxd_hands(lxd: Lxd, contained: Contained | None = None) -> Mapping[str, Hand]:
+    """Return the hands for what LXD has; ``contained`` is the container that is to be made."""
     return {
+        "base-image": BaseImages(lxd),
+        "container-volume": ContainerVolumes(lxd),
+        "container": Containers(lxd, contained),
+        "container-power": Powers(lxd),
+        "container-program": Installations(lxd),
+        "container-server": Servers(lxd),
+        "container-authority": ContainerAuthorities(lxd),
         "pool": PoolHand(lxd),
         "network": NetworkHand(lxd),
         "profile-device": ProfileDeviceHand(lxd),

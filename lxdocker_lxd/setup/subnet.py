@@ -5,7 +5,7 @@ bridge's address, and a plan says what it will be.
 """
 
 from collections.abc import Collection
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 from lxdocker_lxd.errors import UsageError
 
@@ -27,6 +27,19 @@ def free_subnet(used: Collection[IPv4Network], seed: int) -> IPv4Network:
     raise UsageError(
         "choose a network for instances: no 10.x.y.0/24 is free",
         hint="make a bridge with `lxc network create lxdbr0`, then run setup again",
+    )
+
+
+def free_address(bridge: IPv4Interface, used: Collection[str]) -> IPv4Address:
+    """Return the bridge's highest address that nobody has, as ``used`` tells."""
+    taken = {str(bridge.ip), *used}
+    first, last = int(bridge.network.network_address) + 1, int(bridge.network.broadcast_address) - 1
+    for number in range(last, first - 1, -1):
+        if str(IPv4Address(number)) not in taken:
+            return IPv4Address(number)
+    raise UsageError(
+        f"choose an address for the image server: all of {bridge.network} are given out",
+        hint="delete instances that aren't needed, or widen the network of the bridge",
     )
 
 

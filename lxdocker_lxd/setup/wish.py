@@ -16,6 +16,8 @@ class Wish:
     network and profile. ``bridge``: how to call that network, empty to choose. ``addresses``,
     ``url``, ``names`` and ``remote_name``: of the image server; empty to choose. ``update_hours``:
     LXD's interval of image updates, None to leave it. ``command``: how units start this program.
+    ``container``: the instance that shall hold the server, made of ``container_image``; empty for
+    this machine. ``lxd``: whether there is a LXD to set up.
     """
 
     command: tuple[str, ...]
@@ -29,6 +31,9 @@ class Wish:
     system_trust: bool = False
     update_hours: int | None = None
     users: tuple[str, ...] = ()
+    container: str = ""
+    container_image: str = ""
+    lxd: bool = True
 
     def at(self, path: str | Path) -> Path:
         """Return where a path of the machine is."""
@@ -46,6 +51,7 @@ class Places:
     trust: Path
     self_test: Path
     updates: Path
+    hosts: Path
 
     @classmethod
     def of(cls, wish: Wish) -> "Places":
@@ -57,5 +63,6 @@ class Places:
             units=wish.at("/etc/systemd/system"),
             self_test=wish.at("/var/lib/lxdocker-lxd/self-test"),
             updates=wish.at("/var/lib/lxdocker-lxd/update"),
+            hosts=wish.at("/etc/hosts"),
             trust=wish.at("/usr/local/share/ca-certificates/lxdocker-lxd.crt"),
         )

@@ -3,41 +3,30 @@
 import argparse
 import os
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 
-from lxdocker_lxd.console import Console, document, table
+from lxdocker_lxd.console import Console, document
 from lxdocker_lxd.errors import LxdockerError, UsageError
 from lxdocker_lxd.lxd.daemon import open_lxd
 from lxdocker_lxd.lxd.ports import Lxd
 from lxdocker_lxd.setup import hand, self_test
-from lxdocker_lxd.setup.item import Item
-from lxdocker_lxd.setup.plan import Plan, Step, TakeBack, plan, plan_undo, renewals
+from lxdocker_lxd.setup.plan import Step, TakeBack, plan, plan_undo, renewals
 from lxdocker_lxd.setup.record import SetupState
 from lxdocker_lxd.setup.run import (
     CERTIFICATE_KINDS,
     LXD_KINDS,
     Prepared,
-    bench,
-    can_launch,
     host_hands,
     lxd_hands,
-    prepare,
 )
 from lxdocker_lxd.setup.self_test import Tick
 from lxdocker_lxd.setup.state_file import StateFile
 from lxdocker_lxd.setup.wish import Places, Wish
 from lxdocker_lxd.verbs.lxd_address import lxd_place
-from lxdocker_lxd.verbs.surroundings import load_settings, this_platform
+from lxdocker_lxd.verbs.setup_jobs import Job, job
+from lxdocker_lxd.verbs.setup_report import plan_json, plan_text, undo_text
 
 _PROGRAM = "lxdocker-lxd"
-_ACTIONS = {
-    "already": "already",
-    "create": "create",
-    "change": "change",
-    "confirm": "record",
-    "leave": "leave",
-}
 
 
 def run(options: argparse.Namespace, console: Console) -> int:
@@ -50,63 +39,52 @@ def run(options: argparse.Namespace, console: Console) -> int:
         return _Undo(options, console, wish, file).run()
     if options.renew:
         return _renew(console, wish, file, dry_run=options.dry_run)
-    return _Setup(options, console, wish, file).run()
+    return _Setup(options, console, file, job(options, wish)).run()
 
 
 class _Setup:
     """One run forward."""
 
     def __init__(
-        self, options: argparse.Namespace, console: Console, wish: Wish, file: StateFile
+        self, options: argparse.Namespace, console: Console, file: StateFile, job: Job
     ) -> None:
         self._options = options
         self._console = console
-        self._wish = wish
         self._file = file
+        self._job = job
         self._json = options.format == "json"
         self._ticks: list[Tick] = []
 
     def run(self) -> int:
-        place = lxd_place(self._options)
-        lxd = open_lxd(place)
-        config = Places.of(self._wish).config
-        if not self._options.config and config.exists():
-            self._options.config = str(config)
-        settings = load_settings(self._options)
-        configured = bool(self._options.config)
-
-        def prepared(state: SetupState) -> Prepared:
-            return prepare(lxd, place, self._wish, settings, state, configured=configured)
-
         state = self._file.read()
-        found = prepared(state)
+        found = self._job.prepared(state)
         proven = state.proven or not state.records or self._options.no_self_test
         if self._options.dry_run or (found.plan.nothing and proven):
             self._report(found, "planned" if self._options.dry_run else "nothing to do")
             return 0
         if not self._json:
-            self._console.result(_plan_text(found))
+            self._console.result(plan_text(found))
         if found.plan.nothing:
             self._console.note("note: all is in place; only the self-test is still to be passed")
         _agree(self._options, self._console)
         with self._file.locked() as state:
             # Another run may have been faster.
-            found = prepared(state)
+            found = self._job.prepared(state)
             after = hand.carry_out(found.plan, found.hands, state, self._file, self._told)
-            if self._test(bench(found, lxd, self._wish, settings, this_platform())):
+            if self._test(found):
                 hand.proven(after, self._file)
         self._report(found, "done")
         return 0
 
-    def _test(self, bench: self_test.Bench) -> bool:
+    def _test(self, found: Prepared) -> bool:
         """Run the self-test; return False where it was left out."""
         if self._options.no_self_test:
             self._console.note("note: the self-test was left out")
             return False
-        if not can_launch(bench.lxd):
-            self._console.note("note: no self-test: LXD's default profile has no root disk")
+        if obstacle := self._job.obstacle():
+            self._console.note(f"note: no self-test: {obstacle}")
             return False
-        self_test.run(bench, self._ticked)
+        self._job.test(found, self._ticked)
         return True
 
     def _ticked(self, tick: Tick) -> None:
@@ -119,11 +97,11 @@ class _Setup:
     def _report(self, found: Prepared, result: str) -> None:
         if self._json:
             ticks = [{"text": tick.text, "seconds": round(tick.seconds, 3)} for tick in self._ticks]
-            self._console.result(document(_as_json(found, result) | {"self_test": ticks}))
+            self._console.result(document(plan_json(found, result) | {"self_test": ticks}))
         elif result == "done":
-            self._console.result(_farewell(found))
+            self._console.result(self._job.farewell(found))
         else:
-            self._console.result(_plan_text(found))
+            self._console.result(plan_text(found))
             if found.plan.nothing:
                 self._console.note("nothing to do")
 
@@ -173,10 +151,10 @@ class _Undo:
         hands = {**host_hands(self._wish), **(lxd_hands(lxd) if lxd else {})}
         backs = plan_undo(state, hand.look_back(state.records, hands))
         if self._options.dry_run:
-            self._console.result(_undo_text(backs, self._options.format))
+            self._console.result(undo_text(backs, self._options.format))
             return 0
         if self._options.format != "json":
-            self._console.result(_undo_text(backs, self._options.format))
+            self._console.result(undo_text(backs, self._options.format))
         _agree(self._options, self._console)
         with self._file.locked() as now:
             if now != state:
@@ -188,7 +166,7 @@ class _Undo:
             for path in self._file.remove(left):
                 self._console.note(f"left: directory {path}: it isn't empty")
         if self._options.format == "json":
-            self._console.result(_undo_text(backs, "json"))
+            self._console.result(undo_text(backs, "json"))
         return 0
 
     def _lxd(self, state: SetupState) -> Lxd | None:
@@ -219,6 +197,9 @@ def _wish(options: argparse.Namespace) -> Wish:
         system_trust=options.system_trust,
         update_hours=options.auto_update_interval,
         users=tuple(options.users),
+        container=options.in_container or "",
+        container_image=options.container_image,
+        lxd=not options.no_lxd,
     )
 
 
@@ -241,71 +222,3 @@ def _agree(options: argparse.Namespace, console: Console) -> None:
     console.note("Do this? [y/N]")
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise UsageError("setup: not agreed to; nothing was changed")
-
-
-def _plan_text(found: Prepared) -> str:
-    lxd, steps = found.facts.lxd, found.plan
-    head = f"{lxd.product} {lxd.version}, {lxd.place}; images at {found.target.endpoint.url}\n\n"
-    rows = [(_ACTIONS[step.action], step.item.text, step.item.reason) for step in steps.steps]
-    remarks = "".join(f"note: {remark}\n" for remark in steps.remarks)
-    return head + table(("action", "what", "why"), rows) + (f"\n{remarks}" if remarks else "")
-
-
-def _farewell(found: Prepared) -> str:
-    remote = next((i.name.rpartition("#")[2] for i in found.target.items if i.kind == "remote"), "")
-    return (
-        f"ready: {found.target.endpoint.url}, as remote {remote}\n\n"
-        f"put a specification into {found.facts.host.specs}, as nginx.yaml.example there, then:\n"
-        "  lxdocker-lxd convert\n"
-        f"  lxc launch {remote}:nginx web\n"
-        "take all of this back: lxdocker-lxd setup --undo\n"
-    )
-
-
-def _as_json(found: Prepared, result: str) -> dict[str, object]:
-    lxd, steps = found.facts.lxd, found.plan
-    return {
-        "result": result,
-        "lxd": {
-            "place": lxd.place,
-            "packaging": lxd.packaging,
-            "product": lxd.product,
-            "version": lxd.version,
-        },
-        "url": found.target.endpoint.url,
-        "addresses": list(found.target.endpoint.addresses),
-        "steps": list(_steps_json(steps)),
-        "remarks": list(steps.remarks),
-    }
-
-
-def _steps_json(found: Plan) -> Iterable[dict[str, object]]:
-    for step in found.steps:
-        item = step.item
-        yield {
-            "action": _ACTIONS[step.action],
-            "kind": item.kind,
-            "name": item.name,
-            "what": item.text,
-            "why": item.reason,
-            "before": None if step.before is None else dict(step.before),
-            "after": dict(item.wanted),
-            "undo": _undo_of(item, step),
-        }
-
-
-def _undo_of(item: Item, step: Step) -> str:
-    if not step.changes:
-        return ""
-    return f"remove the {item.kind}" if step.before is None else "bring back what was before"
-
-
-def _undo_text(backs: Iterable[TakeBack], form: str) -> str:
-    words = {"take": "take back", "gone": "gone already", "leave": "leave: changed since"}
-    if form == "json":
-        rows = [
-            {"action": back.action, "kind": back.record.kind, "name": back.record.name}
-            for back in backs
-        ]
-        return document({"undo": rows})
-    return table(("action", "what"), [(words[back.action], back.record.text) for back in backs])

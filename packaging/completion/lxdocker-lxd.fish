@@ -51,7 +51,7 @@ function _shtab_lxdocker_lxd_using
 end
 
 set -g _shtab_lxdocker_lxd_commands convert images inspect resolve serve export verify import refresh launch ps logs setup update 'update run' 'update now' 'update plan' 'update status' 'update enable' 'update disable' 'update rollback' 'update recover' 'update reap' 'update history'
-set -g _shtab_lxdocker_lxd_opts_with_value --address --alias --auto-update-interval --bridge --busybox --ca --cache --cert --config --connections --downloads --env --env-file --format --from --gpg-key --http-address --image --imageformat --imports --interval --jobs --key --keyring --lxd --lxd-cert --lxd-key --lxd-server-cert --lxdimages --metrics --mode --name --old --only-project --platform --profile --progress --project --publish --publish-delay --pull --remote --remote-name --root --set --specs --stall-timeout --state --stop-timeout --target --target-remote --tls-dir --tls-minimum --trusted-keys --update --url --user --versions --volume --wait-timeout
+set -g _shtab_lxdocker_lxd_opts_with_value --address --alias --auto-update-interval --bridge --busybox --ca --cache --cert --config --connections --container-image --downloads --env --env-file --format --from --gpg-key --http-address --image --imageformat --imports --in-container --interval --jobs --key --keyring --lxd --lxd-cert --lxd-key --lxd-server-cert --lxdimages --metrics --mode --name --old --only-project --platform --profile --progress --project --publish --publish-delay --pull --remote --remote-name --root --set --specs --stall-timeout --state --stop-timeout --target --target-remote --tls-dir --tls-minimum --trusted-keys --update --url --user --versions --volume --wait-timeout
 
 complete -c lxdocker-lxd -e
 complete -c lxdocker-lxd -f
@@ -211,6 +211,9 @@ complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using setup' -l renew -d 'renew
 complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using setup' -l no-init -d 'leave a LXD without storage and network so'
 complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using setup' -l no-self-test -d 'don'"'"'t launch a test instance at the end'
 complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using setup' -l bridge -x -d 'what to call a new bridge (default lxdbr0)'
+complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using setup' -l in-container -x -d 'let the server live in a container of this LXD'
+complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using setup' -l container-image -x -d 'what to make it of: REMOTE:ALIAS or a local image (default images:debian/12)'
+complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using setup' -l no-lxd -d 'make this machine an image server only'
 complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using setup' -l address -x -d 'where to serve (may be repeated; default LXD'"'"'s bridge and loopback)'
 complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using setup' -l url -x -d 'where clients reach the server'
 complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using setup' -l name -x -d 'a further name or address of the server (may be repeated)'

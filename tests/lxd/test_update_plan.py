@@ -2,6 +2,8 @@
 
 import json
 import secrets
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -20,7 +22,7 @@ from lxdocker_lxd.update.means import Means
 from lxdocker_lxd.update.rounds import Report, Rounds
 from lxdocker_lxd.update.updater import Updater
 from tests.harness.lxd import PrivateLxd
-from tests.lxd.update_stage import Stage
+from tests.lxd.update_stage import CHECKOUT, Stage
 from tests.update.memory_journal import MemoryJournal
 from tests.update.test_rehearsal import essence
 
@@ -118,3 +120,47 @@ def test_the_calls_of_a_plan_are_those_then_made(stage: Stage, tmp_path: Path, k
         key = str(one["what"]).removeprefix("config ")
         assert after.get(key) != before["config"].get(key), one
     assert "s3cr" not in json.dumps(document)
+
+
+def test_what_is_there_and_what_would_be_done_is_shown(stage: Stage, tmp_path: Path) -> None:
+    def told(*words: str) -> dict[str, list[dict[str, object]]]:
+        answer = json.loads(stage.update(tmp_path, *words, "--format=json").stdout)
+        assert isinstance(answer, dict)
+        return answer
+
+    stage.follow("app", "one")
+    name = stage.launch()
+    stage.update(tmp_path, "enable", name, "--image=local|app")
+    old = stage.base_image(name)
+    stage.follow("app", "two")
+    (row,) = told("status")["instances"]
+    assert (row["status"], row["health"], row["update"]) == ("running", "none", "available")
+    assert (row["last"], row["window"], row["breaker"]) == (None, "always", "closed")
+    stage.update(tmp_path, "now", name, "--no-refresh")
+    status = told("status")
+    assert [one["last"] for one in status["instances"]] == ["committed"]
+    assert [one["kind"] for one in status["copies"]] == ["kept copy"]
+    before = stage.lxd.instances()
+
+    rollback = told("rollback", name, "--dry-run")
+    assert str(rollback["rollbacks"][0]["to"]).endswith(old[:12])
+    assert rollback["rollbacks"][0]["result"] == "rolled back"
+    assert any(call["method"] == "POST" for call in rollback["calls"])
+    assert told("recover", "--dry-run")["recoveries"] == []
+    waiting = told("reap", "--dry-run")
+    assert (waiting["calls"], waiting["copies"][0]["result"]) == ([], "kept")
+    named = told("reap", name, "--dry-run")
+    assert [call["method"] for call in named["calls"]] == ["DELETE"]
+    assert told("now", name, "--dry-run")["calls"] == []
+    assert stage.lxd.instances() == before
+
+    assert "removed" in stage.update(tmp_path, "reap", name).stdout
+    assert stage.lxd.instances() == [one for one in before if "-old-" not in one]
+    assert stage.update(tmp_path, "reap", name, check=False).returncode != 0
+    words = (sys.executable, "-m", "lxdocker_lxd", "ps", "--format=json")
+    listed = subprocess.run(
+        words, cwd=CHECKOUT, env=stage.lxd.environment, capture_output=True, check=True, timeout=60
+    )
+    instances = json.loads(listed.stdout)["instances"]
+    (mine,) = [one for one in instances if one["name"] == name]
+    assert (mine["update"], mine["health"]) == ("current", "none")

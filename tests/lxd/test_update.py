@@ -14,6 +14,7 @@ from lxdocker_lxd.lxd.daemon import LxdDaemon, open_lxd
 from lxdocker_lxd.lxd.place import SocketPlace
 from lxdocker_lxd.update.recovery import reap
 from lxdocker_lxd.update.transaction import stamp_of
+from tests.harness.image_server import free_port
 from tests.harness.lxd import PrivateLxd
 from tests.harness.processes import eventually
 from tests.lxd.update_stage import Stage
@@ -71,12 +72,16 @@ def test_an_update_keeps_addresses_volumes_and_every_key(
     assert "it has the newest app" in stage.update(tmp_path, "plan").stdout
 
     stage.follow("app", "two")
-    assert json.loads(stage.update(tmp_path, "plan", "--format=json").stdout)[0]["choice"] == (
-        "update"
-    )
+    assert json.loads(stage.update(tmp_path, "plan", "--format=json").stdout)["decisions"][0][
+        "choice"
+    ] == ("update")
     done = stage.update(tmp_path, "now", name)
 
     assert "committed" in done.stdout
+    # The files were remapped before the outage, and the templates waited for the name.
+    steps = [line.rpartition(": ")[2] for line in done.stderr.splitlines()]
+    assert steps.index("remap") < steps.index("lease"), done.stderr
+    assert lxd.shell(name, "cat /etc/hostname") == f"{name}\n"
     assert stage.story(name) == before
     assert lxd.shell(name, "cat /version /data/file") == "twoprecious\n"
     assert lxd.address(name) == fixed
@@ -182,8 +187,8 @@ def test_an_updater_killed_after_any_step_loses_nothing(
     stage: Stage, daemon: LxdDaemon, tmp_path: Path, how: str, lost: bool
 ) -> None:
     """SIGKILL after the n-th step; with ``lost`` the journal goes, too. All n in the full run."""
-    chosen = {("", False): (9,), ("ends", True): (14,)}
-    steps = range(1, 26) if FULL else chosen.get((how, lost), ())
+    chosen = {("", False): (3, 11), ("ends", True): (16,)}
+    steps = range(1, 28) if FULL else chosen.get((how, lost), ())
     for number in steps:
         name = stage.launch("one", {"environment.TWO": how} if how else {})
         stage.follow("app", "two")
@@ -242,7 +247,7 @@ def test_every_kind_of_device_and_an_isolated_id_map_survive(stage: Stage, tmp_p
             "absent": {"type": "usb", "vendorid": "dead", "productid": "beef"},
             "web": {
                 "type": "proxy",
-                "listen": f"tcp:{lxd.subnet[1]}:18080",
+                "listen": f"tcp:{lxd.subnet[1]}:{free_port()}",
                 "connect": "tcp:127.0.0.1:80",
             },
             "root": {"type": "disk", "pool": "default", "path": "/"},
@@ -273,7 +278,7 @@ def test_every_kind_of_device_and_an_isolated_id_map_survive(stage: Stage, tmp_p
 def test_lxd_restarted_in_the_middle_loses_nothing(
     stage: Stage, daemon: LxdDaemon, tmp_path: Path
 ) -> None:
-    for number in range(1, 21) if FULL else (12,):
+    for number in range(1, 23) if FULL else (14,):
         name = stage.launch("one")
         stage.follow("app", "two")
         stage.update(tmp_path, "enable", name, "--image=local|app")
@@ -291,6 +296,35 @@ def test_lxd_restarted_in_the_middle_loses_nothing(
         stamp = stamp_of(daemon.instances.get(name))
         assert stamp is None or stamp.phase == "committed", told
         stage.clean()
+
+
+@pytest.mark.full
+def test_lxd_killed_while_it_remaps_files_leaves_none_of_them_remapped_twice(
+    private_lxd: PrivateLxd, tmp_path: Path
+) -> None:
+    stage = Stage(private_lxd, tmp_path, words=("first", "second"), more_files=6_000)
+    try:
+        name = stage.launch("first")
+        stage.follow("app", "second")
+        stage.update(tmp_path, "enable", name, "--image=local|app")
+        before = stage.story(name)
+        with stage.begin(tmp_path, "now", name, "--no-refresh") as process:
+            assert process.stderr is not None
+            while "remap" not in (line := process.stderr.readline()):
+                assert line, "it never came there"
+            root = Path(private_lxd.directory, "storage-pools", "default", "containers")
+            root = next(root.glob(f"{name}-new-*")) / "rootfs"
+            eventually(lambda: root.stat().st_uid != 0, timeout_seconds=20, what="remapping")
+            private_lxd.crash()
+            _, told = process.communicate(timeout=120)
+        stage.update(tmp_path, "recover")
+        assert stage.story(name) == before, told
+        assert private_lxd.status(name) == "Running"
+        assert stage.version(name) == "second", told
+        assert private_lxd.shell(name, "stat -c %u /app /srv/* | sort -u") == "0\n"
+    finally:
+        stage.clean()
+        stage.remove_images()
 
 
 def test_a_user_stops_the_new_version_while_it_is_watched(stage: Stage, tmp_path: Path) -> None:

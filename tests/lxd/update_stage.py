@@ -34,13 +34,23 @@ exec sleep 1000
 class Stage:
     """A private LXD with one image for each of ``WORDS``, and instances of a test."""
 
-    def __init__(self, lxd: PrivateLxd, directory: Path, *, words: tuple[str, ...] = WORDS) -> None:
+    def __init__(
+        self,
+        lxd: PrivateLxd,
+        directory: Path,
+        *,
+        words: tuple[str, ...] = WORDS,
+        more_files: int = 0,
+    ) -> None:
         self.lxd = lxd
+        self._more_files = more_files
         self.fingerprints = {word: self._import(directory, word) for word in words}
         self._names: list[str] = []
 
     def _import(self, directory: Path, word: str) -> str:
-        tree = small_tree({"version": word.encode(), "app": _APP})
+        files = {"version": word.encode(), "app": _APP}
+        files |= {f"srv/{number}": b"" for number in range(self._more_files)}
+        tree = small_tree(files)
         alias, _ = import_guest(self.lxd, directory, tree, image_config(entrypoint=["/app"]))
         target: str = self.lxd.query("GET", f"/1.0/images/aliases/{alias}")["target"]
         self.lxd.lxc("image", "alias", "rename", alias, word)

@@ -52,7 +52,10 @@ class Units:
         """Let systemd read a unit file again that was written or removed, and what runs use it."""
         _systemctl("daemon-reload")
         unit = path.parent.name.removesuffix(".d") if path.suffix == ".conf" else path.name
-        if _asked("is-active", unit) == "active":
+        if not path.exists() and path.name == unit:
+            # A run that failed would keep the unit's name in systemd's list.
+            _asked("reset-failed", unit)
+        elif _asked("is-active", unit) == "active":
             _restart(unit)
 
 

@@ -53,8 +53,9 @@ class JournalFile:
 
     A second process waits for it, ``wait_seconds`` at most, and then gets UpdaterRunsError. The
     service holds the lock only while it works. ``entered`` is called with the lock held, and what it
-    raises gives the lock back; ``pause`` waits in short steps. The file is readable by its owner alone and is cut to
-    its open transactions and the last thousand ends when it has grown beyond a megabyte.
+    raises gives the lock back; ``left`` is called before it is given back; ``pause`` waits in short
+    steps. The file is readable by its owner alone and is cut to its open transactions and the last
+    thousand ends when it has grown beyond a megabyte.
     """
 
     def __init__(
@@ -65,12 +66,14 @@ class JournalFile:
         wait_seconds: float = 0.0,
         pause: Callable[[float], None] = time.sleep,
         entered: Callable[[], None] = lambda: None,
+        left: Callable[[], None] = lambda: None,
     ) -> None:
         self._directory = directory
         self._wait_seconds = wait_seconds
         self._most_bytes = most_bytes
         self._pause = pause
         self._entered = entered
+        self._left = left
         self._lock: int | None = None
 
     def __enter__(self) -> Self:
@@ -100,8 +103,11 @@ class JournalFile:
         traceback: TracebackType | None,
     ) -> None:
         if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+            try:
+                self._left()
+            finally:
+                os.close(self._lock)
+                self._lock = None
 
     @property
     def path(self) -> Path:

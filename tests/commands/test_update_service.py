@@ -196,6 +196,7 @@ def test_only_the_service_speaks_to_systemd(manager: Manager, tmp_path: Path) ->
 
 
 @pytest.mark.lxd
+@pytest.mark.full
 def test_the_watchdog_hears_of_a_long_update(
     private_lxd: PrivateLxd, manager: Manager, tmp_path: Path
 ) -> None:

@@ -1,9 +1,11 @@
-"""``lxdocker-lxd setup`` on a machine with a real systemd, beside a LXD that is reached over HTTPS.
+"""``lxdocker-lxd setup`` on a machine with a real systemd, and its units at work.
 
-The machine is a container that booted systemd; the LXD is the one it runs in. So units, socket, timers and
-sandbox are real, and so is the way of LXD to a server on another machine.
+The machine is a container that booted systemd; the LXD is the one it runs in, reached over HTTPS like a
+LXD elsewhere, or by its socket, passed into the container, like one of this machine's package. So
+units, socket, timers and sandbox are real, and so is the way of LXD to a server on another machine.
 """
 
+import contextlib
 import io
 import shutil
 import sys
@@ -17,7 +19,9 @@ import lxdocker_lxd
 from lxdocker_lxd.setup import specimen
 from tests.harness.lxd import PrivateLxd
 from tests.harness.processes import eventually, run
+from tests.harness.small_image import write_layout
 from tests.lxd.test_server_unit import PACKAGES, PROGRAM, _plain, _state
+from tests.lxd.update_stage import QUICK_GATE
 from tests.serve.running import RunningServer
 
 pytestmark = [pytest.mark.lxd, pytest.mark.registry, pytest.mark.usefixtures("converted_images")]
@@ -25,11 +29,13 @@ pytestmark = [pytest.mark.lxd, pytest.mark.registry, pytest.mark.usefixtures("co
 LOADED = """
 import sys
 import lxdocker_lxd.verbs.setup, lxdocker_lxd.verbs.serve, lxdocker_lxd.verbs.convert
+import lxdocker_lxd.verbs.import_image, lxdocker_lxd.verbs.refresh, lxdocker_lxd.verbs.update
 import requests_toolbelt
 print(*sorted({name.partition(".")[0] for name in sys.modules}))
 """
 COMMAND = "/opt/lxdocker-lxd/bin/lxdocker-lxd"
 UNITS = ("serve.socket", "serve.service", "convert.timer", "certificate.timer")
+LXD_UNITS = (*UNITS, "update.service", "refresh.timer")
 # Everything but what changes by itself, and the copies useradd and userdel leave.
 DUMP = (
     "find /etc /var /usr/local /root /opt /home -xdev"
@@ -61,10 +67,13 @@ def installation() -> bytes:
 class Machine:
     """A container with systemd, and what ``setup`` needs to reach the LXD around it."""
 
-    def __init__(self, lxd: PrivateLxd, name: str, flags: str) -> None:
+    def __init__(
+        self, lxd: PrivateLxd, name: str, flags: str, units: tuple[str, ...] = UNITS
+    ) -> None:
         self.lxd = lxd
         self.name = name
         self._flags = flags
+        self._units = units
 
     def setup(self, words: str) -> str:
         """Run the command; return all it said."""
@@ -85,7 +94,43 @@ class Machine:
 
     def states(self, *words: str) -> list[str]:
         """What systemctl says of each unit."""
-        return [_state(self.lxd, self.name, *words, f"lxdocker-lxd-{unit}") for unit in UNITS]
+        return [_state(self.lxd, self.name, *words, f"lxdocker-lxd-{unit}") for unit in self._units]
+
+    def all_units(self, state: str) -> bool:
+        """Whether all units are ``active`` or ``enabled``."""
+        return self.states(f"is-{state}") == [state] * len(self._units)
+
+    def property(self, name: str, unit: str) -> str:
+        """A property of one unit."""
+        return _state(self.lxd, self.name, "show", "-P", name, f"lxdocker-lxd-{unit}")
+
+
+@contextlib.contextmanager
+def machine_in(lxd: PrivateLxd) -> Iterator[str]:
+    """A container that booted systemd, with the program installed."""
+    name = lxd.launch("systemd", config={"security.nesting": "true"})
+    try:
+        Machine(lxd, name, "").booted()
+        lxd.file_push(name, "/root/files.tar", installation())
+        lxd.shell(name, "tar -C / -xpf /root/files.tar; rm /root/files.tar")
+        yield name
+    finally:
+        lxd.delete(name)
+
+
+@pytest.fixture
+def machine_beside(private_lxd: PrivateLxd) -> Iterator[Machine]:
+    """A machine whose own LXD is, by its socket, the one around it."""
+    lxd = private_lxd
+    with machine_in(lxd) as name:
+        lxd.shell(name, "mkdir -p /var/lib/lxd")
+        lxd.lxc(
+            *("config", "device", "add", name, "lxd", "proxy", "bind=container", "mode=0660"),
+            *(f"connect=unix:{lxd.socket}", "listen=unix:/var/lib/lxd/unix.socket"),
+        )
+        address = lxd.address(name)
+        flags = f"--address {address}:443 --address 127.0.0.1:443 --url https://{address}"
+        yield Machine(lxd, name, flags, LXD_UNITS)
 
 
 @pytest.fixture
@@ -101,19 +146,14 @@ def machine(private_lxd: PrivateLxd, tmp_path: Path) -> Iterator[Machine]:
     )
     lxd.lxc("config", "set", "core.https_address", place)
     lxd.lxc("config", "trust", "add", certificate)
-    name = lxd.launch("systemd", config={"security.nesting": "true"})
     try:
-        flags = f"--lxd https://{place} --lxd-cert /srv/c.crt --lxd-key /srv/c.key"
-        found = Machine(lxd, name, f"{flags} --lxd-server-cert /srv/s.crt")
-        found.booted()
-        lxd.file_push(name, "/root/files.tar", installation())
-        lxd.shell(name, "tar -C / -xpf /root/files.tar; rm /root/files.tar")
-        lxd.file_push(name, "/srv/c.crt", certificate.read_bytes())
-        lxd.file_push(name, "/srv/c.key", key.read_bytes())
-        lxd.file_push(name, "/srv/s.crt", (lxd.directory / "server.crt").read_bytes())
-        yield found
+        with machine_in(lxd) as name:
+            flags = f"--lxd https://{place} --lxd-cert /srv/c.crt --lxd-key /srv/c.key"
+            lxd.file_push(name, "/srv/c.crt", certificate.read_bytes())
+            lxd.file_push(name, "/srv/c.key", key.read_bytes())
+            lxd.file_push(name, "/srv/s.crt", (lxd.directory / "server.crt").read_bytes())
+            yield Machine(lxd, name, f"{flags} --lxd-server-cert /srv/s.crt")
     finally:
-        lxd.delete(name)
         for one in lxd.query("GET", "/1.0/certificates?recursion=1"):
             lxd.lxc("config", "trust", "remove", one["fingerprint"])
         lxd.lxc("config", "unset", "core.https_address")
@@ -151,11 +191,12 @@ def publish(machine: Machine) -> None:
     machine.shell("sed -i '/imageformat/d' /etc/lxdocker-lxd/config.yaml")
 
 
+@pytest.mark.full
 def test_units_start_listen_survive_a_reboot_stop_and_go(machine: Machine) -> None:
     before = machine.shell(DUMP)
     said = machine.setup("--yes")
     assert "test: its page answers" in said
-    assert machine.states("is-active") == ["active"] * 4
+    assert machine.all_units("active")
     assert machine.states("is-enabled") == ["enabled"] * 4
     tls = "/var/lib/lxdocker-lxd/tls"
     assert machine.shell(f"stat -c '%U:%G %a' {tls} {tls}/server.key").split("\n")[:2] == [
@@ -169,7 +210,7 @@ def test_units_start_listen_survive_a_reboot_stop_and_go(machine: Machine) -> No
     machine.lxd.lxc("restart", machine.name)
     machine.booted()
     eventually(
-        lambda: machine.states("is-active") == ["active"] * 4,
+        lambda: machine.all_units("active"),
         timeout_seconds=30,
         what="the units to run again",
     )
@@ -183,10 +224,99 @@ def test_units_start_listen_survive_a_reboot_stop_and_go(machine: Machine) -> No
     machine.lxd.file_push(machine.name, settings, text.encode())
     assert "test: its page answers" in machine.setup("--yes")
     assert "8443" in machine.shell("grep -A1 lxdocker: /root/.config/lxc/config.yml")
-    assert machine.states("is-active") == ["active"] * 4
+    assert machine.all_units("active")
 
     machine.shell("systemctl stop lxdocker-lxd-serve.socket lxdocker-lxd-serve.service")
     assert machine.shell("systemctl show -P Result lxdocker-lxd-serve.service") == "success\n"
+    machine.setup("--undo --yes")
+    assert machine.shell(DUMP) == before
+    assert "lxdocker" not in machine.shell("systemctl --failed --no-legend; echo")
+
+
+def push_image(machine: Machine, directory: Path, version: str) -> None:
+    """Put an image into a layout on the machine, in place of the one before."""
+    layout = directory / version
+    write_layout(
+        layout,
+        tag="here",
+        files={"bin/busybox": Path("/bin/busybox").read_bytes(), "version": version.encode()},
+        entrypoint=["/bin/busybox", "sleep", "100000"],
+    )
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w") as tar:
+        tar.add(layout, "layout", filter=_plain)
+    machine.lxd.file_push(machine.name, "/root/layout.tar", made.getvalue())
+    machine.shell("rm -rf /srv/layout; tar -C /srv -xf /root/layout.tar; rm /root/layout.tar")
+
+
+def test_imports_are_refreshed_and_instances_follow_by_units_alone(
+    machine_beside: Machine, tmp_path: Path
+) -> None:
+    machine, lxd = machine_beside, machine_beside.lxd
+    before = machine.shell(DUMP)
+    assert "test: its page answers" in machine.setup("--yes")
+    assert machine.all_units("active")
+    assert machine.all_units("enabled")
+    publish(machine)
+    assert "nothing to do" in machine.setup("")
+    assert "waits for news" in machine.property("StatusText", "update.service")
+    assert machine.property("WatchdogUSec", "update.service") == "5min 30s"
+    main = machine.property("MainPID", "update.service")
+    assert "Seccomp:\t2" in machine.shell(f"cat /proc/{main}/status")
+
+    machine.shell("echo 'imageformat: gzip' >>/etc/lxdocker-lxd/config.yaml")
+    push_image(machine, tmp_path, "one")
+    machine.shell(f"{COMMAND} import oci:/srv/layout:here --alias app 2>&1")
+    followed = lxd.launch("app", config=QUICK_GATE)
+    try:
+        machine.shell(f"{COMMAND} update enable {followed} --image 'local|app' 2>&1")
+        push_image(machine, tmp_path, "two")
+        machine.shell("systemctl start lxdocker-lxd-refresh.service")
+        assert machine.property("Result", "refresh.service") == "success"
+        eventually(
+            lambda: "committed" in machine.shell(f"{COMMAND} update history"),
+            timeout_seconds=60,
+            what="the update",
+        )
+        assert lxd.file_pull(followed, "/version") == b"two"
+
+        # After a reboot LXD may come later than the updater.
+        lxd.lxc("restart", machine.name)
+        machine.booted()
+        eventually(
+            lambda: (
+                machine.all_units("active")
+                and "waits for news" in machine.property("StatusText", "update.service")
+            ),
+            timeout_seconds=60,
+            what="the units to run again",
+        )
+        machine.shell("systemctl start lxdocker-lxd-refresh.service")
+        assert "nothing to do" in machine.setup("")
+
+        # A directory that the sandbox keeps closed is named, and nothing breaks.
+        machine.shell("cp -a /etc/lxdocker-lxd/config.yaml /root/config")
+        machine.shell("mkdir /home/imports; cp -a /var/lib/lxdocker-lxd/imports/* /home/imports")
+        machine.shell("echo 'imports: /home/imports' >>/etc/lxdocker-lxd/config.yaml")
+        machine.shell("systemctl start lxdocker-lxd-refresh.service || true")
+        said = machine.shell("journalctl --no-pager -u lxdocker-lxd-refresh.service | tail -5")
+        assert "error: " in said
+        assert "read-only" in said
+        assert "Traceback" not in said
+    finally:
+        for name in lxd.instances():
+            if name.startswith(followed):
+                lxd.delete(name)
+        for one in lxd.query("GET", "/1.0/images?recursion=1"):
+            if one["properties"].get("requirements.lxdocker.image") == "oci:/srv/layout:here":
+                lxd.lxc("image", "delete", one["fingerprint"])
+
+    machine.shell("systemctl stop lxdocker-lxd-update.service")
+    assert machine.property("Result", "update.service") == "success"
+    machine.shell("mv /root/config /etc/lxdocker-lxd/config.yaml")
+    machine.shell("rm -r /home/imports /srv/layout /var/lib/lxdocker-lxd/imports")
+    machine.shell("rm -rf /var/lib/lxdocker-lxd/update/* /var/cache/lxdocker-lxd/*")
+    machine.shell("sed -i '/imageformat/d' /etc/lxdocker-lxd/config.yaml")
     machine.setup("--undo --yes")
     assert machine.shell(DUMP) == before
     assert "lxdocker" not in machine.shell("systemctl --failed --no-legend; echo")

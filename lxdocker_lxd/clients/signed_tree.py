@@ -12,6 +12,7 @@ from pathlib import Path
 from lxdocker_lxd.atomic import storage_error
 from lxdocker_lxd.clients.signature_check import BadSignatureError, SignatureChecker
 from lxdocker_lxd.clients.tree import MissingError, Tree
+from lxdocker_lxd.clients.whole_document import oversize, read_whole
 from lxdocker_lxd.errors import VerificationError
 
 SUFFIX = ".asc"
@@ -23,10 +24,6 @@ _HINT = "nothing was taken from there; ask who runs the server, or compare the k
 
 class UnsignedError(VerificationError):
     """Content without a signature, where only signed content counts."""
-
-
-class OversizeError(VerificationError):
-    """Content that is larger than anything of its kind."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +53,7 @@ class SignedTree:
         Raises MissingError, UnsignedError, BadSignatureError, OversizeError, and what the tree raises
         (UnreachedError, DamagedError).
         """
-        content = self._read(path, most_bytes)
+        content = read_whole(self._tree, path, most_bytes=most_bytes)
         signature = self._signature(path)
         try:
             self._checker.detached(signature, content)
@@ -95,20 +92,9 @@ class SignedTree:
                 raise
         return found
 
-    def _read(self, path: str, most_bytes: int) -> bytes:
-        pieces: list[bytes] = []
-        left_bytes = most_bytes
-        with self._tree.open(path) as body:
-            while block := body.read(_BLOCK_BYTES):
-                left_bytes -= len(block)
-                if left_bytes < 0:
-                    raise _oversize(self._named(path), most_bytes)
-                pieces.append(block)
-        return b"".join(pieces)
-
     def _signature(self, path: str) -> bytes:
         try:
-            return self._read(path + SUFFIX, _MOST_SIGNATURE_BYTES)
+            return read_whole(self._tree, path + SUFFIX, most_bytes=_MOST_SIGNATURE_BYTES)
         except MissingError as error:
             raise UnsignedError(
                 f"{self._named(path)} is not signed: there is no {path.rpartition('/')[2]}{SUFFIX}",
@@ -137,12 +123,8 @@ def _stored(
         while block := read(_BLOCK_BYTES):
             done_bytes += len(block)
             if done_bytes > most_bytes:
-                raise _oversize(what, most_bytes)
+                raise oversize(what, most_bytes)
             digest.update(block)
             file.write(block)
             on_bytes(done_bytes)
     return FetchedFile(path=place, sha256=digest.hexdigest(), size_bytes=done_bytes)
-
-
-def _oversize(what: str, most_bytes: int) -> OversizeError:
-    return OversizeError(f"{what} is larger than {most_bytes} bytes", hint=_HINT)

@@ -9,6 +9,8 @@ from lxdocker_lxd.errors import UsageError
 from lxdocker_lxd.importing.chain_import import ChainImporter, ChainSource
 from lxdocker_lxd.importing.image_import import Destination, Importer, ImportOutcome, Wishes
 from lxdocker_lxd.importing.import_directory import ImportDirectory
+from lxdocker_lxd.importing.remote_look import foreseen
+from lxdocker_lxd.importing.source_choice import RemoteChoice
 from lxdocker_lxd.settings import Settings
 from lxdocker_lxd.verbs.chain_surroundings import chain_source, scratch_directory
 from lxdocker_lxd.verbs.import_surroundings import (
@@ -43,6 +45,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
     )
     place = destination(options, lxc)
     wishes = _wishes(options)
+    certificates = Certificates(lxc, options.ca)
     with progress_listener(settings.progress, console) as progress:
         importer = Importer(
             convert_options(settings),
@@ -50,9 +53,11 @@ def run(options: argparse.Namespace, console: Console) -> int:
             place,
             progress,
             now=lambda: datetime.now(UTC),
-            certificate=Certificates(lxc, options.ca),
+            certificate=certificates,
         )
         outcome = importer.run(options.source, choice, wishes, dry_run=options.dry_run)
+        if options.dry_run and isinstance(choice, RemoteChoice):
+            outcome = foreseen(outcome, choice, place.lxd, certificates(choice.remote))
     console.result(render([outcome], options.format))
     return 0
 

@@ -21,9 +21,10 @@ from lxdocker_lxd.clients.image_registry import UnknownRemoteError
 from lxdocker_lxd.clients.lxc_images import UnknownImageError
 from lxdocker_lxd.clients.remote_address import parse_address
 from lxdocker_lxd.clients.signature_check import BadSignatureError, UnknownSignerError
-from lxdocker_lxd.clients.signed_tree import OversizeError, UnsignedError
+from lxdocker_lxd.clients.signed_tree import UnsignedError
 from lxdocker_lxd.clients.tree import UnreachedError
 from lxdocker_lxd.clients.tree_http import CertificateRefusedError, RedirectedError
+from lxdocker_lxd.clients.whole_document import OversizeError
 from lxdocker_lxd.errors import LxdockerError, NotFoundError, UsageError
 from tests.clients.signed_servers import (
     INDEX,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import trustme
 
 from tests.harness.image_server import ImageServer, image_server
 from tests.harness.lxd import PrivateLxd
@@ -77,6 +78,45 @@ def followed(shop: Shop, *words: str | Path) -> tuple[str | Path, ...]:
     """The words of an import that follows the chain from the registry."""
     trusted = ("--trusted-keys", shop.keys, "--ca", shop.server.authority)
     return (*words, "--from", shop.registry, *trusted)
+
+
+def test_a_look_at_an_image_server_says_what_lxd_would_fetch(user: User, shop: Shop) -> None:
+    """Without signatures too: ``--from`` a simplestreams server, beforehand and after."""
+    words = ("--from", shop.server.url, "--ca", shop.server.authority)
+    newest = shop.server.product("web").newest
+    planned = user.image("www", *words, "--dry-run")
+    assert (planned["outcome"], planned["fingerprint"]) == ("would-import", newest.fingerprint)
+    assert (planned["serial"], planned["size_bytes"]) == (newest.serial, newest.size_bytes)
+    assert user.images() == {}
+    assert user.image("www", *words)["fingerprint"] == newest.fingerprint
+    assert user.image("www", *words, "--dry-run")["outcome"] == "would-keep"
+    said = user.run("import", "nosuch", *words, "--dry-run", code=3)
+    assert "hint: it has web, web/current, web/current/default, www" in said.err
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "text"),
+    [
+        (("lxdocker/nosuch/current",), 3, "there is no image nosuch/current/amd64/default"),
+        (("nobody/web/current",), 3, "neither a remote 'nobody' nor an alias"),
+        (("web", "--trusted-keys", "stranger"), 6, "which isn't in the keyring"),
+        (("web", "--trusted-keys", "none"), 3, "none does not exist"),
+        (("web", "--ca", "stranger-ca"), 5, "certificate is not trusted"),
+    ],
+)
+def test_what_breaks_leaves_lxd_alone(
+    user: User, shop: Shop, home: OpenPgpHome, words: tuple[str, ...], code: int, text: str
+) -> None:
+    home.export(home.make_key(f"{text[:8].strip()}@example.org"), user.home / "stranger")
+    trustme.CA().cert_pem.write_to_path(str(user.home / "stranger-ca"))
+    name, *others = words
+    said = user.run("import", *followed(shop, name), *others, code=code)
+    error, hint = said.err.splitlines()
+    assert error.startswith("error: ")
+    assert text in error
+    assert hint.startswith("hint: ")
+    assert (user.images(), user.aliases()) == ({}, {})
+    assert not list(user.home.parent.glob("lxdocker-*"))
 
 
 def test_an_image_is_followed_from_the_registry_converted_and_launched(

@@ -16,6 +16,7 @@ from lxdocker_lxd.update.recovery import copies, parked_copy, reap, recover
 from lxdocker_lxd.update.rounds import Report, write_key
 from lxdocker_lxd.update.source import SOURCE_KEY, discovered, source_of_text
 from lxdocker_lxd.update.transaction import REJECTED_KEY, Role, Transaction
+from lxdocker_lxd.verbs.rounds_view import watched
 from lxdocker_lxd.verbs.update_look import (
     COPY_COLUMNS,
     SHORT,
@@ -37,8 +38,8 @@ class UpdateFailedError(LxdError):
 
 def run(options: argparse.Namespace, console: Console) -> int:
     """Do what was asked and return the exit code."""
-    work = prepare(options, console)
-    return _ACTIONS[options.action](work)
+    with watched(prepare(options, console)) as work:
+        return _ACTIONS[options.action](work)
 
 
 def _update_now(work: UpdateWork) -> int:

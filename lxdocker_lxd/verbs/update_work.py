@@ -62,8 +62,8 @@ def _settings_file(options: argparse.Namespace) -> Path:
 class UpdateWork:
     """One run of the command: options, and what follows from them; for the thread that made it.
 
-    ``on_step`` hears in a line of each step of an update. Whatever waits here lets ``heartbeat`` know
-    each second that it gets on.
+    ``on_step`` hears in a line of each step of an update; ``views`` show steps instead of lines.
+    Whatever waits here lets ``heartbeat`` know each second that it gets on.
     """
 
     options: argparse.Namespace
@@ -71,6 +71,7 @@ class UpdateWork:
     settings: UpdateSettings
     heartbeat: Heartbeat
     on_step: list[Callable[[str], None]] = field(default_factory=list)
+    views: list[Callable[[Transaction, Step], None]] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
     _opened: list[LxdDaemon] = field(default_factory=list)
 
@@ -154,10 +155,13 @@ class UpdateWork:
         return self.lxd.instances.get(name, project=self.options.project)
 
     def _told(self, transaction: Transaction, step: Step) -> None:
+        for see in self.views:
+            see(transaction, step)
         if step.act not in ENDS:
             reason = f": {step.reason}" if step.reason else ""
             said = f"{transaction.name}: {step.act}{reason}"
-            self.console.note(said)
+            if not self.views:
+                self.console.note(said)
             for hear in self.on_step:
                 hear(said)
 

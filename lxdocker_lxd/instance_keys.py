@@ -168,6 +168,14 @@ INSTANCE_KEYS: tuple[InstanceKey, ...] = (
         read_by="updater",
     ),
     InstanceKey(
+        name="user.lxdocker.update.poll",
+        values="`remote` or `lxd`",
+        meaning="whether the updater asks the image server itself, or leaves that to LXD, which reads"
+        " it once an hour",
+        default="the settings'",
+        read_by="updater",
+    ),
+    InstanceKey(
         name="user.lxdocker.update.health",
         values="`exec WORDS`, `tcp PORT`, `http PORT [PATH]`, `image` or `running`",
         meaning="what a new version must pass, else the old one comes back",

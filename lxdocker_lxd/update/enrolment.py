@@ -24,6 +24,7 @@ MINIMUM_AGE_KEY = "user.lxdocker.update.minimum_age"
 PIN_KEY = "user.lxdocker.update.pin"
 SKIP_KEY = "user.lxdocker.update.skip"
 SNOOZE_KEY = "user.lxdocker.update.snooze"
+POLL_KEY = "user.lxdocker.update.poll"
 _Value = TypeVar("_Value")
 _DURATION = re.compile(r"(\d+)([smhdw])")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
@@ -42,9 +43,19 @@ class Mode(StrEnum):
     OFF = "off"
 
 
+class Poll(StrEnum):
+    """Who looks at the image server."""
+
+    LXD = "lxd"
+    REMOTE = "remote"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """How an instance is followed; ``problems`` are keys that can't be understood."""
+    """How an instance is followed; ``problems`` are keys that can't be understood.
+
+    ``poll`` is None where the settings decide.
+    """
 
     mode: Mode = Mode.OFF
     source: Source | None = None
@@ -54,6 +65,7 @@ class Policy:
     skip: tuple[str, ...] = ()
     snoozed_until: datetime | None = None
     depends: tuple[str, ...] = ()
+    poll: Poll | None = None
     problems: tuple[str, ...] = ()
 
 
@@ -73,6 +85,7 @@ def policy_of(config: Config) -> Policy:
     windows, wrong_windows = _read(config, WINDOW_KEY, windows_of, always)
     age, wrong_age = _read(config, MINIMUM_AGE_KEY, duration_of, timedelta(0))
     snoozed, wrong_snooze = _read(config, SNOOZE_KEY, _moment, None)
+    poll, wrong_poll = _read(config, POLL_KEY, _poll, None)
     return Policy(
         mode=mode,
         source=source,
@@ -82,7 +95,11 @@ def policy_of(config: Config) -> Policy:
         skip=tuple(config.get(SKIP_KEY, "").lower().replace(",", " ").split()),
         snoozed_until=snoozed,
         depends=tuple(config.get(DEPENDS_KEY, "").replace(",", " ").split()),
-        problems=(*wrong_mode, *wrong_source, *wrong_windows, *wrong_age, *wrong_snooze),
+        poll=poll,
+        problems=(
+            *(*wrong_mode, *wrong_source, *wrong_windows),
+            *(*wrong_age, *wrong_snooze, *wrong_poll),
+        ),
     )
 
 
@@ -103,6 +120,13 @@ def _mode(text: str) -> Mode:
         return Mode(text.strip())
     except ValueError as error:
         raise PolicyError(f"{text!r} is neither auto, notify nor off") from error
+
+
+def _poll(text: str) -> Poll | None:
+    try:
+        return Poll(text.strip())
+    except ValueError as error:
+        raise PolicyError(f"{text!r} is neither remote nor lxd") from error
 
 
 def _source(text: str) -> Source | None:

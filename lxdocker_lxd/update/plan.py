@@ -6,14 +6,14 @@ are restarted, unless they are updated themselves. A cycle of dependencies is re
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from graphlib import CycleError, TopologicalSorter
 
 from lxdocker_lxd.lxd.records import Alias, Image, Instance
 from lxdocker_lxd.update.enrolment import Mode, Policy, is_enrolled, policy_of
-from lxdocker_lxd.update.source import newest
+from lxdocker_lxd.update.source import Source, newest
 from lxdocker_lxd.update.transaction import Phase, rejected_versions, stamp_of
 from lxdocker_lxd.update.window import is_open, next_opening
 
@@ -71,6 +71,7 @@ class Scene:
     busy: frozenset[Key] = frozenset()
     absent_members: frozenset[str] = frozenset()
     by_hand: bool = False
+    standing: Mapping[tuple[str, Source], frozenset[str]] = field(default_factory=dict)
 
 
 def plan(scene: Scene) -> tuple[Decision, ...]:
@@ -138,7 +139,12 @@ def _decide(instance: Instance, policy: Policy, scene: Scene) -> Decision:
     if source is None:
         return _decision(instance, Choice.REFUSE, "it isn't known where its image comes from")
     project = instance.project
-    image = newest(source, scene.images.get(project, ()), scene.aliases.get(project, ()))
+    image = newest(
+        source,
+        scene.images.get(project, ()),
+        scene.aliases.get(project, ()),
+        scene.standing.get((project, source), frozenset()),
+    )
     if image is None:
         return _decision(instance, Choice.WAIT, f"the image store holds no {source}")
     if image.fingerprint == instance.base_image:

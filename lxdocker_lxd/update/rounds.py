@@ -17,7 +17,8 @@ from lxdocker_lxd.update.enrolment import is_enrolled, policy_of
 from lxdocker_lxd.update.journal import Journal
 from lxdocker_lxd.update.journal_record import Entry, Event
 from lxdocker_lxd.update.means import Outcome
-from lxdocker_lxd.update.plan import Choice, Decision, Key, chosen, plan
+from lxdocker_lxd.update.plan import Choice, Decision, Key, Scene, chosen, plan
+from lxdocker_lxd.update.polled_images import PolledImages, let_look
 from lxdocker_lxd.update.procedure import Act
 from lxdocker_lxd.update.recovery import reap, recover
 from lxdocker_lxd.update.scene import read_scene
@@ -43,6 +44,7 @@ class Report:
     restarted: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     @property
     def bad(self) -> bool:
@@ -62,19 +64,29 @@ class Rounds:
         clock: Callable[[], datetime],
         *,
         projects: frozenset[str] = frozenset(),
+        polled: PolledImages | None = None,
     ) -> None:
         self._lxd = lxd
         self._updater = updater
         self._journal = journal
         self._clock = clock
         self._projects = projects
+        self._polled = polled
 
     def plan(
         self, names: frozenset[str] = frozenset(), *, by_hand: bool = False
     ) -> tuple[Decision, ...]:
         """Return the decisions as they are now, changing nothing."""
-        scene = read_scene(self._lxd, self._clock(), projects=self._projects, by_hand=by_hand)
-        return chosen(plan(scene), names)
+        return chosen(plan(self._scene(by_hand=by_hand)), names)
+
+    def _scene(self, *, by_hand: bool = False) -> Scene:
+        return read_scene(
+            self._lxd,
+            self._clock(),
+            projects=self._projects,
+            by_hand=by_hand,
+            standing=self._polled.standing() if self._polled is not None else {},
+        )
 
     def run(
         self,
@@ -85,8 +97,10 @@ class Rounds:
     ) -> Report:
         """Do one round; ``names`` limits what is updated, ``refresh`` asks servers first."""
         problems: list[str] = []
+        remarks: list[str] = []
         recovered = recover(self._lxd, self._updater, self._journal)
         self._learn_sources(problems)
+        self._fetch_polled(problems, remarks, refresh=refresh)
         self._hold_images(problems, refresh=refresh)
         decisions = self.plan(names, by_hand=by_hand)
         outcomes: list[Outcome] = []
@@ -108,6 +122,8 @@ class Rounds:
                 moved.add(decision.key)
                 self._restart(decision, restarted, problems)
         removed = reap(self._lxd, self._clock())
+        if self._polled is not None:
+            self._polled.clear_up(self._lxd, self._scene(), problems)
         return Report(
             recovered=recovered,
             decisions=decisions,
@@ -115,6 +131,7 @@ class Rounds:
             restarted=tuple(restarted),
             removed=removed,
             problems=tuple(problems),
+            remarks=tuple(remarks),
         )
 
     def _update(self, decision: Decision, problems: list[str], *, by_hand: bool) -> Outcome | None:
@@ -168,7 +185,7 @@ class Rounds:
 
     def _learn_sources(self, problems: list[str]) -> None:
         """Write down where the image of each enrolled instance comes from, while LXD knows it."""
-        scene = read_scene(self._lxd, self._clock(), projects=self._projects)
+        scene = self._scene()
         for instance in scene.instances:
             if not is_enrolled(instance, self._projects):
                 continue
@@ -180,15 +197,26 @@ class Rounds:
             except LxdockerError as error:
                 problems.append(error.message)
 
+    def _fetch_polled(self, problems: list[str], remarks: list[str], *, refresh: bool) -> None:
+        """Bring what servers have that are asked directly; with ``refresh`` ask them now."""
+        if self._polled is None:
+            return
+        scene = self._scene()
+        self._polled.follow(scene)
+        if refresh:
+            self._polled.poll.look(at_once=True)
+        self._polled.fetch(self._lxd, scene, problems, remarks, at_once=refresh)
+
     def _hold_images(self, problems: list[str], *, refresh: bool) -> None:
         """Keep tracked images from expiring, and look for newer ones if asked to."""
-        scene = read_scene(self._lxd, self._clock(), projects=self._projects)
+        scene = self._scene()
         tracked: dict[tuple[str, Source], Image | None] = {}
         for instance in scene.instances:
             source = policy_of(instance.expanded_config).source
             if is_enrolled(instance, self._projects) and source is not None and source.server:
                 images = scene.images.get(instance.project, ())
-                tracked[(instance.project, source)] = newest(source, images, ())
+                standing = scene.standing.get((instance.project, source), frozenset())
+                tracked[(instance.project, source)] = newest(source, images, (), standing)
         for (project, source), image in tracked.items():
             try:
                 self._hold(project, source, image, refresh=refresh)
@@ -203,7 +231,7 @@ class Rounds:
             )
             self._lxd.images.pull(wanted, project=project)
         elif refresh:
-            self._lxd.images.refresh(image.fingerprint, project=project)
+            let_look(self._lxd, image, project=project)
 
 
 def rests_until(entries: tuple[Entry, ...], decision: Decision) -> datetime:

@@ -1,6 +1,8 @@
 """Everything a plan is made from, read from LXD at once."""
 
+from collections.abc import Mapping
 from datetime import datetime
+from types import MappingProxyType
 from urllib.parse import parse_qs, urlsplit
 
 from lxdocker_lxd.lxd.ports import Lxd
@@ -8,14 +10,23 @@ from lxdocker_lxd.lxd.records import DEFAULT_PROJECT, Instance
 from lxdocker_lxd.lxd.server_records import Operation
 from lxdocker_lxd.update.enrolment import is_enrolled
 from lxdocker_lxd.update.plan import Key, Scene
+from lxdocker_lxd.update.source import Source
 
 _INSTANCES_PATH = ("1.0", "instances")
 
 
 def read_scene(
-    lxd: Lxd, now: datetime, *, projects: frozenset[str] = frozenset(), by_hand: bool = False
+    lxd: Lxd,
+    now: datetime,
+    *,
+    projects: frozenset[str] = frozenset(),
+    by_hand: bool = False,
+    standing: Mapping[tuple[str, Source], frozenset[str]] = MappingProxyType({}),
 ) -> Scene:
-    """Return what is there now: enrolled instances of all projects, and their projects' images."""
+    """Return what is there now: enrolled instances of all projects, and their projects' images.
+
+    ``standing`` is what servers said themselves; see :func:`newest`.
+    """
     instances = lxd.instances.list(project=None)
     followed = followed_projects(instances, projects)
     return Scene(
@@ -31,6 +42,7 @@ def read_scene(
             member.name for member in lxd.server.members() if member.status != "Online"
         ),
         by_hand=by_hand,
+        standing=standing,
     )
 
 

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from lxdocker_lxd.errors import UsageError
 from lxdocker_lxd.lxd.records import DEFAULT_PROJECT
 from lxdocker_lxd.spec_yaml import Value
+from lxdocker_lxd.update.enrolment import Poll
 from lxdocker_lxd.update.hook import DEFAULT_TIMEOUT_SECONDS, Hook, is_hook_name
 from lxdocker_lxd.update.message_template import JSON, BodyTemplate, template_of
 from lxdocker_lxd.update.notification import Severity
@@ -30,6 +31,8 @@ _LAST_ID = 2**32 - 2
 _LONGEST_TIMEOUT_SECONDS = 300
 _LONGEST_HOOK_SECONDS = 24 * 3600
 _MOST_WORDS = 256
+_LEAST_POLL_SECONDS = 5
+_MOST_POLL_SECONDS = 24 * 3600
 _Item = TypeVar("_Item")
 _ADDRESS_KEYS = ("url", "url_file", "headers", "header_files", "ca_file", "insecure", "timeout")
 
@@ -75,6 +78,8 @@ class UpdateSettings:
     ping: AddressSettings | None = None
     hooks: Mapping[str, Hook] = field(default_factory=dict)
     metrics: Listen | None = None
+    poll: Poll = Poll.LXD
+    poll_interval_seconds: int = 60
 
     @property
     def runs_programs(self) -> bool:
@@ -88,7 +93,7 @@ def update_settings(value: Value | None) -> UpdateSettings:
     """Return what the section says; raise SpecError that names file and line."""
     if value is None or value.is_null:
         return UpdateSettings()
-    found = value.mapping({"notify", "ping", "hooks", "metrics"})
+    found = value.mapping({"notify", "ping", "hooks", "metrics", "poll", "poll_interval"})
     return UpdateSettings(
         receivers=tuple(
             _receiver(name, one) for name, one in _mapping(found.get("notify")).items()
@@ -98,7 +103,19 @@ def update_settings(value: Value | None) -> UpdateSettings:
             {name: _hook(name, one) for name, one in _mapping(found.get("hooks")).items()}
         ),
         metrics=_listen(found["metrics"]) if "metrics" in found else None,
+        poll=_poll(found["poll"]) if "poll" in found else Poll.LXD,
+        poll_interval_seconds=(
+            found["poll_interval"].integer(least=_LEAST_POLL_SECONDS, most=_MOST_POLL_SECONDS)
+            if "poll_interval" in found
+            else 60
+        ),
     )
+
+
+def _poll(value: Value) -> Poll:
+    if value.text() not in tuple(Poll):
+        raise value.error(f"expected remote or lxd, got {value.text()[:40]!r}")
+    return Poll(value.text())
 
 
 def _mapping(value: Value | None) -> dict[str, Value]:

@@ -5,6 +5,7 @@ the source is written on the instance when it is enrolled: ``https://HOST:PORT|s
 or ``local|ALIAS`` for an alias of the project's own store.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,6 +15,9 @@ from lxdocker_lxd.lxd.records import Alias, Image, Instance
 
 SOURCE_KEY = "user.lxdocker.image"
 LOCAL = "local"
+AGAIN_PATH = "/at/updater-"
+"""Where the updater lets LXD read a server anew: the rest of the name is a version's."""
+_AGAIN = re.compile(re.escape(AGAIN_PATH) + r"[A-Za-z0-9._-]+/?$")
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
@@ -63,7 +67,8 @@ def discovered(instance: Instance, images: Iterable[Image]) -> Source:
         )
     if image.update_source is not None:
         source = image.update_source
-        return Source(alias=source.alias, server=source.server, protocol=source.protocol)
+        server = plain_server(source.server)
+        return Source(alias=source.alias, server=server, protocol=source.protocol)
     if len(image.aliases) == 1:
         return Source(alias=image.aliases[0])
     raise SourceError(
@@ -72,20 +77,52 @@ def discovered(instance: Instance, images: Iterable[Image]) -> Source:
     )
 
 
-def newest(source: Source, images: Iterable[Image], aliases: Iterable[Alias]) -> Image | None:
-    """Return the image a source stands for now; None when the store doesn't hold one."""
+def plain_server(server: str) -> str:
+    """Return the server itself, where the updater had LXD read it anew under another URL."""
+    return _AGAIN.sub("", server)
+
+
+def is_fetched_anew(image: Image) -> bool:
+    """Whether LXD has the image from a URL that only the updater uses."""
+    origin = image.update_source
+    return origin is not None and _AGAIN.search(origin.server) is not None
+
+
+def newest(
+    source: Source,
+    images: Iterable[Image],
+    aliases: Iterable[Alias],
+    standing: frozenset[str] = frozenset(),
+) -> Image | None:
+    """Return the image a source stands for now; None when the store doesn't hold one.
+
+    ``standing`` are fingerprints of which the server itself says that the name stands for one.
+    """
     store = tuple(images)
     if not source.server:
         held = {alias.name: alias.fingerprint for alias in aliases}.get(source.alias)
         return next((image for image in store if image.fingerprint == held), None)
-    found = [image for image in store if _comes_from(image, source)]
+    for image in store:
+        if image.fingerprint in standing:
+            return image
+    found = [image for image in store if comes_from(image, source)]
+    # LXD's own update may bring an older version than was fetched anew: it reads once an hour.
+    anew = any(is_fetched_anew(image) for image in found)
     # During a refresh the old and the new one are both there for a moment.
-    return max(found, key=lambda image: image.uploaded_at or _LONG_AGO, default=None)
+    return max(
+        found,
+        key=lambda one: (
+            one.properties.get("serial", "") if anew else "",
+            one.uploaded_at or _LONG_AGO,
+        ),
+        default=None,
+    )
 
 
-def _comes_from(image: Image, source: Source) -> bool:
+def comes_from(image: Image, source: Source) -> bool:
+    """Whether LXD fetched the image by the name that is followed."""
     origin = image.update_source
-    return origin is not None and (origin.server, origin.protocol, origin.alias) == (
+    return origin is not None and (plain_server(origin.server), origin.protocol, origin.alias) == (
         source.server,
         source.protocol,
         source.alias,

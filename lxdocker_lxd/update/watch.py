@@ -28,7 +28,8 @@ class Watch:
     """Runs rounds until it is told to stop; no failure of one ends it.
 
     ``subscribe`` connects, to LXD if need be, and is tried again when it fails. ``clock`` counts
-    seconds; ``pause`` waits up to so many and tells whether to stop, and is asked each second.
+    seconds; ``has_news`` tells, once, of what was noticed elsewhere; ``pause`` waits up to so many
+    seconds and tells whether to stop. Both are asked each second.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Watch:
         pause: Callable[[float], bool],
         tell: Callable[[LxdockerError], None],
         rhythm: Rhythm,
+        has_news: Callable[[], bool] = lambda: False,
     ) -> None:
         self._subscribe = subscribe
         self._work = work
@@ -47,6 +49,7 @@ class Watch:
         self._pause = pause
         self._tell = tell
         self._rhythm = rhythm
+        self._has_news = has_news
 
     def run(self) -> None:
         """Watch until ``pause`` says stop."""
@@ -70,7 +73,7 @@ class Watch:
         hinted = False
         while not self._pause(0):
             now = self._clock()
-            if now >= due:
+            if now >= due or self._has_news():
                 self._round()
                 due, hinted = self._clock() + self._rhythm.interval_seconds, False
                 continue

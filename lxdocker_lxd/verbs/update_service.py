@@ -2,6 +2,7 @@
 
 import contextlib
 import signal
+import threading
 import time
 from pathlib import Path
 from types import FrameType
@@ -46,6 +47,7 @@ def serve(work: UpdateWork) -> int:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, service.stop)
         service.connect()
+        threading.Thread(target=service.ask_servers, name="servers", daemon=True).start()
         service.watch()
     return 0
 
@@ -59,6 +61,8 @@ class _Service:
         self._interval_seconds = max(work.options.interval, 1.0)
         self._stopped = False
         self._said = ("", 0.0)
+        self._news = threading.Event()
+        self._servers = work.polled.poll
         work.on_step.append(work.heartbeat.ready)
 
     def stop(self, _signal: int, _frame: FrameType | None) -> None:
@@ -81,7 +85,20 @@ class _Service:
             pause=self._pause,
             tell=self._failed,
             rhythm=Rhythm(interval_seconds=self._interval_seconds),
+            has_news=self._has_news,
         ).run()
+
+    def ask_servers(self) -> None:
+        """Ask image servers as they are due, until the process ends; for a thread of its own."""
+        while not self._stopped:
+            if self._servers.look():
+                self._news.set()
+            time.sleep(_SLICE_SECONDS)
+
+    def _has_news(self) -> bool:
+        found = self._news.is_set()
+        self._news.clear()
+        return found
 
     def _subscribe(self) -> EventStream:
         return self._work.lxd.events.subscribe()
@@ -129,5 +146,7 @@ def _tell_report(work: UpdateWork, report: Report) -> None:
             work.console.note(f"{decision.name}: {decision.choice}: {decision.reason}")
     for name in report.removed:
         work.console.note(f"removed the copy {name}")
+    for remark in report.remarks:
+        work.console.note(remark)
     for problem in report.problems:
         work.console.note(f"problem: {problem}")

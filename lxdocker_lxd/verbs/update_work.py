@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import random
 import secrets
 import socket
 import time
@@ -18,8 +19,11 @@ from lxdocker_lxd.settings import DEFAULT_FILE, FILE_VARIABLE
 from lxdocker_lxd.update import followed_lxd
 from lxdocker_lxd.update.gate import HealthGate
 from lxdocker_lxd.update.hook_run import HookedGate, HookedUpdate, HookRunner
+from lxdocker_lxd.update.image_server_http import ask
+from lxdocker_lxd.update.image_server_poll import ImageServerPoll
 from lxdocker_lxd.update.journal import JournalFile
 from lxdocker_lxd.update.means import Means
+from lxdocker_lxd.update.polled_images import PolledImages
 from lxdocker_lxd.update.procedure import ENDS, Step
 from lxdocker_lxd.update.rounds import Rounds
 from lxdocker_lxd.update.settings import UpdateSettings
@@ -74,6 +78,7 @@ class UpdateWork:
     views: list[Callable[[Transaction, Step], None]] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
     _opened: list[LxdDaemon] = field(default_factory=list)
+    _polled: list[PolledImages] = field(default_factory=list)
 
     @property
     def lxd(self) -> LxdDaemon:
@@ -137,7 +142,27 @@ class UpdateWork:
     def rounds(self, journal: JournalFile) -> Rounds:
         """Rounds of it."""
         projects = frozenset(self.options.projects)
-        return Rounds(self.lxd, self.updater(journal), journal, now, projects=projects)
+        return Rounds(
+            self.lxd,
+            self.updater(journal),
+            journal,
+            now,
+            projects=projects,
+            polled=self.polled,
+        )
+
+    @property
+    def polled(self) -> PolledImages:
+        """What is known of image servers that are asked directly; the same one each time."""
+        if not self._polled:
+            poll = ImageServerPoll(
+                ask,
+                clock=time.monotonic,
+                draw=random.random,
+                interval_seconds=float(self.settings.poll_interval_seconds),
+            )
+            self._polled.append(PolledImages(poll=poll, clock=now, default=self.settings.poll))
+        return self._polled[0]
 
     def telling(self, journal: JournalFile, *, serve: bool = False) -> Telling:
         """Whoever is told of rounds."""

@@ -21,7 +21,8 @@ class ImageServers:
         """What the alias names, as far as LXD knows: it reads an index at most once an hour."""
         store = self._store
         spelt = source.server.rstrip("/")
-        server = spelt.removesuffix("/.").rstrip("/")
+        # One tree under many URLs, as our image server has it.
+        server = spelt.removesuffix("/.").rstrip("/").partition("/at/")[0]
         cached = store.indexes.get(spelt)
         if cached is None or cached[0] + CACHE <= store.clock():
             if server not in store.servers or not store.reachable(server):
@@ -58,7 +59,10 @@ class ImageServers:
         if key in store.images:
             held = store.images[key]
             store.images[key] = replace(
-                held, cached=held.cached and cached, update_source=source, auto_update=auto_update
+                held,
+                cached=held.cached and cached,
+                update_source=held.update_source or source,
+                auto_update=auto_update,
             )
         else:
             store.images[key] = Image(

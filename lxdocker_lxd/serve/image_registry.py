@@ -3,8 +3,8 @@
 Pure. A client was to be given one registry, to read ``1.0/index.json`` there, to find a server and
 the keys to trust, and to go on with that server's own protocol: here the indexes that lxc-create's
 download template reads too. ``arguments`` of an alias are the first, second and fourth column of
-such an index. Keys are ``keys/LONG-ID``, certificates ``certs/SHA256`` (of the DER form). No
-released client reads any of it; LXD dropped the plan in February 2015.
+such an index. Keys are ``keys/LONG-ID``, certificates ``certs/SHA256`` (of the DER form). Our
+``clients`` read it; no released LXC or LXD does, LXD dropped the plan in February 2015.
 """
 
 import functools

@@ -95,13 +95,15 @@ class Shelf:
             return None
 
     def without_source(self, fingerprints: Collection[str]) -> frozenset[str]:
-        """Return those that LXD doesn't follow itself: images with an update source are LXD's."""
-        followed = {
+        """Return those that are there and that LXD doesn't follow itself.
+
+        Images with an update source are LXD's.
+        """
+        return frozenset(
             image.fingerprint
             for image in self._lxd.images.list(project=self._project)
-            if image.update_source is not None
-        }
-        return frozenset(fingerprints) - followed
+            if image.update_source is None and image.fingerprint in fingerprints
+        )
 
     def place(
         self,
@@ -130,7 +132,9 @@ class Shelf:
                 self._lxd.images.edit(replace(there, public=True), project=self._project)
             made, moved = self._name(naming, fingerprint, undo)
             undo.pop_all()
-        deleted = self._retire({alias.fingerprint for alias in moved}, naming)
+        # A try that was killed may have left earlier versions that nothing names.
+        replaced = {alias.fingerprint for alias in moved} | naming.ours
+        deleted = self._retire(replaced - {fingerprint}, naming)
         return Placed(
             fingerprint=fingerprint,
             sent=sent,

@@ -7,7 +7,6 @@ takes; send it and name it. Before the last step nothing reaches LXD, and nothin
 
 import hashlib
 import json
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -32,6 +31,7 @@ from lxdocker_lxd.importing.import_directory import spec_text
 from lxdocker_lxd.importing.lxc_layout import TAG, write_layout
 from lxdocker_lxd.importing.lxc_metadata import is_converted, lxd_metadata, read_config
 from lxdocker_lxd.importing.placing import Placed, Shelf
+from lxdocker_lxd.importing.scratch import scratch_directory
 from lxdocker_lxd.importing.sending import STAGE, steps
 from lxdocker_lxd.lxd.calls import ImageUpload
 from lxdocker_lxd.lxd.records import Image
@@ -86,16 +86,12 @@ class ChainImporter:
         started = time.monotonic()
         architecture = architecture_of(self._lxd)
         self._progress.emit(StageStarted(image=source.name, stage="resolve"))
-        try:
-            with tempfile.TemporaryDirectory(prefix="lxdocker-chain-", dir=self._scratch) as made:
-                directory = Path(made)
-                where = (source.address, source.trust, source.name, architecture, directory)
-                with image_server(*where) as (server, wanted):
-                    self._expect_runnable(wanted, architecture)
-                    found = _Found(server, server.find(wanted), directory)
-                    outcome = self._found(source, found, wishes, dry_run=dry_run)
-        except OSError as error:
-            raise atomic.storage_error("use", self._scratch, error) from error
+        with scratch_directory(self._scratch) as directory:
+            where = (source.address, source.trust, source.name, architecture, directory)
+            with image_server(*where) as (server, wanted):
+                self._expect_runnable(wanted, architecture)
+                found = _Found(server, server.find(wanted), directory)
+                outcome = self._found(source, found, wishes, dry_run=dry_run)
         self._progress.emit(ImageFinished(image=outcome.name, outcome=outcome.outcome, detail=""))
         return replace(outcome, seconds=time.monotonic() - started)
 

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 import trustme
 
+from tests.clients.signed_servers import ROOTFS, signed_servers, tar_xz
 from tests.harness.image_server import ImageServer, image_server
 from tests.harness.lxd import PrivateLxd
 from tests.lxd.user import User
+from tests.serve.checked import change_byte
 from tests.serve.openpgp import OpenPgpHome, openpgp_home
 
 pytestmark = [pytest.mark.lxd, pytest.mark.tools]
@@ -92,6 +94,33 @@ def test_a_look_at_an_image_server_says_what_lxd_would_fetch(user: User, shop: S
     assert user.image("www", *words, "--dry-run")["outcome"] == "would-keep"
     said = user.run("import", "nosuch", *words, "--dry-run", code=3)
     assert "hint: it has web, web/current, web/current/default, www" in said.err
+
+
+def test_a_stranger_s_image_runs_as_it_is(user: User, tmp_path: Path) -> None:
+    """From a server that isn't ours, without a registry: a root filesystem with an init of its own."""
+    (tmp_path / "servers").mkdir()
+    with signed_servers(tmp_path / "servers") as servers:
+        files = {
+            "bin/busybox": FILES["bin/busybox"],
+            "sbin/init": b"#!/bin/busybox sh\necho a stranger began\nexec /bin/busybox sleep 1000\n",
+        }
+        servers.put(servers.images / ROOTFS, tar_xz(files), servers.server_key)
+        servers.server_authority.cert_pem.write_to_path(str(tmp_path / "ca"))
+        keys = servers.home.export(servers.server_key, tmp_path / "keys")
+        words = ("--from", servers.images_url, "--trusted-keys", keys, "--ca", tmp_path / "ca")
+        made = user.image("alpine/3.19", *words, "--alias", "alpine")
+        image = user.images()[made["fingerprint"]]
+        assert (image["architecture"], image["type"]) == ("x86_64", "container")
+        assert image["created_at"].startswith("2026-01-02T13:00:00")
+        name = user.lxd.launch("alpine", "stranger")
+        user.lxd.wait_console(name, "a stranger began")
+
+        change_byte(servers.images / ROOTFS)
+        user.lxd.delete("stranger")
+        user.lxd.lxc("image", "delete", "alpine")
+        said = user.run("import", "alpine/3.19", *words, code=6)
+        assert "rootfs.tar.xz: the signature is wrong" in said.err
+        assert (user.images(), user.aliases()) == ({}, {})
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from lxdocker_lxd.lxd.records import Instance
 from lxdocker_lxd.service_notify import Heartbeat, ServiceNotify
 from lxdocker_lxd.settings import DEFAULT_FILE, FILE_VARIABLE
 from lxdocker_lxd.update import followed_lxd
+from lxdocker_lxd.update.claim import Claim
 from lxdocker_lxd.update.gate import HealthGate
 from lxdocker_lxd.update.hook_run import HookedGate, HookedUpdate, HookRunner
 from lxdocker_lxd.update.image_server_http import ask
@@ -37,6 +38,8 @@ from lxdocker_lxd.verbs.surroundings import load_settings
 # Longer than an update takes; the service works in rounds.
 _LOCK_SECONDS = 900.0
 _SLICE_SECONDS = 0.5
+_SHOWN = 8
+_MACHINE = Path("/etc/machine-id")
 # These write keys of instances, and no journal.
 _STATELESS = frozenset({"enable", "disable"})
 
@@ -79,6 +82,7 @@ class UpdateWork:
     complaints: list[str] = field(default_factory=list)
     _opened: list[LxdDaemon] = field(default_factory=list)
     _polled: list[PolledImages] = field(default_factory=list)
+    _claims: list[Claim] = field(default_factory=list)
 
     @property
     def lxd(self) -> LxdDaemon:
@@ -94,19 +98,36 @@ class UpdateWork:
 
     @property
     def journal(self) -> JournalFile:
-        """The journal in the state directory; entering it makes sure that it is this LXD's."""
+        """The journal; entered, it is this LXD's, and LXD has no other updater until it is left."""
         return JournalFile(
             Path(self.options.state),
             wait_seconds=_LOCK_SECONDS,
             pause=self.pause,
-            entered=self._claim,
+            entered=self._enter,
+            left=self._claim.release,
         )
 
-    def _claim(self) -> None:
+    @property
+    def _claim(self) -> Claim:
+        if not self._claims:
+            self._claims.append(Claim(lambda: self.lxd.server, self._owner(), now))
+        return self._claims[0]
+
+    def _owner(self) -> str:
+        """What other updaters call this one; the same after a restart, and with its journal lost."""
+        state = Path(self.options.state).absolute()
+        try:
+            machine = _MACHINE.read_text("ascii").strip()[:_SHOWN]
+        except (OSError, ValueError):
+            machine = ""
+        return f"{socket.gethostname()}:{state}" + (f" ({machine})" if machine else "")
+
+    def _enter(self) -> None:
         # Each time anew: behind an address, another LXD may have taken the old one's place.
         info = self.lxd.server.info()
         place = str(lxd_place(self.options))
         followed_lxd.claim(Path(self.options.state), info.certificate_fingerprint, place)
+        self._claim.take()
 
     def pause(self, seconds: float) -> None:
         """Wait, whoever wants the process to end."""
@@ -114,6 +135,7 @@ class UpdateWork:
         while (left := end - time.monotonic()) > 0:
             self.heartbeat()
             time.sleep(min(left, _SLICE_SECONDS))
+            self._claim.renew()
         self.heartbeat()
 
     @property
@@ -189,6 +211,7 @@ class UpdateWork:
                 self.console.note(said)
             for hear in self.on_step:
                 hear(said)
+        self._claim.renew()
 
     def show(self, rows: list[dict[str, object]], columns: tuple[str, ...]) -> None:
         """Print rows: a table, or JSON."""

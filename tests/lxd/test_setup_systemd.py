@@ -249,6 +249,29 @@ def push_image(machine: Machine, directory: Path, version: str) -> None:
     machine.shell("rm -rf /srv/layout; tar -C /srv -xf /root/layout.tar; rm /root/layout.tar")
 
 
+def hang_the_updater(machine: Machine) -> None:
+    """Let systemd's watchdog find a process that does nothing any more, and start another."""
+    unit = "/run/systemd/system/lxdocker-lxd-update.service.d"
+    text = "[Service]\\nWatchdogSec=3\\nTimeoutAbortSec=1\\nRestartSec=1\\n"
+    machine.shell(f"mkdir -p {unit} && printf '{text}' >{unit}/hurry.conf")
+    machine.shell("systemctl daemon-reload && systemctl restart lxdocker-lxd-update.service")
+    hung = machine.property("MainPID", "update.service")
+    machine.shell(f"kill -STOP {hung}")
+    eventually(
+        lambda: (
+            machine.property("NRestarts", "update.service") == "1"
+            and machine.all_units("active")
+            and machine.property("MainPID", "update.service") not in (hung, "0")
+        ),
+        timeout_seconds=30,
+        what="systemd to start another updater",
+    )
+    assert "Watchdog timeout" in machine.shell(
+        "journalctl --no-pager -u lxdocker-lxd-update.service"
+    )
+    machine.shell(f"rm -r {unit} && systemctl daemon-reload")
+
+
 def test_imports_are_refreshed_and_instances_follow_by_units_alone(
     machine_beside: Machine, tmp_path: Path
 ) -> None:
@@ -293,6 +316,8 @@ def test_imports_are_refreshed_and_instances_follow_by_units_alone(
         )
         machine.shell("systemctl start lxdocker-lxd-refresh.service")
         assert "nothing to do" in machine.setup("")
+
+        hang_the_updater(machine)
 
         # A directory that the sandbox keeps closed is named, and nothing breaks.
         machine.shell("cp -a /etc/lxdocker-lxd/config.yaml /root/config")

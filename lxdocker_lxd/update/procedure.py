@@ -111,6 +111,8 @@ def _without_old(view: View, new: Party | None) -> Step:
 def _staged(view: View, new: Party) -> Step:
     """Take one step with a successor that is made, before anything is done to the old instance."""
     phase = new.stamp.phase
+    if new.running:
+        return _hold(f"somebody started {new.instance.name}")
     if phase is Phase.REMAPPING and view.cold:
         # Which of its files LXD has remapped, nobody knows.
         return Step(act=Act.STAGE_AGAIN, role=Role.NEW, reason="it wasn't remapped to the end")
@@ -153,7 +155,7 @@ def _old_has_name(view: View, old: Party, new: Party | None) -> Step:
     if phase in {Phase.ROLLBACK, Phase.RETURNED}:
         return _settle_old(view, old, reason="")
     if phase is Phase.LEASED:
-        if new is None or view.give_up or view.back or not view.fresh:
+        if new is None or new.running or view.give_up or view.back or not view.fresh:
             return Step(act=Act.RELEASE, role=Role.OLD, reason="no outage began")
         if old.running is not (old.stamp.saved is not None and old.stamp.saved.running):
             return Step(act=Act.RELEASE, role=Role.OLD, reason="it was started or stopped")
@@ -169,6 +171,8 @@ def _give_name_up(view: View, leaving: Party, coming: Party) -> Step:
     saved = view.saved
     if saved is None:
         return _hold("no stamp holds the configuration")
+    if role is Role.OLD and coming.running:
+        return Step(act=Act.TURN_BACK, role=Role.OLD, reason=f"{coming.instance.name} was started")
     if leaving.running and not saved.running:
         return Step(act=Act.NOTE_STARTED, role=Role.OLD, reason="somebody started it")
     if leaving.running:
@@ -219,6 +223,8 @@ def _old_waits(view: View, old: Party, new: Party | None) -> Step:
         return Step(act=Act.TURN_BACK, role=Role.OLD)
     if phase is Phase.KEPT:
         return Step(act=Act.COMMITTED)
+    if new.waiting and new.running:
+        return Step(act=Act.TURN_BACK, role=Role.OLD, reason=f"{new.instance.name} was started")
     if new.waiting:
         return Step(act=Act.TAKE_NAME, role=Role.NEW)
     if new.stamp.phase is Phase.COMMITTED:

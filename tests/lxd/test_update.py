@@ -260,9 +260,19 @@ def test_every_kind_of_device_and_an_isolated_id_map_survive(stage: Stage, tmp_p
     stage.update(tmp_path, "enable", name, "--image=local|app")
     before = stage.story(name)
 
-    stage.update(tmp_path, "now", name)
+    with stage.begin(tmp_path, "now", name) as process:
+        assert process.stderr is not None
+        while "lease" not in (line := process.stderr.readline()):
+            assert line, "it never came to the lease"
+        (new,) = (one for one in lxd.instances() if one.startswith(f"{name}-new"))
+        remapped = lxd.query("GET", f"/1.0/instances/{new}")["config"]["volatile.last_state.idmap"]
+        _, told = process.communicate(timeout=60)
+        assert process.returncode == 0, told
 
     after = stage.story(name)
+    # Its files were remapped once, for the map that its volumes have too.
+    volatile = lxd.query("GET", f"/1.0/instances/{name}")["config"]
+    assert volatile["volatile.last_state.idmap"] == volatile["volatile.idmap.current"] == remapped
     # The one key that is added: without it LXD would draw another map and chown the volume.
     assert after["config"].pop("security.idmap.base") == base
     assert after == before

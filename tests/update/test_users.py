@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from lxdocker_lxd.lxd.failures import UnknownOutcomeError
+from lxdocker_lxd.update.configuration import differences
 from lxdocker_lxd.update.procedure import Act
 from lxdocker_lxd.update.transaction import STAMP_KEY, stamp_of
 from tests.update.story import NEW, OLD, World, ends_well
@@ -272,3 +273,28 @@ def test_an_image_that_is_gone_or_a_create_that_fails_costs_no_outage() -> None:
     assert world.update().act is Act.GIVEN_UP
     assert box.version == version
     assert box.running
+
+
+def test_a_user_who_starts_the_successor_before_it_has_the_name_causes_no_outage() -> None:
+    """At whatever call: the old version runs on or is back, and what was started is left alone."""
+    held = 0
+    for number in range(1, 200):
+        world = World(user_starts_stage=True)
+        stage = "web-new-00000001"
+
+        def start(world: World = world, stage: str = stage) -> None:
+            world.lxd.box(stage).running = True
+            world.lxd.box(stage).version += 1
+
+        world.user(number, start, world.update)
+        if not world.acted:
+            break
+        assert world.lxd.box("web").running, world.calls
+        if stage in world.lxd.boxes and world.lxd.boxes[stage].running:
+            held += 1
+            assert world.root == OLD, world.calls
+            assert differences(world.lxd.record(world.lxd.box("web")), world.saved) == ()
+            world.lxd.boxes[stage].running = False
+        ends_well(world.recover())
+        world.settled()
+    assert held > 10

@@ -26,7 +26,8 @@ class ContainerFacts:
 
     ``network`` is the bridge's configuration, empty for one that is to be made; ``given_out`` are its
     addresses that are in use. ``image`` is the local image to make the container of; ``fetched`` says
-    from where it comes, empty for one that is here. ``digest`` is this program's.
+    from where it comes, empty for one that is here. ``digest`` is this program's. ``address`` is the
+    one a container that is there has; empty for none.
     """
 
     network: Mapping[str, str]
@@ -34,6 +35,7 @@ class ContainerFacts:
     image: str
     fetched: Mapping[str, str]
     digest: str
+    address: str = ""
 
 
 def contained(facts: Facts, found: ContainerFacts, wish: Wish, state: SetupState) -> Contained:
@@ -76,7 +78,9 @@ def _pool(facts: Facts, bridge: Bridge) -> str:
 
 
 def _address(interface: str, found: ContainerFacts, state: SetupState) -> str:
-    """Return the address chosen before, or a free one."""
+    """Return the address that the container has, the one chosen before, or a free one."""
+    if found.address:
+        return found.address
     before = next((one for one in state.records if one.kind == "container"), None)
     if before:
         return address_in(before.after["definition"])

@@ -8,7 +8,9 @@ from pathlib import Path
 from lxdocker_lxd.errors import UsageError
 from lxdocker_lxd.importing.lxc_directory import LxcDirectory
 from lxdocker_lxd.importing.lxc_remotes import SIMPLESTREAMS
+from lxdocker_lxd.lxd.failures import AbsentError
 from lxdocker_lxd.lxd.place import SocketPlace
+from lxdocker_lxd.lxd.ports import Lxd
 from lxdocker_lxd.settings import Settings
 from lxdocker_lxd.setup import look as looking
 from lxdocker_lxd.setup.contained_items import ContainerFacts, contained, target
@@ -72,7 +74,17 @@ def _container_facts(
         image=image,
         fetched=fetched,
         digest=installed_digest(),
+        address=_address(reached[0], wish.container),
     )
+
+
+def _address(lxd: Lxd, name: str) -> str:
+    """Return the fixed address of a container that is there; empty for none."""
+    try:
+        found = lxd.instances.get(name)
+    except AbsentError:
+        return ""
+    return found.devices.get("eth0", {}).get("ipv4.address", "")
 
 
 def _image(reached: Reached, wish: Wish, lxc: LxcDirectory) -> tuple[str, Mapping[str, str]]:

@@ -28,7 +28,7 @@ _AWAY = {DAMAGE: "the container doesn't run"}
 _APT_SECONDS = 900.0
 _SETUP_SECONDS = 300.0
 # Seconds that a package server without an answer costs.
-_APT = "apt-get -q -o Acquire::Retries=0 -o Acquire::http::Timeout=15 -o Acquire::https::Timeout=15"
+_APT = "apt-get -q -o Acquire::Retries=0 -o Acquire::http::Timeout=10 -o Acquire::https::Timeout=10"
 
 _INSTALL = f"""
 command -v apt-get >/dev/null || {{ echo "the image lacks $* and apt-get" >&2; exit 1; }}

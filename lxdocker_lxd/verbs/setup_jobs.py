@@ -78,7 +78,7 @@ class _Host:
 
     def prepared(self, state: SetupState) -> Prepared:
         for record in state.records:
-            if record.kind == "container":
+            if record.kind == "container-server":
                 raise UsageError(
                     f"the image server of this machine lives in the container {record.name}",
                     hint=f"lxdocker-lxd setup --in-container {record.name}, or first setup --undo",
@@ -123,7 +123,7 @@ class _InContainer:
                 raise UsageError(
                     "this machine is set up to serve images itself", hint="first: setup --undo"
                 )
-            if record.kind == "container" and record.name != self._wish.container:
+            if record.kind == "container-server" and record.name != self._wish.container:
                 raise UsageError(
                     f"the image server of this machine lives in the container {record.name}",
                     hint=f"give --in-container {record.name}, or first setup --undo",

@@ -33,13 +33,15 @@ class LxdApart(PrivateLxd):
             )
         run("lxd", "waitready", "--timeout=60", env=self.environment, timeout_seconds=90)
 
+    @property
+    def inside_words(self) -> tuple[str, ...]:
+        """What to put before a command so that it runs where the daemon lives."""
+        assert self._daemon is not None
+        namespace = f"--mount=/proc/{self._daemon.pid}/ns/mnt"
+        return ("nsenter", namespace, f"--wd={Path.cwd()}", "--")
+
     def inside(self, *words: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run a command where the daemon lives."""
-        assert self._daemon is not None
         return run(
-            *("nsenter", f"--mount=/proc/{self._daemon.pid}/ns/mnt", f"--wd={Path.cwd()}", "--"),
-            *words,
-            env=self.environment,
-            check=check,
-            timeout_seconds=300,
+            *self.inside_words, *words, env=self.environment, check=check, timeout_seconds=300
         )

@@ -5,11 +5,13 @@ LXD wants the metadata first (``metadata``), then the root filesystem (``rootfs`
 what it had received; so whatever breaks our stream leaves nothing behind.
 """
 
+import contextlib
 import hashlib
 import secrets
 from collections.abc import Iterable, Iterator
 from urllib.parse import urlencode
 
+from lxdocker_lxd.errors import LxdockerError
 from lxdocker_lxd.lxd.api import Api
 from lxdocker_lxd.lxd.calls import ImageUpload, TransferStep
 from lxdocker_lxd.lxd.failures import FingerprintMismatchError, ImageExistsError, NameTakenError
@@ -100,12 +102,26 @@ class UploadSender:
             ) from error
         stored = result.text("fingerprint")
         if stored != body.fingerprint:
+            self._drop(stored, project)
             raise FingerprintMismatchError(
                 f"could not {doing}: expected the fingerprint {body.fingerprint}, LXD has"
                 f" {stored or 'none'}",
-                hint="delete that image and try again",
+                hint="try again; if it stays so, something changes the bytes on the way",
             )
         return stored
+
+    def _drop(self, fingerprint: str, project: str) -> None:
+        """Delete an image that isn't what was sent; that it was another one is what matters."""
+        if not fingerprint:
+            return
+        request = Request(
+            method="delete",
+            path=under("images", fingerprint),
+            doing=f"delete the image {fingerprint[:12]} of project {project}",
+            params={"project": project},
+        )
+        with contextlib.suppress(LxdockerError):
+            self._operations.run(request)
 
     def _headers(self, upload: ImageUpload, body: _Body) -> dict[str, str]:
         headers = {"Content-Type": f"multipart/form-data; boundary={body.boundary}"}

@@ -106,6 +106,10 @@ class Base(Protocol):
         """Tell the simulation what an image does."""
         ...
 
+    def nothing_half_sent(self) -> None:
+        """See that the store has no file that belongs to no image."""
+        ...
+
 
 class Site(Base, Protocol):
     """Shorthand for tests, on top of either."""
@@ -186,6 +190,9 @@ class SimulatedSite(Site):
     def behave(self, kind: str, fingerprint: str) -> None:
         self.simulated.behave(fingerprint, KINDS[kind][1])
 
+    def nothing_half_sent(self) -> None:
+        """It has none."""
+
 
 class RealSite(Site):
     """A private daemon."""
@@ -248,6 +255,18 @@ class RealSite(Site):
 
     def behave(self, kind: str, fingerprint: str) -> None:
         """The image itself tells."""
+
+    def nothing_half_sent(self) -> None:
+        held = {image.fingerprint for image in self.lxd.images.list(project="default")}
+
+        def clean() -> bool:
+            names = {
+                path.name.partition(".")[0]
+                for path in (self.private.directory / "images").iterdir()
+            }
+            return names <= held
+
+        eventually(clean, timeout_seconds=10, what="LXD to drop what it had received")
 
     def clean(self) -> None:
         """Remove all that a test made."""

@@ -1,5 +1,6 @@
 """Images and their names: what is stored, what is refused, what an image server's news do."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -18,9 +19,12 @@ from lxdocker_lxd.lxd.failures import (
 )
 from lxdocker_lxd.lxd.records import UpdateSource
 from lxdocker_lxd.lxd.resources import Project
+from tests.harness.lxd_image import LxdImage
 from tests.lxd_port.site import Site, image_of
 
 NONE = "0" * 64
+LONG_BYTES = 64 << 20
+_PIECE_BYTES = 1 << 16
 
 
 def test_an_upload_streams_and_tells_how_far_it_is(site: Site) -> None:
@@ -80,6 +84,76 @@ def test_an_upload_whose_source_breaks_leaves_nothing(site: Site) -> None:
     with pytest.raises(ZeroDivisionError):
         site.lxd.images.upload(ImageUpload(metadata=image.metadata, rootfs=broken()))
     assert site.lxd.images.list() == ()
+
+
+@pytest.mark.parametrize("after_bytes", [0, 1, 1 << 16, 3 << 20])
+def test_a_stream_of_unknown_length_that_breaks_anywhere_leaves_nothing(
+    site: Site, after_bytes: int
+) -> None:
+    """No length, no fingerprint, as from a packer that is still at work."""
+    image = image_of()
+
+    def broken() -> Iterator[bytes]:
+        yield from pieces(after_bytes)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        site.lxd.images.upload(ImageUpload(metadata=image.metadata, rootfs=broken()))
+    assert site.lxd.images.list() == ()
+    site.nothing_half_sent()
+    # The door is as good as before.
+    assert site.lxd.images.upload(stream_of(image)) == image.fingerprint
+
+
+def test_a_slow_stream_of_small_pieces_arrives_whole(site: Site) -> None:
+    image = image_of()
+
+    def slowly() -> Iterator[bytes]:
+        for place in range(0, len(image.rootfs), 100_001):
+            time.sleep(0.01)
+            yield image.rootfs[place : place + 100_001]
+
+    upload = replace(stream_of(image), rootfs=slowly())
+    assert site.lxd.images.upload(upload) == image.fingerprint
+    held = site.lxd.images.get(image.fingerprint)
+    assert held.size_bytes == len(image.metadata) + len(image.rootfs)
+
+
+def test_a_refusal_comes_before_a_long_stream_has_ended(site: Site) -> None:
+    image = image_of()
+    taken = 0
+
+    def long() -> Iterator[bytes]:
+        nonlocal taken
+        for piece in pieces(LONG_BYTES):
+            taken += len(piece)
+            yield piece
+
+    with pytest.raises(AbsentError):
+        site.lxd.images.upload(
+            ImageUpload(metadata=image.metadata, rootfs=long()), project="nosuch"
+        )
+    # LXD 5.0.2 leaves an empty directory behind then, so no test of its files here.
+    assert taken < LONG_BYTES
+
+
+def test_a_stream_of_an_image_that_is_there_names_it(site: Site) -> None:
+    image = image_of()
+    site.lxd.images.upload(stream_of(image))
+    with pytest.raises(ImageExistsError) as caught:
+        site.lxd.images.upload(stream_of(image))
+    assert caught.value.fingerprint == image.fingerprint
+
+
+def stream_of(image: LxdImage) -> ImageUpload:
+    """An upload that promises nothing."""
+    return ImageUpload(metadata=image.metadata, rootfs=iter([image.rootfs]))
+
+
+def pieces(total_bytes: int) -> Iterator[bytes]:
+    """So many bytes, in pieces."""
+    for place in range(0, total_bytes, _PIECE_BYTES):
+        yield bytes(min(_PIECE_BYTES, total_bytes - place))
 
 
 def test_an_image_is_edited_if_nobody_else_did(site: Site) -> None:

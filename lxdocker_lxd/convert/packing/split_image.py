@@ -82,24 +82,24 @@ def packed(job: PackJob, directory: Path) -> Iterator[PackedImage]:
     with contextlib.ExitStack() as stack:
         metadata = stack.enter_context(_temporary(directory))
         digest = _written(metadata, job.metadata)
-        rootfs = stack.enter_context(_temporary(directory))
         carrier = job.carrier if job.packer is None else None
         with RootfsSums(job.metadata) as sums:
             if carrier is not None:
                 own, fingerprint = _carried(job, carrier, sums)
             else:
+                rootfs = stack.enter_context(_temporary(directory))
                 if job.packer is None:
                     _tarball(job.feed, rootfs, job.settings, sums.update)
                 else:
                     _squashfs(job, job.packer, rootfs, sums)
                 own, fingerprint = sums.finish()
         files = [_packed_file("metadata", metadata, digest, len(job.metadata), job.metadata_suffix)]
-        packed_rootfs = _packed_file("rootfs", rootfs, own, sums.size_bytes, job.settings.suffix)
+        listed = _listed("rootfs", own, sums.size_bytes, job.settings.suffix)
         if carrier is None:
-            files.append(packed_rootfs)
+            files.append(PackedFile(temporary=rootfs, file=listed))
         if job.lxc_feed is not None:
             files.append(_lxc_rootfs(job.lxc_feed, stack.enter_context(_temporary(directory))))
-        carried = packed_rootfs.file if carrier is not None else None
+        carried = None if carrier is None else listed
         yield PackedImage(fingerprint=fingerprint, files=tuple(files), carried=carried)
 
 
@@ -201,10 +201,13 @@ def _written(path: Path, content: bytes) -> str:
 def _packed_file(
     role: FileRole, path: Path, digest: str, size_bytes: int, suffix: str
 ) -> PackedFile:
-    file = PublishedFile(
+    return PackedFile(temporary=path, file=_listed(role, digest, size_bytes, suffix))
+
+
+def _listed(role: FileRole, digest: str, size_bytes: int, suffix: str) -> PublishedFile:
+    return PublishedFile(
         role=role, path=f"images/{digest}{suffix}", sha256=digest, size_bytes=size_bytes
     )
-    return PackedFile(temporary=path, file=file)
 
 
 @contextlib.contextmanager

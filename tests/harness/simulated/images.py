@@ -74,6 +74,8 @@ class SimulatedImages:
         on_transfer: OnTransfer | None = None,
     ) -> str:
         def act() -> str:
+            # LXD looks for the project before it reads the body.
+            self._store.owner(project, "images")
             root = io.BytesIO()
             for piece in upload.rootfs:
                 root.write(piece)
@@ -125,9 +127,14 @@ class SimulatedImages:
             owner = self._store.owner(project, "images")
             if on_transfer is not None:
                 on_transfer(TransferStep(stage="rootfs", percent=100))
-            return self._servers.fetch(
+            held = set(self._store.images)
+            found = self._servers.fetch(
                 source, owner, cached=False, auto_update=auto_update, public=public
             )
+            if (owner, found) in held:
+                # LXD tells of it as of a new one, and leaves a cached one cached.
+                self._store.emit("image-created", "image", found, owner)
+            return found
 
         return self._log.made("images.pull", source.alias, act, writes=True)
 

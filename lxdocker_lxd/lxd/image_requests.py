@@ -33,3 +33,13 @@ def refreshing(fingerprint: str, project: str) -> Request:
         doing=f"refresh the image {fingerprint[:12]} of project {project}",
         params={"project": project},
     )
+
+
+def deleting(fingerprint: str, project: str) -> Request:
+    """Return the request that deletes an image."""
+    return Request(
+        method="delete",
+        path=under("images", fingerprint),
+        doing=f"delete the image {fingerprint[:12]} of project {project}",
+        params={"project": project},
+    )

@@ -6,7 +6,7 @@ from lxdocker_lxd.lxd.calls import ImageUpload, ProjectImage, TransferStep
 from lxdocker_lxd.lxd.document import Document
 from lxdocker_lxd.lxd.failures import AbsentError, ImageFetchError, RefusedError
 from lxdocker_lxd.lxd.image_ports import OnTransfer
-from lxdocker_lxd.lxd.image_requests import pulling, refreshing
+from lxdocker_lxd.lxd.image_requests import deleting, pulling, refreshing
 from lxdocker_lxd.lxd.image_upload import UploadSender
 from lxdocker_lxd.lxd.operations import OnStep, Operations
 from lxdocker_lxd.lxd.paths import under
@@ -125,14 +125,7 @@ class LxdImages:
 
     def delete(self, fingerprint: str, *, project: str = DEFAULT_PROJECT) -> None:
         """Delete an image."""
-        self._operations.run(
-            Request(
-                method="delete",
-                path=under("images", fingerprint),
-                doing=f"delete the image {fingerprint[:12]} of project {project}",
-                params={"project": project},
-            )
-        )
+        self._operations.run(deleting(fingerprint, project))
 
 
 def _download_steps(on_transfer: OnTransfer) -> OnStep:

@@ -4,6 +4,7 @@ What isn't about instances, images and commands goes to the real one and is only
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from lxdocker_lxd.lxd import image_requests, instance_requests
 from lxdocker_lxd.lxd.calls import (
@@ -14,7 +15,7 @@ from lxdocker_lxd.lxd.calls import (
     ProjectImage,
 )
 from lxdocker_lxd.lxd.ports import Lxd, OnTransfer
-from lxdocker_lxd.lxd.records import DEFAULT_PROJECT, Image, UpdateSource
+from lxdocker_lxd.lxd.records import DEFAULT_PROJECT, Config, Image, UpdateSource
 from lxdocker_lxd.lxd.rehearsed import (
     OnRequest,
     Picture,
@@ -22,6 +23,8 @@ from lxdocker_lxd.lxd.rehearsed import (
     RehearsedPower,
     not_rehearsed,
 )
+from lxdocker_lxd.lxd.server_records import Member, Operation, ServerInfo
+from lxdocker_lxd.lxd.server_requests import configuring
 
 
 class RehearsedImages:
@@ -30,10 +33,12 @@ class RehearsedImages:
     def __init__(self, lxd: Lxd, on_request: OnRequest) -> None:
         self._lxd = lxd
         self._tell = on_request
+        self._deleted: set[tuple[str, str]] = set()
 
     def list(self, *, project: str = DEFAULT_PROJECT) -> tuple[Image, ...]:
-        """All images the project sees."""
-        return self._lxd.images.list(project=project)
+        """All images the project would see."""
+        found = self._lxd.images.list(project=project)
+        return tuple(one for one in found if (project, one.fingerprint) not in self._deleted)
 
     def get(self, fingerprint: str, *, project: str = DEFAULT_PROJECT) -> Image:
         """One image."""
@@ -80,8 +85,9 @@ class RehearsedImages:
         raise not_rehearsed(f"edit the image {image.fingerprint[:12]} of project {project}")
 
     def delete(self, fingerprint: str, *, project: str = DEFAULT_PROJECT) -> None:
-        """Raise RefusedError: no update deletes an image."""
-        raise not_rehearsed(f"delete the image {fingerprint[:12]} of project {project}")
+        """Note the request, and let the image be gone."""
+        self._deleted.add((project, fingerprint))
+        self._tell(image_requests.deleting(fingerprint, project), None, None)
 
 
 class RehearsedGuests:
@@ -136,6 +142,38 @@ class RehearsedGuests:
         raise not_rehearsed(f"remove {path} in {name} of project {project}")
 
 
+class RehearsedServer:
+    """Implements the port :class:`Server`: keys are set in a picture."""
+
+    def __init__(self, lxd: Lxd, on_request: OnRequest) -> None:
+        self._lxd = lxd
+        self._tell = on_request
+        self._config: dict[str, str] = {}
+
+    def info(self) -> ServerInfo:
+        """What the daemon would be."""
+        info = self._lxd.server.info()
+        config = {**info.config, **self._config}
+        return replace(info, config={key: value for key, value in config.items() if value})
+
+    def configure(self, changes: Config, *, etag: str = "") -> None:
+        """Note the request, and let the keys be set."""
+        self._config |= changes
+        self._tell(configuring(changes, etag=etag), None, None)
+
+    def members(self) -> tuple[Member, ...]:
+        """The cluster's members."""
+        return self._lxd.server.members()
+
+    def operations(self, *, project: str | None = None) -> tuple[Operation, ...]:
+        """What runs in the background now."""
+        return self._lxd.server.operations(project=project)
+
+    def cancel(self, operation_id: str) -> None:
+        """Raise RefusedError: no update cancels."""
+        raise not_rehearsed(f"cancel the operation {operation_id}")
+
+
 class RehearsedLxd:
     """Implements :class:`Lxd`; ``on_request`` hears of all that would be sent."""
 
@@ -147,7 +185,7 @@ class RehearsedLxd:
         self.power = RehearsedPower(picture)
         self.guests = RehearsedGuests(lxd, picture)
         self.images = RehearsedImages(lxd, on_request)
-        self.server = lxd.server
+        self.server = RehearsedServer(lxd, on_request)
         self.aliases = lxd.aliases
         self.volumes = lxd.volumes
         self.pools = lxd.pools

@@ -9,6 +9,7 @@ from lxdocker_lxd.lxd.paths import under
 from lxdocker_lxd.lxd.records import Config
 from lxdocker_lxd.lxd.request import Request
 from lxdocker_lxd.lxd.server_records import Member, Operation, ServerInfo
+from lxdocker_lxd.lxd.server_requests import configuring
 
 
 class LxdServer:
@@ -25,16 +26,7 @@ class LxdServer:
 
     def configure(self, changes: Config, *, etag: str = "") -> None:
         """Set server keys."""
-        named = ", ".join(sorted(changes))
-        self._operations.run(
-            Request(
-                method="patch",
-                path="",
-                doing=f"set LXD's {named}",
-                body={"config": dict(changes)},
-                etag=etag,
-            )
-        )
+        self._operations.run(configuring(changes, etag=etag))
 
     def members(self) -> tuple[Member, ...]:
         """The cluster's members."""

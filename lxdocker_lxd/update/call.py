@@ -52,13 +52,13 @@ def call_of(
     request: Request, before: Instance | None, after: Instance | None, *, name: str, step: str
 ) -> Call:
     """Return a request as a call to be shown."""
-    params = {key: value for key, value in request.params.items() if value}
+    params = urlencode({key: value for key, value in request.params.items() if value})
     return Call(
         project=request.params.get("project", ""),
         name=name,
         step=step,
         method=request.method.upper(),
-        path=f"{API}{request.path}?{urlencode(params)}",
+        path=f"{API}{request.path}".removesuffix("/") + (f"?{params}" if params else ""),
         body=_shown_body(request.body or {}),
         conditional=bool(request.etag),
         changes=(*_said(request.body or {}), *_changed(before, after)),
@@ -76,7 +76,9 @@ def _said(body: Mapping[str, object]) -> tuple[str, ...]:
         return (f"{body['action']}{force}",)
     if isinstance(words := body.get("command"), list):
         return (" ".join(words),)
-    source = body.get("source")
+    source, config = body.get("source"), body.get("config")
+    if set(body) == {"config"} and isinstance(config, Mapping):
+        return tuple(f"{key}: {shown(key, value) or 'unset'}" for key, value in config.items())
     if not isinstance(source, Mapping):
         return ()
     if "fingerprint" in source:

@@ -19,7 +19,7 @@ from lxdocker_lxd.update.image_server_poll import ImageServerPoll, Server
 from lxdocker_lxd.update.plan import Scene
 from lxdocker_lxd.update.source import (
     Source,
-    comes_from,
+    certificate_of,
     is_fetched_anew,
     newest,
     plain_server,
@@ -71,9 +71,12 @@ class PolledImages:
     default: Poll = Poll.LXD
     _names: dict[Name, Polled] = field(default_factory=dict)
     _attempts: dict[Name, _Attempt] = field(default_factory=dict)
+    _pulled: dict[Name, tuple[str, datetime]] = field(default_factory=dict)
 
     def follow(self, scene: Scene) -> None:
         """Find out which servers are to be asked, and let that begin."""
+        now = self.clock()
+        self._pulled = {key: one for key, one in self._pulled.items() if now < one[1] + _HOUR}
         self._names = {}
         for instance in scene.instances:
             polled = self._polled(instance, scene)
@@ -96,7 +99,9 @@ class PolledImages:
         return Polled(
             project=instance.project,
             source=source,
-            server=Server(url=source.server, certificate=_certificate(source, images)),
+            server=Server(
+                url=source.server, certificate=certificate_of(source, images) or policy.certificate
+            ),
             wanted=Wanted(
                 alias=source.alias, architecture=instance.architecture, type=instance.type
             ),
@@ -108,8 +113,25 @@ class PolledImages:
 
     def standing(self) -> Mapping[Name, frozenset[str]]:
         """Return the fingerprints that names stand for, as far as their servers have said."""
-        found = {name: self._listed(one) for name, one in self._names.items()}
-        return {name: one.fingerprints for name, one in found.items() if one is not None}
+        now = self.clock()
+        found = {
+            name: frozenset({fingerprint})
+            for name, (fingerprint, at) in self._pulled.items()
+            if now < at + _HOUR
+        }
+        for name, one in self._names.items():
+            listed = self._listed(one)
+            if listed is not None:
+                found[name] = listed.fingerprints
+        return found
+
+    def remember(self, name: Name, fingerprint: str) -> None:
+        """Believe for an hour what LXD said when it fetched a name.
+
+        It keeps one name with each image. Where another was first, the image doesn't tell that it
+        is this one's as well, and fetching it again would be news again.
+        """
+        self._pulled[name] = (fingerprint, self.clock())
 
     def _listed(self, one: Polled) -> Listed | None:
         return self.poll.listed(one.server, one.wanted)
@@ -167,7 +189,8 @@ class PolledImages:
             image_type=one.wanted.type,
         )
         found = lxd.images.pull(source, project=one.project)
-        if found not in listed.fingerprints:
+        # A rehearsal doesn't know what would come.
+        if found and found not in listed.fingerprints:
             raise LxdockerError(f"LXD got {found[:12]} instead; the server has moved on, or lies")
 
     def _let_lxd_look(self, lxd: Lxd, one: Polled, scene: Scene) -> None:
@@ -224,17 +247,6 @@ def _is_left_over(image: Image, project: str, scene: Scene) -> bool:
 
 def _held(listed: Listed, images: tuple[Image, ...]) -> bool:
     return any(image.fingerprint in listed.fingerprints for image in images)
-
-
-def _certificate(source: Source, images: tuple[Image, ...]) -> str:
-    """Return what LXD itself trusts for this server."""
-    found = (
-        image.update_source.certificate
-        for image in images
-        if image.update_source is not None
-        and (comes_from(image, source) or plain_server(image.update_source.server) == source.server)
-    )
-    return next((certificate for certificate in found if certificate), "")
 
 
 def let_look(lxd: Lxd, image: Image, *, project: str) -> None:

@@ -6,7 +6,8 @@ inside instances and programs of the host end well here, and so does a health ch
 understood: what follows a failure can't be known before.
 """
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -15,6 +16,7 @@ from lxdocker_lxd.lxd.records import Instance
 from lxdocker_lxd.lxd.rehearsed_lxd import RehearsedLxd
 from lxdocker_lxd.lxd.request import Request
 from lxdocker_lxd.update.call import Call, Difference, call_of, differences_of
+from lxdocker_lxd.update.claim import Claim, OtherUpdaterError
 from lxdocker_lxd.update.gate import InstanceProbe
 from lxdocker_lxd.update.health import HealthError, Kind, check_of
 from lxdocker_lxd.update.hook import Hook
@@ -22,10 +24,12 @@ from lxdocker_lxd.update.hook_run import HookedGate, HookedUpdate, HookRunner
 from lxdocker_lxd.update.host_program import ProgramRun
 from lxdocker_lxd.update.journal_record import Entry
 from lxdocker_lxd.update.means import Means, Outcome, Verdict
+from lxdocker_lxd.update.polled_images import PolledImages
 from lxdocker_lxd.update.procedure import ENDS, Step
 from lxdocker_lxd.update.recovery import reap, recover
 from lxdocker_lxd.update.remapping import BARRIER
 from lxdocker_lxd.update.rounds import Report, Rounds
+from lxdocker_lxd.update.scene import read_scene
 from lxdocker_lxd.update.transaction import Transaction
 from lxdocker_lxd.update.trusted_path import ROOT
 from lxdocker_lxd.update.updater import Updater
@@ -36,6 +40,8 @@ _ERRANDS = {
     ("patch", True): "note source",
     ("post", False): "fetch image",
     ("delete", True): "remove copy",
+    ("delete", False): "remove image",
+    ("patch", False): "claim",
 }
 
 
@@ -97,8 +103,13 @@ class Rehearsal:
         projects: frozenset[str] = frozenset(),
         hooks: Mapping[str, Hook] | None = None,
         owner: int = ROOT,
+        polled: PolledImages | None = None,
+        claimant: str = "",
     ) -> None:
         self._real = lxd
+        self._projects = projects
+        self._claimant = claimant
+        self._polled = polled
         self._clock = clock
         self._drawn = 0
         self._at_work: tuple[Transaction, Step] | None = None
@@ -120,28 +131,61 @@ class Rehearsal:
         )
         self._updater = Updater(self._pretending, self._journal, means)
         self._rounds = Rounds(
-            self._pretending, self._updater, self._journal, clock, projects=projects
+            self._pretending,
+            self._updater,
+            self._journal,
+            clock,
+            projects=projects,
+            polled=polled,
         )
 
     # ---- the work
+
+    def ask_servers(self) -> None:
+        """Ask the image servers that the service asks directly, so that a round knows of them."""
+        if self._polled is not None:
+            scene = read_scene(self._pretending, self._clock(), projects=self._projects)
+            self._polled.follow(scene)
+            self._polled.poll.look(at_once=True)
 
     def round(
         self, names: frozenset[str], *, by_hand: bool = False, refresh: bool = False
     ) -> Report:
         """A round of the service, or by hand; a refresh is taken to find nothing."""
-        return self._rounds.run(names, by_hand=by_hand, refresh=refresh)
+        with self._claimed():
+            return self._rounds.run(names, by_hand=by_hand, refresh=refresh)
 
     def turn_back(self, transaction: Transaction) -> Outcome:
         """A return to a parked copy."""
-        return self._updater.turn_back(transaction)
+        with self._claimed():
+            return self._updater.turn_back(transaction)
 
     def recover(self) -> tuple[Outcome, ...]:
         """The end of what was interrupted."""
-        return recover(self._pretending, self._updater, self._journal)
+        with self._claimed():
+            return recover(self._pretending, self._updater, self._journal)
 
     def reap(self, names: frozenset[tuple[str, str]] = frozenset()) -> tuple[str, ...]:
         """The removal of what nobody needs, or of all copies of these names."""
-        return reap(self._pretending, self._clock(), names)
+        with self._claimed():
+            return reap(self._pretending, self._clock(), names)
+
+    @contextlib.contextmanager
+    def _claimed(self) -> Iterator[None]:
+        """Claim LXD as each piece of work does; nothing is told of it where there is no other call."""
+        if not self._claimant:
+            yield
+            return
+        claim = Claim(lambda: self._pretending.server, self._claimant, self._clock)
+        # Somebody at work now is gone when this is done, or it waits.
+        with contextlib.suppress(OtherUpdaterError):
+            claim.take()
+        alone = len(self._found)
+        yield
+        if len(self._found) == alone:
+            self._found.clear()
+        else:
+            claim.release()
 
     # ---- what it comes to
 

@@ -5,6 +5,7 @@ from lxdocker_lxd.update.means import Outcome
 from lxdocker_lxd.update.plan import Choice, Decision
 from lxdocker_lxd.update.procedure import Act
 from lxdocker_lxd.update.recovery import Copy
+from lxdocker_lxd.update.rehearsal import Rehearsal
 from lxdocker_lxd.update.rounds import rests_until
 from lxdocker_lxd.verbs.update_rehearsal import rehearsal_of, show_rehearsed
 from lxdocker_lxd.verbs.update_work import UpdateWork, now
@@ -21,6 +22,7 @@ def show_plan(work: UpdateWork) -> int:
 def show_round(work: UpdateWork, *, by_hand: bool, refresh: bool) -> int:
     """Show what a round would do, and why; change nothing."""
     rehearsal = rehearsal_of(work)
+    rehearsal.ask_servers()
     report = rehearsal.round(work.names, by_hand=by_hand, refresh=refresh)
     entries = work.journal.read()
     resting = [
@@ -47,8 +49,15 @@ def show_round(work: UpdateWork, *, by_hand: bool, refresh: bool) -> int:
             if one.act is Act.COMMITTED
         ],
         problems=(*report.problems, *unhappy, *resting),
+        remarks=(*report.remarks, *_unknown(rehearsal)),
     )
     return 0
+
+
+def _unknown(rehearsal: Rehearsal) -> tuple[str, ...]:
+    if any(call.step in {"fetch image", "refresh image"} for call in rehearsal.calls):
+        return ("what LXD would find at the image servers isn't known before it looked",)
+    return ()
 
 
 def decision_row(decision: Decision, *, full: bool = False) -> dict[str, object]:

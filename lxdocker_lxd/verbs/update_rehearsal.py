@@ -24,6 +24,8 @@ def rehearsal_of(work: UpdateWork) -> Rehearsal:
         projects=frozenset(work.options.projects),
         hooks=work.settings.hooks,
         owner=os.geteuid(),
+        polled=work.polled,
+        claimant=work.claimant,
     )
 
 
@@ -36,6 +38,7 @@ def show_rehearsed(
     *,
     changed: Sequence[Changed] = (),
     problems: Sequence[str] = (),
+    remarks: Sequence[str] = (),
 ) -> None:
     """Print rows and all calls; in JSON the rows are under ``kind``."""
     calls = rehearsal.calls
@@ -49,6 +52,7 @@ def show_rehearsed(
                 for difference in one.differences
             ],
             "problems": list(problems),
+            "remarks": list(remarks),
         }
         work.console.result(document(content))
         return
@@ -57,6 +61,8 @@ def show_rehearsed(
     if calls and not getattr(work.options, "brief", False):
         parts.append(calls_text(calls, changed))
     work.console.result("\n".join(parts))
+    for remark in remarks:
+        work.console.note(remark)
     for problem in problems:
         work.console.note(f"problem: {problem}")
 
@@ -70,7 +76,7 @@ def calls_text(calls: Iterable[Call], changed: Iterable[Changed]) -> str:
         subject = (call.project, call.name)
         if subject != before:
             lines += _differences(differing.pop(before, None) if before else None)
-            lines += ["", f"{call.name or 'images'} (project {call.project}):"]
+            lines += ["", f"{_subject(call)}:"]
             before = subject
         lines.append(f"{number:4}. {_asked(call)}")
         lines += [f"{_INDENT}{change}" for change in call.changes]
@@ -78,6 +84,12 @@ def calls_text(calls: Iterable[Call], changed: Iterable[Changed]) -> str:
     if any("x0000001" in call.path or "x0000001" in repr(call.body) for call in calls):
         lines += ["", _DRAWN]
     return "\n".join(printable(line) for line in lines[1:]) + "\n"
+
+
+def _subject(call: Call) -> str:
+    if not call.project:
+        return "LXD itself"
+    return f"{call.name or 'images'} (project {call.project})"
 
 
 def _asked(call: Call) -> str:

@@ -110,10 +110,11 @@ class UpdateWork:
     @property
     def _claim(self) -> Claim:
         if not self._claims:
-            self._claims.append(Claim(lambda: self.lxd.server, self._owner(), now))
+            self._claims.append(Claim(lambda: self.lxd.server, self.claimant, now))
         return self._claims[0]
 
-    def _owner(self) -> str:
+    @property
+    def claimant(self) -> str:
         """What other updaters call this one; the same after a restart, and with its journal lost."""
         state = Path(self.options.state).absolute()
         try:

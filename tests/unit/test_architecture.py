@@ -162,6 +162,7 @@ PURE = (
     "lxd/request.py",
     "lxd/instance_requests.py",
     "lxd/image_requests.py",
+    "lxd/server_requests.py",
     "lxd/event_document.py",
     "lxd/ports.py",
     "lxd/image_ports.py",

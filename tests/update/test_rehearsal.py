@@ -10,6 +10,7 @@ import pytest
 from lxdocker_lxd.lxd.records import Config, Devices, Instance, UpdateSource
 from lxdocker_lxd.lxd.request import Request
 from lxdocker_lxd.update.call import HIDDEN, Call, call_of
+from lxdocker_lxd.update.claim import KEY
 from lxdocker_lxd.update.hook import Hook, Point
 from lxdocker_lxd.update.procedure import Act
 from lxdocker_lxd.update.recovery import parked_copy, reap, recover
@@ -264,6 +265,24 @@ def test_no_secret_is_announced(house: House) -> None:
     told = repr((rehearsal.calls, rehearsal.changed("default", "web")))
     assert "hunter" not in told
     assert HIDDEN in told
+
+
+def test_the_claim_to_lxd_is_announced_where_there_is_something_to_do(house: House) -> None:
+    box(house, "web", {}, {})
+
+    def rehearsed() -> list[Call]:
+        rehearsal = Rehearsal(house.lxd, (), house.lxd.clock, claimant="host:/state")
+        rehearsal.round(frozenset())
+        return list(rehearsal.calls)
+
+    assert rehearsed() == []
+    house.lxd.add_image("two", alias="app")
+    first, *others, last = rehearsed()
+    assert (first.method, first.path, first.step) == ("PATCH", "/1.0", "claim")
+    assert "host:/state" in first.changes[0]
+    assert last.changes == ("user.lxdocker.updater: unset",)
+    assert [call.step for call in others].count("claim") == 0
+    assert KEY not in house.lxd.server.info().config
 
 
 def test_the_journal_isnt_written(house: House) -> None:

@@ -126,6 +126,14 @@ INSTANCE_KEYS: tuple[InstanceKey, ...] = (
         read_by="updater",
     ),
     InstanceKey(
+        name="user.lxdocker.image.certificate",
+        values="PEM",
+        meaning="what LXD trusts for that image server besides the system's authorities; written when the"
+        " instance is enrolled",
+        default="what LXD was told",
+        read_by="updater",
+    ),
+    InstanceKey(
         name="user.lxdocker.depends",
         values="names of instances",
         meaning="updated before this one, which is restarted when one of them was",

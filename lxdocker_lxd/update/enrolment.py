@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from lxdocker_lxd.errors import LxdockerError, UsageError
 from lxdocker_lxd.lxd.records import Config, Instance
-from lxdocker_lxd.update.source import SOURCE_KEY, Source, source_of_text
+from lxdocker_lxd.update.source import CERTIFICATE_KEY, SOURCE_KEY, Source, source_of_text
 from lxdocker_lxd.update.transaction import Phase, stamp_of
 from lxdocker_lxd.update.window import Window, windows_of
 
@@ -59,6 +59,7 @@ class Policy:
 
     mode: Mode = Mode.OFF
     source: Source | None = None
+    certificate: str = ""
     windows: tuple[Window, ...] = ()
     minimum_age: timedelta = timedelta(0)
     pin: str = ""
@@ -89,6 +90,7 @@ def policy_of(config: Config) -> Policy:
     return Policy(
         mode=mode,
         source=source,
+        certificate=config.get(CERTIFICATE_KEY, ""),
         windows=windows,
         minimum_age=age,
         pin=config.get(PIN_KEY, "").strip().lower(),

@@ -5,7 +5,7 @@ service and not all that share it. One that was put off, or that somebody change
 failed: the round goes on without it, and those that depend on it aren't restarted.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -22,7 +22,14 @@ from lxdocker_lxd.update.polled_images import PolledImages, let_look
 from lxdocker_lxd.update.procedure import Act
 from lxdocker_lxd.update.recovery import reap, recover
 from lxdocker_lxd.update.scene import read_scene
-from lxdocker_lxd.update.source import SOURCE_KEY, Source, discovered, newest
+from lxdocker_lxd.update.source import (
+    CERTIFICATE_KEY,
+    SOURCE_KEY,
+    Source,
+    certificate_of,
+    discovered,
+    newest,
+)
 from lxdocker_lxd.update.updater import Updater
 
 _TRIED_AGAIN = frozenset({Act.GIVEN_UP, Act.ROLLED_BACK})
@@ -189,11 +196,14 @@ class Rounds:
         for instance in scene.instances:
             if not is_enrolled(instance, self._projects):
                 continue
-            if instance.expanded_config.get(SOURCE_KEY):
-                continue
+            images = scene.images.get(instance.project, ())
             try:
-                source = discovered(instance, scene.images.get(instance.project, ()))
-                write_key(self._lxd, instance, SOURCE_KEY, str(source))
+                if not instance.expanded_config.get(SOURCE_KEY):
+                    source = discovered(instance, images)
+                    write_key(self._lxd, instance, SOURCE_KEY, str(source))
+                    remember_certificate(self._lxd, instance, source, images)
+                elif (known := policy_of(instance.expanded_config).source) is not None:
+                    remember_certificate(self._lxd, instance, known, images)
             except LxdockerError as error:
                 problems.append(error.message)
 
@@ -208,30 +218,41 @@ class Rounds:
         self._polled.fetch(self._lxd, scene, problems, remarks, at_once=refresh)
 
     def _hold_images(self, problems: list[str], *, refresh: bool) -> None:
-        """Keep tracked images from expiring, and look for newer ones if asked to."""
+        """Fetch tracked images that the store hasn't, and look for newer ones if asked to.
+
+        What LXD fetched for an instance it removes some days later (and would not keep if it was
+        asked to fetch it again); what we fetch then it keeps, and follows by itself.
+        """
         scene = self._scene()
-        tracked: dict[tuple[str, Source], Image | None] = {}
+        tracked: dict[tuple[str, Source], tuple[Image | None, str]] = {}
         for instance in scene.instances:
-            source = policy_of(instance.expanded_config).source
+            policy = policy_of(instance.expanded_config)
+            source = policy.source
             if is_enrolled(instance, self._projects) and source is not None and source.server:
                 images = scene.images.get(instance.project, ())
                 standing = scene.standing.get((instance.project, source), frozenset())
-                tracked[(instance.project, source)] = newest(source, images, (), standing)
-        for (project, source), image in tracked.items():
+                image = newest(source, images, (), standing)
+                certificate = certificate_of(source, images) or policy.certificate
+                tracked[(instance.project, source)] = (image, certificate)
+        for (project, source), (image, certificate) in tracked.items():
             try:
-                self._hold(project, source, image, refresh=refresh)
+                if image is None:
+                    self._pull(project, source, certificate)
+                elif refresh:
+                    let_look(self._lxd, image, project=project)
             except LxdockerError as error:
                 problems.append(f"{source}: {error.message}")
 
-    def _hold(self, project: str, source: Source, image: Image | None, *, refresh: bool) -> None:
-        if image is None or image.cached:
-            origin = image.update_source if image is not None else None
-            wanted = origin or UpdateSource(
-                server=source.server, alias=source.alias, protocol=source.protocol
-            )
-            self._lxd.images.pull(wanted, project=project)
-        elif refresh:
-            let_look(self._lxd, image, project=project)
+    def _pull(self, project: str, source: Source, certificate: str) -> None:
+        wanted = UpdateSource(
+            server=source.server,
+            alias=source.alias,
+            protocol=source.protocol,
+            certificate=certificate,
+        )
+        fingerprint = self._lxd.images.pull(wanted, project=project)
+        if self._polled is not None:
+            self._polled.remember((project, source), fingerprint)
 
 
 def rests_until(entries: tuple[Entry, ...], decision: Decision) -> datetime:
@@ -253,3 +274,12 @@ def write_key(lxd: Lxd, instance: Instance, key: str, value: str) -> None:
     """Set one key of an instance, on the condition that nobody changed it since it was read."""
     fresh = lxd.instances.get(instance.name, project=instance.project)
     lxd.instances.patch(fresh.name, config={key: value}, etag=fresh.etag, project=fresh.project)
+
+
+def remember_certificate(
+    lxd: Lxd, instance: Instance, source: Source, images: Iterable[Image]
+) -> None:
+    """Write down what LXD trusts for the image's server, before it forgets it with the image."""
+    certificate = certificate_of(source, images) if source.server else ""
+    if certificate and not instance.expanded_config.get(CERTIFICATE_KEY):
+        write_key(lxd, instance, CERTIFICATE_KEY, certificate)

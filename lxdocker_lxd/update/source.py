@@ -14,6 +14,8 @@ from lxdocker_lxd.errors import UsageError
 from lxdocker_lxd.lxd.records import Alias, Image, Instance
 
 SOURCE_KEY = "user.lxdocker.image"
+CERTIFICATE_KEY = "user.lxdocker.image.certificate"
+"""What LXD trusts for the server, in PEM: LXD forgets it together with the image."""
 LOCAL = "local"
 AGAIN_PATH = "/at/updater-"
 """Where the updater lets LXD read a server anew: the rest of the name is a version's."""
@@ -117,6 +119,17 @@ def newest(
         ),
         default=None,
     )
+
+
+def certificate_of(source: Source, images: Iterable[Image]) -> str:
+    """Return what LXD itself trusts for the server, as it says with an image; or nothing."""
+    origins = (image.update_source for image in images)
+    found = (
+        origin.certificate
+        for origin in origins
+        if origin is not None and plain_server(origin.server) == source.server
+    )
+    return next((certificate for certificate in found if certificate), "")
 
 
 def comes_from(image: Image, source: Source) -> bool:

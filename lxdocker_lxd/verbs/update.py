@@ -13,7 +13,7 @@ from lxdocker_lxd.update.journal import service_lock
 from lxdocker_lxd.update.plan import Choice
 from lxdocker_lxd.update.procedure import Act
 from lxdocker_lxd.update.recovery import copies, parked_copy, reap, recover
-from lxdocker_lxd.update.rounds import Report, write_key
+from lxdocker_lxd.update.rounds import Report, remember_certificate, write_key
 from lxdocker_lxd.update.source import SOURCE_KEY, discovered, source_of_text
 from lxdocker_lxd.update.transaction import REJECTED_KEY, Role, Transaction
 from lxdocker_lxd.verbs.rounds_view import watched
@@ -86,6 +86,8 @@ def _enable(work: UpdateWork) -> int:
         else:
             source = instance.expanded_config[SOURCE_KEY]
         write_key(work.lxd, instance, SOURCE_KEY, source)
+        images = work.lxd.images.list(project=options.project)
+        remember_certificate(work.lxd, instance, source_of_text(source), images)
         write_key(work.lxd, instance, UPDATE_KEY, options.mode)
         if instance.config.get(REJECTED_KEY):
             write_key(work.lxd, instance, REJECTED_KEY, "")

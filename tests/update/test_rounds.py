@@ -1,7 +1,7 @@
 """Rounds and the service on the simulated LXD: sources, images, dependants, waves, and a week."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -17,7 +17,7 @@ from lxdocker_lxd.update.plan import Choice
 from lxdocker_lxd.update.procedure import Act
 from lxdocker_lxd.update.recovery import parked_copy
 from lxdocker_lxd.update.rounds import Report, Rounds
-from lxdocker_lxd.update.source import SOURCE_KEY
+from lxdocker_lxd.update.source import CERTIFICATE_KEY, SOURCE_KEY
 from lxdocker_lxd.update.transaction import REJECTED_KEY, Transaction
 from lxdocker_lxd.update.updater import Updater
 from lxdocker_lxd.update.watch import Rhythm, Watch
@@ -108,17 +108,38 @@ def test_a_source_is_learned_while_lxd_knows_it(house: House) -> None:
     assert house.image("web") == second
 
 
-def test_an_image_that_would_expire_is_held(house: House) -> None:
-    house.lxd.publish(SERVER, "web", "1")
-    first = house.lxd.user.images.pull(UpdateSource(server=SERVER, alias="web"))
+def cached_web(house: House) -> str:
+    """An image that LXD fetched for an instance, from a server with a certificate of its own."""
+    first = house.lxd.publish(SERVER, "web", "1")
+    house.lxd.user.images.pull(UpdateSource(server=SERVER, alias="web", certificate="PEM"))
+    held = house.lxd.store.images["default", first]
+    house.lxd.store.images["default", first] = replace(held, cached=True)
     house.lxd.launch("web", first, config=AUTO)
+    return first
+
+
+def test_an_image_that_has_expired_is_fetched_again_and_held(house: House) -> None:
+    first = cached_web(house)
     house.run()
-    house.lxd.clock.advance(30 * 86400)
+    assert house.lxd.user.instances.get("web").config[CERTIFICATE_KEY] == "PEM"
+    house.lxd.clock.advance(11 * 86400)
     house.lxd.prune()
-    house.lxd.user.images.delete(first)
-    report = house.run()
-    assert report.problems == ()
-    assert house.lxd.user.images.list()[-1].fingerprint == first
+    assert first not in {image.fingerprint for image in house.lxd.user.images.list()}
+    assert house.run().problems == ()
+    for _ in range(3):
+        house.lxd.clock.advance(30 * 86400)
+        house.lxd.prune()
+        image = house.lxd.user.images.get(first)
+        assert image.update_source is not None
+        # The certificate is forgotten with the image; the instance remembers it.
+        assert (image.cached, image.update_source.certificate) == (False, "PEM")
+
+
+def test_a_cached_image_is_no_news_again_and_again(house: House) -> None:
+    """To have LXD fetch what it has is an event; a round after each would never end."""
+    cached_web(house)
+    rounds, told = watching(house, 3000, iter([]))
+    assert (rounds, told) == (10, [])
 
 
 def test_an_unreachable_server_is_told_and_harms_nobody(house: House) -> None:

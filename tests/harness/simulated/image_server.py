@@ -60,7 +60,6 @@ class ImageServers:
             held = store.images[key]
             store.images[key] = replace(
                 held,
-                cached=held.cached and cached,
                 update_source=held.update_source or source,
                 auto_update=auto_update,
             )

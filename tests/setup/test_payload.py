@@ -1,0 +1,66 @@
+"""The program as an archive: complete, and the same each time."""
+
+import io
+import re
+import subprocess
+import sys
+import tarfile
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from lxdocker_lxd.setup import payload
+from lxdocker_lxd.setup.installation import _TRY, _UNPACK, PLACE, PROGRAM
+
+PROJECT = Path(__file__).parents[2] / "pyproject.toml"
+
+
+def test_it_knows_what_the_project_depends_on() -> None:
+    declared = tomllib.loads(PROJECT.read_text())["project"]["dependencies"]
+    names = [re.split("[<>=~; ]", line, maxsplit=1)[0] for line in declared]
+    assert sorted(names) == sorted(payload.DEPENDENCIES)
+
+
+def test_unpacked_elsewhere_it_runs_with_nothing_else(tmp_path: Path) -> None:
+    """Also over an older one, and over what a killed run left."""
+    made = payload.payload()
+    place, archive = tmp_path / "opt", tmp_path / "archive"
+    for left in ("opt/lib", "opt.new/lib", "opt.old/lib"):
+        (tmp_path / left).mkdir(parents=True)
+        (tmp_path / left / "stale").touch()
+    archive.write_bytes(made.archive(own_only=False))
+    words = (sys.executable, "-c", _UNPACK, str(archive), str(place), "#!/bin/sh\n")
+    subprocess.run(words, check=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["opt"]
+    assert not (place / "lib/stale").exists()
+    assert (place / PROGRAM.removeprefix(f"{PLACE}/")).stat().st_mode & 0o777 == 0o755
+    # Without site-packages: only what was unpacked is there.
+    script = _TRY.replace(PLACE, str(place))
+    subprocess.run((sys.executable, "-S", "-P", "-c", script), check=True, cwd=tmp_path)
+
+
+def test_it_is_the_same_each_time_and_root_owns_it() -> None:
+    made = payload.payload()
+    assert made.digest == payload.payload().digest
+    with tarfile.open(fileobj=io.BytesIO(made.archive(own_only=True))) as tar:
+        members = tar.getmembers()
+    names = {member.name for member in members}
+    assert "lib/lxdocker_lxd/setup/units/lxdocker-lxd-serve.service" in names
+    assert not any("__pycache__" in name or "/cryptography/" in name for name in names)
+    assert {(member.uid, member.gid, member.uname) for member in members} == {(0, 0, "root")}
+
+
+def test_versions_are_pinned_for_another_python() -> None:
+    pins = payload.payload().pins
+    assert all(re.fullmatch(r"[A-Za-z0-9._-]+==\S+", pin) for pin in pins)
+    assert any(pin.startswith("cryptography==") for pin in pins)
+
+
+@pytest.mark.parametrize("fits", [True, False])
+def test_compiled_modules_need_the_same_python(*, fits: bool) -> None:
+    words = (sys.executable, "-c", payload.PROBE)
+    probed = subprocess.run(words, check=True, capture_output=True, text=True).stdout
+    assert probed.splitlines()[1] == sys.executable
+    assert payload.fits(probed if fits else probed.replace("cpython-3", "cpython-4")) is fits
+    assert not payload.fits("")

@@ -27,6 +27,7 @@ class SimulatedServer:
         self._store = store
         self._log = log
         self.extensions = extensions
+        self.architectures: tuple[str, ...] = ("x86_64", "i686")
 
     def info(self) -> ServerInfo:
         return self._log.made("server.info", "", self._info)
@@ -42,7 +43,7 @@ class SimulatedServer:
             name=next(iter(members), "simulated"),
             clustered=bool(members),
             extensions=self.extensions,
-            architectures=("x86_64", "i686"),
+            architectures=self.architectures,
             storage_drivers=("dir",),
             config=config,
             etag=etag_of(sorted(config.items())),

@@ -10,7 +10,7 @@ each kind (``dir``, ``btrfs`` on a loop file), in turn in each round and in one 
 * ``delete + launch`` of a version that the pool has never seen;
 * ``delete + launch`` of one that it has, on btrfs, which keeps what it has unpacked.
 
-Printed are the times and the ratio of the best of each.
+Printed are the times and the ratio of the best of each. Needs btrfs-progs.
 """
 
 import argparse

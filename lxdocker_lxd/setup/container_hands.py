@@ -3,7 +3,7 @@
 import contextlib
 from dataclasses import replace
 
-from lxdocker_lxd.errors import NotFoundError
+from lxdocker_lxd.errors import NotFoundError, ToolError
 from lxdocker_lxd.lxd.calls import NewInstance
 from lxdocker_lxd.lxd.failures import AbsentError, StopTimedOutError, WrongStateError
 from lxdocker_lxd.lxd.ports import Lxd
@@ -204,8 +204,16 @@ class Powers:
         return wanted if state == "running" else {DAMAGE: state}
 
     def make(self, name: str, wanted: Value) -> None:
-        """Start it and wait until it has booted and has its address."""
-        Inside(self._lxd, name).start(wanted["address"])
+        """Start it and wait until systemd is up and it has its address."""
+        inside = Inside(self._lxd, name)
+        inside.start(wanted["address"])
+        init = inside.text("cat", "/proc/1/comm").strip()
+        if init != "systemd":
+            raise ToolError(
+                f"the container {name} boots {init or 'an unknown init'}, not systemd, which runs the"
+                " server and its timers",
+                hint="setup --undo, then give another --container-image: Debian's and Ubuntu's have it",
+            )
 
     def take_back(self, name: str, after: Value, before: Value | None) -> str:  # noqa: ARG002
         """Nothing: the instance is deleted next."""

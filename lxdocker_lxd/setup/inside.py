@@ -18,7 +18,7 @@ _ENVIRONMENT = {
 }
 _BOOT_SECONDS = 120.0
 _POLL_SECONDS = 0.5
-# An init that isn't systemd has no such states; who asks again finds the directory or never will.
+# An init that isn't systemd has no such states; whoever needs systemd says so.
 _BOOTED = (
     '[ "$(cat /proc/1/comm)" = systemd ] || exit 0;'
     ' case "$(systemctl is-system-running)" in running|degraded) exit 0;; *) exit 1;; esac'

@@ -22,20 +22,29 @@ def test_it_knows_what_the_project_depends_on() -> None:
     assert sorted(names) == sorted(payload.DEPENDENCIES)
 
 
-def test_unpacked_elsewhere_it_runs_with_nothing_else(tmp_path: Path) -> None:
-    """Also over an older one, and over what a killed run left."""
-    made = payload.payload()
+def unpacked(tmp_path: Path, *, own_only: bool) -> Path:
+    """Unpack the archive as the container does; return its place."""
     place, archive = tmp_path / "opt", tmp_path / "archive"
-    for left in ("opt/lib", "opt.new/lib", "opt.old/lib"):
-        (tmp_path / left).mkdir(parents=True)
-        (tmp_path / left / "stale").touch()
-    archive.write_bytes(made.archive(own_only=False))
+    archive.write_bytes(payload.payload().archive(own_only=own_only))
     words = (sys.executable, "-c", _UNPACK, str(archive), str(place), "#!/bin/sh\n")
     subprocess.run(words, check=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["opt"]
+    return place
+
+
+def test_it_replaces_an_older_one_and_what_a_killed_run_left(tmp_path: Path) -> None:
+    for left in ("opt/lib", "opt.new/lib", "opt.old/lib"):
+        (tmp_path / left).mkdir(parents=True)
+        (tmp_path / left / "stale").touch()
+    place = unpacked(tmp_path, own_only=True)
     assert not (place / "lib/stale").exists()
     assert (place / PROGRAM.removeprefix(f"{PLACE}/")).stat().st_mode & 0o777 == 0o755
-    # Without site-packages: only what was unpacked is there.
+
+
+@pytest.mark.full
+def test_unpacked_elsewhere_it_runs_with_nothing_else(tmp_path: Path) -> None:
+    """Without site-packages: only what was unpacked is there. (In a container, on a real LXD, too.)"""
+    place = unpacked(tmp_path, own_only=False)
     script = _TRY.replace(PLACE, str(place))
     subprocess.run((sys.executable, "-S", "-P", "-c", script), check=True, cwd=tmp_path)
 

@@ -3,7 +3,8 @@
 import contextlib
 import http.client
 import socket
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 
 from lxdocker_lxd.errors import LxdError
 from lxdocker_lxd.lxd.calls import Command
@@ -26,6 +27,8 @@ _LAST_GOOD_STATUS = 399
 _ENDS = frozenset({"instance-stopped", "instance-shutdown"})
 # LXD sends it when it has cleaned up, some time after the instance counts as stopped.
 _EVENT_SECONDS = 5.0
+# Whatever the instance's keys say: nothing else can be done meanwhile, not even a sign of life.
+_LONGEST_LOOK_SECONDS = 60.0
 
 
 class HealthGate:
@@ -113,16 +116,36 @@ class InstanceProbe:
 
 
 def _answers(address: str, check: Check) -> bool:
+    seconds = min(check.timeout_seconds, _LONGEST_LOOK_SECONDS)
     if check.kind is Kind.TCP:
         try:
-            socket.create_connection((address, check.port), check.timeout_seconds).close()
+            socket.create_connection((address, check.port), seconds).close()
         except OSError:
             return False
         return True
-    connection = http.client.HTTPConnection(address, check.port, timeout=check.timeout_seconds)
+    connection = http.client.HTTPConnection(address, check.port, timeout=seconds)
     with contextlib.closing(connection):
         try:
-            connection.request("GET", check.path)
-            return connection.getresponse().status <= _LAST_GOOD_STATUS
+            connection.connect()
+            with _ended_after(connection.sock, seconds):
+                connection.request("GET", check.path)
+                return connection.getresponse().status <= _LAST_GOOD_STATUS
         except (OSError, http.client.HTTPException):
             return False
+
+
+@contextlib.contextmanager
+def _ended_after(connection: socket.socket, seconds: float) -> Iterator[None]:
+    """Break the connection when the time is over: one that drips bytes never times out."""
+
+    def end() -> None:
+        with contextlib.suppress(OSError):
+            connection.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()

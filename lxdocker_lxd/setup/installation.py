@@ -139,6 +139,8 @@ def _python(inside: Inside) -> str:
         doing = "install python3"
         inside.must(doing, "sh", "-c", _INSTALL, "sh", "python3", seconds=_APT_SECONDS, hint=_HINT)
         found = inside.must("start python3", "python3", "-c", source.PROBE)
+    if not source.new_enough(found):
+        raise ToolError(f"the container {inside.name} has a Python before 3.11", hint=_HINT)
     return found
 
 

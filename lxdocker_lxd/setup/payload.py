@@ -27,13 +27,17 @@ DEPENDENCIES = (
 """The distributions that ``pyproject.toml`` names."""
 
 OPTIONAL = frozenset({"isal", "backports.zstd"})
+OLDEST = (3, 11)
+"""The first Python that runs this program, as ``pyproject.toml`` says."""
+
 _REQUIRED = re.compile(r"[A-Za-z0-9._-]+")
 PROBE = (
     "import sys, platform;"
     "print(sys.implementation.cache_tag, platform.machine(), platform.libc_ver()[0] or '-');"
-    "print(sys.executable)"
+    "print(sys.executable);"
+    "print(*sys.version_info[:2])"
 )
-"""A program for another Python that prints what ``fits`` compares, and the interpreter's path."""
+"""A program for another Python: prints what ``fits`` compares, the interpreter's path, its version."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +134,12 @@ def _of_root(member: tarfile.TarInfo) -> tarfile.TarInfo:
     member.uname = member.gname = "root"
     member.mode |= 0o444
     return member
+
+
+def new_enough(probed: str) -> bool:
+    """Whether the Python that answered ``PROBE`` so can run this program at all."""
+    version = probed.split("\n")[2].split()
+    return tuple(map(int, version)) >= OLDEST
 
 
 def fits(probed: str) -> bool:

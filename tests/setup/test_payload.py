@@ -73,3 +73,10 @@ def test_compiled_modules_need_the_same_python(*, fits: bool) -> None:
     assert probed.splitlines()[1] == sys.executable
     assert payload.fits(probed if fits else probed.replace("cpython-3", "cpython-4")) is fits
     assert not payload.fits("")
+
+
+def test_an_old_python_is_told_apart() -> None:
+    declared = tomllib.loads(PROJECT.read_text())["project"]["requires-python"]
+    assert declared == f">={'.'.join(map(str, payload.OLDEST))}"
+    for version, enough in (("3 11", True), ("3 13", True), ("3 9", False), ("3 10", False)):
+        assert payload.new_enough(f"cpython-x x86_64 glibc\n/usr/bin/python3\n{version}") is enough

@@ -14,6 +14,7 @@ from lxdocker_lxd.update.hook import HookDeferredError
 from lxdocker_lxd.update.journal_record import Event
 from lxdocker_lxd.update.means import Means
 from lxdocker_lxd.update.plan import Choice
+from lxdocker_lxd.update.polled_images import PolledImages
 from lxdocker_lxd.update.procedure import Act
 from lxdocker_lxd.update.recovery import parked_copy
 from lxdocker_lxd.update.rounds import Report, Rounds
@@ -37,6 +38,10 @@ class House:
     journal: MemoryJournal = field(default_factory=MemoryJournal)
     drawn: int = 0
     before_outage: Callable[[Transaction], None] = lambda _transaction: None
+    polled: PolledImages | None = None
+
+    def has_news(self) -> bool:
+        return self.polled is not None and self.polled.poll.look()
 
     def updater(self) -> Updater:
         gate = HealthGate(self.lxd, clock=self.lxd.clock.monotonic, pause=self.lxd.sleep)
@@ -50,7 +55,14 @@ class House:
         return Updater(self.lxd, self.journal, means)
 
     def rounds(self, projects: frozenset[str] = frozenset()) -> Rounds:
-        return Rounds(self.lxd, self.updater(), self.journal, self.lxd.clock, projects=projects)
+        return Rounds(
+            self.lxd,
+            self.updater(),
+            self.journal,
+            self.lxd.clock,
+            projects=projects,
+            polled=self.polled,
+        )
 
     def _draw(self) -> str:
         self.drawn += 1
@@ -234,6 +246,7 @@ def watching(
         pause=pause,
         tell=told.append,
         rhythm=Rhythm(interval_seconds=300),
+        has_news=house.has_news,
     ).run()
     return rounds, told
 

@@ -81,7 +81,7 @@ def show_history(work: UpdateWork) -> int:
             "name": entry.transaction.name,
             "to": entry.transaction.fingerprint[:SHORT],
             "result": entry.result,
-            "outage": "" if entry.outage_seconds is None else f"{entry.outage_seconds:.1f} s",
+            **_outage(entry.outage_seconds),
             "reason": entry.reason,
         }
         for entry in work.journal.read()
@@ -113,11 +113,18 @@ def copy_row(
 
 def outcome_row(outcome: Outcome) -> dict[str, object]:
     """Return an outcome as a row of the tables of rounds."""
-    seconds = outcome.outage_seconds
     return {
         "project": outcome.transaction.project,
         "name": outcome.transaction.name,
         "result": outcome.act,
-        "outage": "" if seconds is None else f"{seconds:.1f} s",
+        **_outage(outcome.outage_seconds),
         "reason": outcome.reason,
+    }
+
+
+def _outage(seconds: float | None) -> dict[str, object]:
+    """How long the name had no running instance: for people and, exactly, for programs."""
+    return {
+        "outage": "" if seconds is None else f"{seconds:.1f} s",
+        "outage_seconds": None if seconds is None else round(seconds, 3),
     }

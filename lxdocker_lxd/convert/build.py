@@ -79,16 +79,13 @@ def built(
 
     def compose() -> Tree:
         tree = merged(pulled.layers, store, target.limits, image=target.label)
-        mtime_ns = created * _NANOSECONDS
-        change_files(tree, spec.files, target.loaded.files, mtime_ns=mtime_ns)
+        change_files(tree, spec.files, target.loaded.files, mtime_ns=created * _NANOSECONDS)
         return tree
 
     tree = compose()
     account = image_account(tree, pulled, config.user) if target.lxc else None
     report = add_guest(tree, _guest_image(target, pulled, config, created))
-    metadata = _metadata(target, report, created)
-    # What leaves while it is packed has one stage for both.
-    stage = "pack" if carrier is None or target.packer is not None else "send"
+    stage = _packing_stage(target, carrier)
     feed = _Feed(tree, pulled, target, progress, stage)
     lxc = None
     if account is not None:
@@ -96,7 +93,7 @@ def built(
         lxc = LxcRootfs(image, compose=compose, write=feed.archive)
     job = PackJob(
         feed=feed.rootfs,
-        metadata=metadata_tarball(metadata),
+        metadata=metadata_tarball(_metadata(target, report, created)),
         metadata_suffix=".meta.tar",
         root=_root_attributes(tree),
         created_seconds=created,
@@ -118,6 +115,11 @@ def built(
             supervisor=report.supervisor.mode == "supervise",
             lxc=None if lxc is None else lxc.settings,
         )
+
+
+def _packing_stage(target: Target, carrier: OpenCarrier | None) -> str:
+    """Return what packing is called: what leaves while it is packed has one stage for both."""
+    return "pack" if carrier is None or target.packer is not None else "send"
 
 
 def _guest_image(

@@ -16,6 +16,7 @@ from lxdocker_lxd.lxd.daemon import open_lxd
 from lxdocker_lxd.lxd.failures import ServerCertificateError
 from lxdocker_lxd.lxd.place import RemotePlace
 from lxdocker_lxd.update.followed_lxd import AnotherLxdError
+from lxdocker_lxd.update.transaction import STAMP_KEY
 from tests.harness.image_server import free_port
 from tests.harness.lxd import PrivateLxd
 from tests.harness.processes import eventually, run
@@ -149,7 +150,7 @@ def test_the_service_follows_a_lxd_elsewhere_and_nobody_else(
                 )
                 stage.follow("app", "two")
                 eventually(
-                    lambda: "committed" in stage.update(state, "history", *words).stdout,
+                    lambda: '"committed"' in lxd.lxc("config", "get", name, STAMP_KEY).stdout,
                     timeout_seconds=60,
                     what="the update",
                 )

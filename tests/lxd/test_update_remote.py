@@ -134,6 +134,7 @@ def test_a_changed_certificate_is_refused_by_requests_and_events(
     assert not any(told)
 
 
+@pytest.mark.full
 def test_the_service_follows_a_lxd_elsewhere_and_nobody_else(
     elsewhere: Elsewhere, tmp_path: Path
 ) -> None:

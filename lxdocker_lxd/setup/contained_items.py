@@ -91,7 +91,7 @@ def target(facts: Facts, found: ContainerFacts, wish: Wish, state: SetupState) -
     """Return what the host shall have. Raises UsageError."""
     shall = contained(facts, found, wish, state)
     bridge = Bridge.of(facts, wish, state)
-    remote = wish.remote_name or "lxdocker"
+    remote = wish.remote_name or facts.host.settings.remote_name
     places = Places.of(wish)
     authority = places.state.with_name(f"{shall.name}.crt")
     items = (

@@ -188,6 +188,8 @@ class Servers:
     def make(self, name: str, wanted: Value) -> None:
         """Let the program inside set up user, CA, certificate, settings and units."""
         inside = Inside(self._lxd, name)
+        # Whoever deletes the container by hand leaves volumes that nobody can look into.
+        keep_volumes(self._lxd, name, "what the server kept")
         words = _setup(wanted, "--yes")
         inside.must("set the server up", *words, seconds=_SETUP_SECONDS)
         if inside.run("sh", "-c", "command -v mksquashfs").exit_code:

@@ -25,7 +25,7 @@ from lxdocker_lxd.lxd.server_records import LifecycleEvent
 from lxdocker_lxd.update.source import AGAIN_PATH, SOURCE_KEY
 from tests.harness.image_server import ImageServer, image_server
 from tests.harness.lxd import PrivateLxd
-from tests.harness.processes import eventually
+from tests.harness.processes import eventually, run
 from tests.lxd.test_served_images import SERVE_PAGE, files
 from tests.lxd.update_stage import CHECKOUT, QUICK_GATE
 
@@ -299,3 +299,37 @@ def test_polling_finds_a_version_that_lxd_wont_see_for_an_hour(shop: Shop) -> No
     shop.run("now", "--no-refresh")
     assert shop.has(fourth)
     check_moved(shop, before, address)
+
+
+def test_an_image_that_lxd_removes_after_its_days_is_fetched_again_and_kept(shop: Shop) -> None:
+    """LXD keeps what it fetched for an instance some days only, whatever it is asked."""
+    lxd = shop.lxd
+    first = shop.publish("one")
+    shop.launch()
+    shop.run("enable", NAME)
+
+    def held() -> dict[str, object]:
+        images = json.loads(lxd.lxc("image", "list", "--format", "json").stdout)
+        return next((one for one in images if one["fingerprint"] == first), {})
+
+    assert held()["cached"]
+    with listening(lxd) as events, shop.service():
+        time.sleep(5)
+        # No round after each event of its own.
+        assert [one.action for one in events if one.kind == "image"] == []
+        long_ago = "UPDATE images SET last_use_date='2020-01-01 00:00:00+00:00'"
+        for statement in (long_ago, long_ago.replace("last_use", "upload")):
+            run("lxd", "sql", "global", statement, env=lxd.environment)
+        lxd.lxc("config", "set", "images.remote_cache_expiry", "1")
+        try:
+            eventually(lambda: held().get("cached") is False, timeout_seconds=60, what="the image")
+            time.sleep(3)
+        finally:
+            lxd.lxc("config", "unset", "images.remote_cache_expiry")
+    actions = [one.action for one in events if one.kind == "image"]
+    # LXD tells twice of an image that it was asked for; and that is all.
+    assert actions == ["image-deleted", "image-created", "image-created"]
+    source = held()["update_source"]
+    assert isinstance(source, dict)
+    assert source["certificate"].strip() == shop.server.authority.read_text().strip()
+    assert source["server"] == shop.server.url

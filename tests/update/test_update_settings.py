@@ -8,6 +8,7 @@ import pytest
 
 from lxdocker_lxd.errors import UsageError
 from lxdocker_lxd.settings import Surroundings, load
+from lxdocker_lxd.update.enrolment import Poll
 from lxdocker_lxd.update.hook import Point
 from lxdocker_lxd.update.message_template import template_of
 from lxdocker_lxd.update.metrics import Tally, rendered
@@ -32,6 +33,15 @@ def test_without_the_section_nobody_is_told_and_nothing_listens() -> None:
         found = settings(text)
         assert (receivers_of(found), ping_of(found), dict(found.hooks)) == ((), None, {})
         assert (found.metrics, found.runs_programs) == (None, False)
+
+
+def test_who_looks_at_image_servers_and_how_often() -> None:
+    assert (settings("").poll, settings("").poll_interval_seconds) == (Poll.LXD, 60)
+    found = settings("update: {poll: remote, poll_interval: 5}\n")
+    assert (found.poll, found.poll_interval_seconds) == (Poll.REMOTE, 5)
+    for text in ("poll: often", "poll_interval: 4", "poll_interval: 100000"):
+        with pytest.raises(UsageError, match="expected"):
+            settings(f"update: {{{text}}}\n")
 
 
 def test_every_example_of_the_document_works() -> None:

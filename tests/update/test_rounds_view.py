@@ -51,7 +51,7 @@ def _read(master: int) -> str:
 
 
 def work_on(err: TextIO, out: TextIO, action: str = "now") -> UpdateWork:
-    options = argparse.Namespace(action=action, dry_run=False, format="table")
+    options = argparse.Namespace(action=action, dry_run=False, format="table", state="/s")
     return UpdateWork(
         options=options,
         console=Console(out, err),

@@ -127,18 +127,22 @@ def _answers(address: str, check: Check) -> bool:
     with contextlib.closing(connection):
         try:
             connection.connect()
-            with _ended_after(connection.sock, seconds):
+            with _ended_after(connection.sock, seconds) as ended:
                 connection.request("GET", check.path)
-                return connection.getresponse().status <= _LAST_GOOD_STATUS
+                status = connection.getresponse().status
+                # Headers that are cut off there look complete.
+                return status <= _LAST_GOOD_STATUS and not ended.is_set()
         except (OSError, http.client.HTTPException):
             return False
 
 
 @contextlib.contextmanager
-def _ended_after(connection: socket.socket, seconds: float) -> Iterator[None]:
-    """Break the connection when the time is over: one that drips bytes never times out."""
+def _ended_after(connection: socket.socket, seconds: float) -> Iterator[threading.Event]:
+    """Break the connection when the time is over, and say so: one that drips never times out."""
+    ended = threading.Event()
 
     def end() -> None:
+        ended.set()
         with contextlib.suppress(OSError):
             connection.shutdown(socket.SHUT_RDWR)
 
@@ -146,6 +150,6 @@ def _ended_after(connection: socket.socket, seconds: float) -> Iterator[None]:
     timer.daemon = True
     timer.start()
     try:
-        yield
+        yield ended
     finally:
         timer.cancel()

@@ -8,10 +8,12 @@ from dataclasses import replace
 import trustme
 
 from lxdocker_lxd.catalogue import LxcSettings, PublishedFile, Version
+from lxdocker_lxd.clients.image_registry import parse_registry
+from lxdocker_lxd.clients.remote_address import parse_address
 from lxdocker_lxd.serve.image_registry import entries
 from lxdocker_lxd.serve.site import SiteContext
 from tests.serve.test_streams import TestSignedDocuments
-from tests.serve.trees import context_of, made, named
+from tests.serve.trees import URL, context_of, made, named
 from tests.unit.catalogues import START
 
 
@@ -64,6 +66,19 @@ def test_the_index_leads_to_the_index_for_lxc() -> None:
         ],
         "aliases": {"web": web, "www": web, "zoo": zoo},
     }
+
+
+def test_our_own_client_reads_it() -> None:
+    context = context_of(
+        named("web", for_lxc("w"), aliases=("www",)), signer=TestSignedDocuments.Pen()
+    )
+    index = parse_registry(rendered(context)["1.0/index.json"], what="the index")
+    for name in ("www", "lxdocker/web/current"):
+        server, image = index.resolve(name, "arm64")
+        assert str(image) == "web/current/arm64/default"
+        assert server.trusted_keys == ("keys/0123456789ABCDEF",)
+        address = parse_address(server.url, what="the server")
+        assert (address.protocol, address.url) == ("lxc-images", URL)
 
 
 def test_keys_and_certificates_are_named_and_there() -> None:

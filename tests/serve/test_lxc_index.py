@@ -2,10 +2,12 @@
 
 import calendar
 from dataclasses import replace
+from urllib.parse import unquote
 
 import pytest
 
 from lxdocker_lxd.catalogue import Catalogue, Json, LxcSettings, Product, PublishedFile, Version
+from lxdocker_lxd.clients.lxc_images import USER_INDEX, find, parse_index, parse_name
 from lxdocker_lxd.serve import lxc_index
 from lxdocker_lxd.serve.entry import Document, FileEntry, Signer
 from lxdocker_lxd.serve.site import Site, SiteContext, SiteSettings
@@ -93,6 +95,16 @@ def test_every_architecture_has_its_line() -> None:
     )
     lines = text(tree, "meta/1.0/index-system").splitlines()
     assert [line.split(";")[2] for line in lines] == ["amd64", "arm64"]
+
+
+def test_our_own_client_reads_it() -> None:
+    tree = site(product(for_lxc("one", SERIALS[0]), name="a+b%c@1"))
+    images = parse_index(text(tree, USER_INDEX).encode(), what="the index")
+    name = parse_name("a+b%c@1/current", "amd64")
+    found = find(images, name, what="the index")
+    assert found.build == SERIALS[0]
+    for file in ("meta.tar.xz", "rootfs.tar.xz"):
+        assert tree.find(unquote(found.file(file))) is not None
 
 
 @pytest.mark.parametrize(

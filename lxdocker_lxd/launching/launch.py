@@ -15,9 +15,9 @@ from functools import partial
 from lxdocker_lxd.errors import LxdError, LxdockerError, NotFoundError, UsageError
 from lxdocker_lxd.launching.guest_path import resolved
 from lxdocker_lxd.launching.image_facts import ImageFacts, facts_of
-from lxdocker_lxd.launching.ports import PublishedPort, devices_of, listened, settled
+from lxdocker_lxd.launching.ports import PublishedPort, clash, devices_of, listened, settled
 from lxdocker_lxd.launching.seeding import SEEDED_KEY, Seed, fill
-from lxdocker_lxd.launching.volumes import VolumeWish, volume_devices, wanted_volumes
+from lxdocker_lxd.launching.volumes import VolumeWish, disk_paths, volume_devices, wanted_volumes
 from lxdocker_lxd.launching.waiting import Watch, existing
 from lxdocker_lxd.lxd.calls import NewInstance
 from lxdocker_lxd.lxd.failures import (
@@ -40,9 +40,13 @@ LAUNCHING_KEY = "user.lxdocker.launching"
 _NAME = re.compile(r"[A-Za-z](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 _ADDRESS_SECONDS = 10.0
 _NO_ROOT_HINT = "give a profile one: lxc profile device add default root disk path=/ pool=POOL"
+_PORT_HINT = "another program of the host probably has that port: publish another one"
+_ADDRESS_HINT = "the host has no such address: `ip address` shows those it has"
 _CREATE_HINTS = {
     "root device": _NO_ROOT_HINT,
     "requested profile": "`lxc profile list` shows those there are",
+    "invalid value": "correct what --set gives",
+    "unknown configuration key": "correct what --set gives; keys of your own begin with user.",
 }
 
 
@@ -127,8 +131,8 @@ class Launch:
             undo.callback(self._take_back, made)
             facts = facts_of(self._lxd, self._name, project=self._project)
             instance = self._lxd.instances.get(self._name, project=self._project)
-            ports = self._ports(facts)
-            volumes = self._volumes(facts)
+            ports = self._ports(facts, instance)
+            volumes = self._volumes(facts, instance)
             pool = _pool(instance)
             seeds = self._make_volumes(volumes, pool, instance, made)
             if seeds:
@@ -177,12 +181,13 @@ class Launch:
             known = (hint for words, hint in _CREATE_HINTS.items() if words in said)
             raise RefusedError(error.message, hint=next(known, error.hint)) from error
 
-    def _volumes(self, facts: ImageFacts) -> tuple[VolumeWish, ...]:
+    def _volumes(self, facts: ImageFacts, instance: Instance) -> tuple[VolumeWish, ...]:
         def place(path: str) -> str:
             return resolved(self._lxd, self._name, path, project=self._project)
 
         named = [replace(wish, path=place(wish.path)) for wish in self._wishes.volumes]
-        return wanted_volumes(self._name, named, map(place, facts.volumes))
+        held = disk_paths(instance.expanded_devices)
+        return wanted_volumes(self._name, named, map(place, facts.volumes), held)
 
     def _make_volumes(
         self,
@@ -192,7 +197,7 @@ class Launch:
         made: list[Volume],
     ) -> list[Seed]:
         """Make the volumes that aren't there, into ``made``; return those that have to be filled."""
-        seeds = []
+        seeds: list[Seed] = []
         for wish in wishes:
             try:
                 volume = self._lxd.volumes.get(pool, wish.name, project=self._project)
@@ -200,6 +205,8 @@ class Launch:
             except AbsentError:
                 volume = self._make_volume(wish, pool, instance, made)
                 new = True
+            # At a second path of this instance it may be full already.
+            new = new and wish.name not in {seed.wish.name for seed in seeds}
             if wish.copy and volume.config.get(SEEDED_KEY) != "true":
                 seeds.append(Seed(wish=wish, volume=volume, new=new))
         return seeds
@@ -224,7 +231,7 @@ class Launch:
             raise
         return volume
 
-    def _ports(self, facts: ImageFacts) -> tuple[PublishedPort, ...]:
+    def _ports(self, facts: ImageFacts, instance: Instance) -> tuple[PublishedPort, ...]:
         wanted = list(self._wishes.publish)
         if self._wishes.publish_all:
             known = {(port.port, port.protocol) for port in wanted}
@@ -232,11 +239,14 @@ class Launch:
             wanted += [port for port in exposed if (port.port, port.protocol) not in known]
         if not wanted:
             return ()
-        others = self._lxd.instances.list(project=None)
-        taken = {pair: one for one in others for pair in listened(one.expanded_devices)}
+        listed = self._lxd.instances.list(project=None)
+        # Each member of a cluster has ports of its own.
+        others = [one for one in listed if one.location == instance.location]
+        taken = {held: one for one in others for held in listened(one.expanded_devices)}
         for port in wanted:
-            other = taken.get((port.protocol, port.host_port))
-            if other is not None and other.running:
+            holders = (one for held, one in taken.items() if clash(port.held, held) and one.running)
+            other = next(holders, None)
+            if other is not None:
                 raise PortTakenError(
                     f"the instance {other.name} has the host's {port.protocol} port {port.host_port}",
                     hint="publish another port, or none in its place to have one chosen",
@@ -255,10 +265,9 @@ class Launch:
         except StartFailedError as error:
             if "proxy device" not in error.message:
                 raise
-            raise PortTakenError(
-                error.message,
-                hint="another program of the host probably has that port: publish another one",
-            ) from error
+            elsewhere = "assign requested address" in error.message
+            hint = _ADDRESS_HINT if elsewhere else _PORT_HINT
+            raise PortTakenError(error.message, hint=hint) from error
 
     # ---- after the start
 

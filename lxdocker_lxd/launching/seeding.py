@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from lxdocker_lxd.errors import LxdError
-from lxdocker_lxd.launching.volumes import VolumeWish
+from lxdocker_lxd.launching.volumes import VolumeWish, disk_paths
 from lxdocker_lxd.lxd.calls import Command
 from lxdocker_lxd.lxd.failures import WrongStateError
 from lxdocker_lxd.lxd.ports import Lxd
@@ -47,7 +47,10 @@ class SeedError(LxdError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seed:
-    """A volume that has no content yet; ``new``: it was made by us, and nobody has used it."""
+    """A volume that has no content yet; ``new``: it was made by us, and nobody has used it.
+
+    What is in a new one is left of a launch that broke, and goes; others are filled if they are empty.
+    """
 
     wish: VolumeWish
     volume: Volume
@@ -61,6 +64,8 @@ def fill(lxd: Lxd, instance: str, seeds: Sequence[Seed], *, project: str) -> Non
     """
     before = lxd.instances.get(instance, project=project)
     places = {f"{_PLACE}{number}": seed for number, seed in enumerate(seeds)}
+    # What profiles mount is not the image's, and hides what is.
+    hidden = {name: {"type": "none"} for name in disk_paths(before.expanded_devices).values()}
     devices = {
         f"seed{number}": replace(seed.wish, path=place, readonly=False).device(seed.volume.pool)
         for number, (place, seed) in enumerate(places.items())
@@ -69,7 +74,7 @@ def fill(lxd: Lxd, instance: str, seeds: Sequence[Seed], *, project: str) -> Non
     settings = replace(
         before.settings,
         config={key: value for key, value in config.items() if value},
-        devices={**before.devices, **devices},
+        devices={**before.devices, **hidden, **devices},
     )
     lxd.instances.replace(instance, settings, etag=before.etag, project=project)
     try:
@@ -90,17 +95,31 @@ def fill(lxd: Lxd, instance: str, seeds: Sequence[Seed], *, project: str) -> Non
 
 
 def _copy(lxd: Lxd, instance: str, seed: Seed, place: str, *, project: str) -> None:
-    age = "new" if seed.new else "old"
+    age = "new" if seed.new and not _is_used(lxd, instance, seed, project=project) else "old"
     words = ("/busybox-lxd", "sh", "-c", _SCRIPT, "seed", seed.wish.path, place, age)
     command = Command(words=words, directory="/", timeout_seconds=_LONGEST_SECONDS)
     result = lxd.guests.execute(instance, command, project=project)
     if result.exit_code != 0:
-        said = result.stderr.decode(errors="replace").strip()[-500:]
+        said = _in_one_line(result.stderr)
         raise SeedError(
             f"could not copy the image's {seed.wish.path} into the volume {seed.volume.name}:"
             f" {said or f'exit code {result.exit_code}'}",
             hint="leave the volume empty with --volume NAME:PATH:nocopy, or make room in its pool",
         )
+
+
+def _is_used(lxd: Lxd, instance: str, seed: Seed, *, project: str) -> bool:
+    """Whether somebody filled the volume meanwhile, or another instance has it as well."""
+    fresh = lxd.volumes.get(seed.volume.pool, seed.volume.name, project=project)
+    users = {path.partition("?")[0].rpartition("/")[2] for path in fresh.used_by}
+    return fresh.config.get(SEEDED_KEY) == "true" or bool(users - {instance})
+
+
+def _in_one_line(stderr: bytes) -> str:
+    """Return the first of many complaints, and how many more there are."""
+    lines = [line for line in stderr.decode(errors="replace").splitlines() if line.strip()]
+    more = f" (and {len(lines) - 1} more such lines)" if len(lines) > 1 else ""
+    return f"{lines[0].strip()[:300]}{more}" if lines else ""
 
 
 def _stop(lxd: Lxd, instance: str, *, project: str) -> None:

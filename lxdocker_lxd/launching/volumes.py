@@ -11,12 +11,15 @@ from dataclasses import dataclass
 
 from lxdocker_lxd.digest import Digest
 from lxdocker_lxd.errors import UsageError
+from lxdocker_lxd.lxd.records import Devices
 from lxdocker_lxd.spec_values import volume
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 _LONGEST_NAME = 63
 _DIGEST_DIGITS = 8
 _OPTIONS = frozenset({"ro", "rw", "nocopy"})
+# What the kernel and LXD put there is no content of an image; to copy it would never end.
+_MACHINERY = ("/proc", "/sys", "/dev")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,9 +48,11 @@ class VolumeWish:
                 hint="for example data:/var/lib/postgresql/data",
             )
         try:
-            place = volume(path)
+            place = volume_path(path)
         except ValueError as error:
-            raise UsageError(f"--volume {text!r}: {error}") from error
+            raise UsageError(
+                f"--volume {text!r}: {error}", hint="for example data:/var/lib/postgresql/data"
+            ) from error
         return cls(name=name, path=place, readonly="ro" in words, copy="nocopy" not in words)
 
     def device(self, pool: str) -> dict[str, str]:
@@ -56,30 +61,60 @@ class VolumeWish:
         return {**found, "readonly": "true"} if self.readonly else found
 
 
+def volume_path(text: str) -> str:
+    """Return the path of a volume; raise ValueError for one at which none can be."""
+    path = volume(text)
+    if path.startswith(tuple(f"{root}/" for root in _MACHINERY)) or path in _MACHINERY:
+        raise ValueError(f"{path} is the kernel's or LXD's")
+    return path
+
+
+def disk_paths(devices: Devices) -> Mapping[str, str]:
+    """Return names of disk devices by the path they are mounted at, the root disk left out."""
+    disks = {
+        name: one.get("path", "") for name, one in devices.items() if one.get("type") == "disk"
+    }
+    found = {"/" + path.strip("/"): name for name, path in disks.items()}
+    return {path: name for path, name in found.items() if path != "/"}
+
+
 def wanted_volumes(
-    instance: str, named: Iterable[VolumeWish], declared: Iterable[str]
+    instance: str,
+    named: Iterable[VolumeWish],
+    declared: Iterable[str],
+    held: Mapping[str, str] | None = None,
 ) -> tuple[VolumeWish, ...]:
     """Return all volumes of an instance: the named ones, then one for each other declared path.
 
+    ``held`` are paths at which profiles have a disk, and the devices' names: those need no volume.
     Raises UsageError when two are at one path.
     """
     found: dict[str, VolumeWish] = {}
     for wish in named:
-        if wish.path in found:
-            raise UsageError(f"--volume: two volumes are wanted at {wish.path}")
+        if wish.path in found or wish.path in (held or {}):
+            device = (held or {}).get(wish.path)
+            other = f": the device {device} of its profiles is there" if device else ""
+            raise UsageError(
+                f"--volume: two volumes are wanted at {wish.path}{other}",
+                hint="leave one out, or choose another path",
+            )
         found[wish.path] = wish
     for path in declared:
-        found.setdefault(path, VolumeWish(name=automatic_name(instance, path), path=path))
+        if path not in (held or {}):
+            found.setdefault(path, VolumeWish(name=automatic_name(instance, path), path=path))
     # What lies inside another one's path is mounted after it.
     return tuple(found[path] for path in sorted(found))
 
 
 def automatic_name(instance: str, path: str) -> str:
-    """Return the name of the volume an instance gets for a path its image declares."""
+    """Return the name of the volume an instance gets for a path its image declares.
+
+    No two pairs of instance and path get the same: ``/a/b`` of ``db`` and ``/b`` of ``db-a`` differ.
+    """
     plain = f"{instance}{path.replace('/', '-')}"
-    if _NAME.fullmatch(plain) and len(plain) <= _LONGEST_NAME and "-" not in path:
+    if _NAME.fullmatch(plain) and len(plain) <= _LONGEST_NAME and "-" not in instance + path:
         return plain
-    digest = Digest.of(path.encode()).encoded[:_DIGEST_DIGITS]
+    digest = Digest.of(f"{instance}{path}".encode()).encoded[:_DIGEST_DIGITS]
     kept = re.sub(r"[^A-Za-z0-9_.-]", "-", plain)[: _LONGEST_NAME - _DIGEST_DIGITS - 1]
     return f"{kept}-{digest}"
 

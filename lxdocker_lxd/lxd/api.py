@@ -176,6 +176,19 @@ class Api:
         finally:
             response.close()
 
+    def read_headers(self, path: str, doing: str, /, **params: str) -> Mapping[str, str]:
+        """HEAD: what GET would send before the content, which LXD doesn't open; lower-case names."""
+        with self._translated(doing):
+            node = self._client.api[path]
+            # pylxd's nodes have no such method.
+            response = self._session.head(
+                node._api_endpoint,  # noqa: SLF001 - it builds and quotes the address
+                params=_clean(params),
+                timeout=(CONNECT_SECONDS, ANSWER_SECONDS),
+            )
+            node._assert_response(response, is_api=False)  # noqa: SLF001 - raises as for others
+        return {name.lower(): value for name, value in response.headers.items()}
+
     def _pieces(self, response: requests.Response, doing: str) -> Iterator[bytes]:
         with self._translated(doing):
             yield from response.iter_content(1 << 16)

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from lxdocker_lxd.lxd.api import Api, RawAnswer
 from lxdocker_lxd.lxd.calls import Command, CommandResult, FileKind, GuestFile
@@ -87,7 +87,7 @@ class LxdGuests:
         files = under("instances", name, "files")
         with self._api.read_raw(files, doing, project=project, path=path) as answer:
             content = _bounded(answer, most_bytes, doing)
-            kind = self._kind(answer)
+            kind = self._kind(answer.headers)
             entries: tuple[str, ...] = ()
             if kind == "directory":
                 entries, content = Document(json.loads(content)).texts("metadata"), b""
@@ -95,16 +95,22 @@ class LxdGuests:
                 kind=kind,
                 content=content,
                 entries=entries,
-                mode=int(self._header(answer, "mode") or "0", 8) & _MODE_BITS,
-                user_id=int(self._header(answer, "uid") or "0"),
-                group_id=int(self._header(answer, "gid") or "0"),
+                mode=int(self._header(answer.headers, "mode") or "0", 8) & _MODE_BITS,
+                user_id=int(self._header(answer.headers, "uid") or "0"),
+                group_id=int(self._header(answer.headers, "gid") or "0"),
             )
 
-    def _header(self, answer: RawAnswer, name: str) -> str:
-        return answer.headers.get(f"{self._prefix}{name}".lower(), "")
+    def file_kind(self, name: str, path: str, *, project: str = DEFAULT_PROJECT) -> FileKind:
+        """What is at a path, which is not opened."""
+        doing = f"look at {path} in the instance {name} of project {project}"
+        files = under("instances", name, "files")
+        return self._kind(self._api.read_headers(files, doing, project=project, path=path))
 
-    def _kind(self, answer: RawAnswer) -> FileKind:
-        kind = self._header(answer, "type")
+    def _header(self, headers: Mapping[str, str], name: str) -> str:
+        return headers.get(f"{self._prefix}{name}".lower(), "")
+
+    def _kind(self, headers: Mapping[str, str]) -> FileKind:
+        kind = self._header(headers, "type")
         if kind == "directory":
             return "directory"
         return "symlink" if kind == "symlink" else "file"

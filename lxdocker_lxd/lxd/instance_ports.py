@@ -6,6 +6,7 @@ from typing import Protocol
 from lxdocker_lxd.lxd.calls import (
     Command,
     CommandResult,
+    FileKind,
     GuestFile,
     NewInstance,
 )
@@ -144,6 +145,14 @@ class Guests(Protocol):
         """A file, link or directory of a running or stopped instance.
 
         AbsentError when there is none, TooLongError when it is longer than ``most_bytes``.
+        """
+        ...
+
+    def file_kind(self, name: str, path: str, *, project: str = DEFAULT_PROJECT) -> FileKind:
+        """What is at a path; AbsentError when nothing is.
+
+        What is neither a link nor a directory is a ``file``. Nothing is opened: LXD 5.0 hangs on
+        reading a FIFO, and its instance can't be deleted then.
         """
         ...
 

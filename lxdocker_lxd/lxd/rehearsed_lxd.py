@@ -10,6 +10,7 @@ from lxdocker_lxd.lxd import image_requests, instance_requests
 from lxdocker_lxd.lxd.calls import (
     Command,
     CommandResult,
+    FileKind,
     GuestFile,
     ImageUpload,
     ProjectImage,
@@ -129,6 +130,12 @@ class RehearsedGuests:
         if self._picture.pretends(project, name):
             raise not_rehearsed(f"read {path} in {name} of project {project}")
         return self._lxd.guests.read_file(name, path, project=project, most_bytes=most_bytes)
+
+    def file_kind(self, name: str, path: str, *, project: str = DEFAULT_PROJECT) -> FileKind:
+        """What is at a path of an instance that nothing was done to; RefusedError for another."""
+        if self._picture.pretends(project, name):
+            raise not_rehearsed(f"look at {path} in {name} of project {project}")
+        return self._lxd.guests.file_kind(name, path, project=project)
 
     def write_file(
         self, name: str, path: str, file: GuestFile, *, project: str = DEFAULT_PROJECT

@@ -11,7 +11,7 @@ from lxdocker_lxd.console import Console, document
 from lxdocker_lxd.errors import NotFoundError, UsageError
 from lxdocker_lxd.importing.image_import import Destination, Importer, Wishes
 from lxdocker_lxd.importing.import_directory import ImportDirectory
-from lxdocker_lxd.launching.environment import as_config, variables
+from lxdocker_lxd.launching.environment import as_config, trimmed, variables
 from lxdocker_lxd.launching.launch import Launch, Launched, LaunchWishes, check_name
 from lxdocker_lxd.launching.ports import PublishedPort
 from lxdocker_lxd.launching.volumes import VolumeWish
@@ -28,6 +28,7 @@ from lxdocker_lxd.verbs.progress_listener import progress_listener
 from lxdocker_lxd.verbs.surroundings import load_settings
 
 _MOST_FILE_CHARACTERS = 1 << 20
+_FILE_HINT = "--env-file takes lines of NAME=VALUE"
 
 
 def run(options: argparse.Namespace, console: Console) -> int:
@@ -41,6 +42,8 @@ def run(options: argparse.Namespace, console: Console) -> int:
         alias = _alias(options, settings, place, progress)
         launch = Launch(place.lxd, options.name, wishes, progress, project=place.project)
         launched = launch.run(alias)
+    for key in trimmed(wishes.config):
+        console.note(f"note: {key} ends in blanks, which the instance doesn't see")
     console.result(as_json(launched) if options.format == "json" else as_text(launched))
     return 0
 
@@ -76,18 +79,24 @@ def _keys(given: list[str]) -> Mapping[str, str]:
 
 def _text(path: Path) -> str:
     try:
-        with path.open(encoding="utf-8") as file:
+        with path.open(encoding="utf-8", newline="") as file:
             text = file.read(_MOST_FILE_CHARACTERS + 1)
     except FileNotFoundError as error:
         raise NotFoundError(
             f"the environment file {path} does not exist", hint="name another one with --env-file"
         ) from error
+    except IsADirectoryError as error:
+        raise UsageError(
+            f"the environment file {path} is a directory", hint="name a file with --env-file"
+        ) from error
     except UnicodeDecodeError as error:
-        raise UsageError(f"the environment file {path} is not UTF-8 text") from error
+        raise UsageError(
+            f"the environment file {path} is not UTF-8 text", hint=_FILE_HINT
+        ) from error
     except OSError as error:
         raise storage_error("read", path, error) from error
     if len(text) > _MOST_FILE_CHARACTERS:
-        raise UsageError(f"the environment file {path} is longer than 1 MiB")
+        raise UsageError(f"the environment file {path} is longer than 1 MiB", hint=_FILE_HINT)
     return text
 
 

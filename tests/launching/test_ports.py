@@ -5,7 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lxdocker_lxd.errors import UsageError
-from lxdocker_lxd.launching.ports import PublishedPort, devices_of, listened, settled
+from lxdocker_lxd.launching.ports import (
+    Held,
+    PublishedPort,
+    clash,
+    devices_of,
+    listened,
+    settled,
+)
 
 numbers = st.integers(1, 65535)
 
@@ -25,7 +32,25 @@ def test_words_become_proxy_devices(text: str, listen: str, connect: str) -> Non
 
 
 @pytest.mark.parametrize(
-    "text", ["", "x", "80:http", "0:80", "80:0", "65536:1", "1:65536", ":80", "80:80/sctp", "a:1:2"]
+    "text",
+    [
+        "",
+        "x",
+        "80:http",
+        "0:80",
+        "80:0",
+        "65536:1",
+        "1:65536",
+        ":80",
+        "80:80/sctp",
+        "a:1:2",
+        "\uff18\uff10",
+        "1.2.3:80:80",
+        "999.1.1.1:80:80",
+        "[12]:80:80",
+        "[1.2.3.4]:80:80",
+        "8000-8010:8000-8010",
+    ],
 )
 def test_what_is_no_port(text: str) -> None:
     with pytest.raises(UsageError):
@@ -34,7 +59,7 @@ def test_what_is_no_port(text: str) -> None:
 
 def test_ports_without_a_number_take_their_own_or_a_free_one() -> None:
     wanted = [PublishedPort.parse(text) for text in ("80", "81", "8000:80", "80/udp")]
-    taken = {("tcp", 81), ("tcp", 49152)}
+    taken = {("tcp", "0.0.0.0", 81), ("tcp", "::", 49152), ("tcp", "::1", 80)}
     assert [port.host_port for port in settled(wanted, taken)] == [80, 49153, 8000, 80]
 
 
@@ -44,11 +69,42 @@ def test_one_port_of_the_host_is_for_one() -> None:
         settled(wanted, set())
 
 
-@given(st.lists(numbers, max_size=8), st.sets(st.tuples(st.just("tcp"), numbers), max_size=8))
-def test_chosen_ports_are_free_and_differ(inside: list[int], taken: set[tuple[str, int]]) -> None:
-    chosen = [port.host_port for port in settled([PublishedPort(port=n) for n in inside], taken)]
+@given(
+    st.lists(numbers, max_size=8),
+    st.sets(
+        st.tuples(st.just("tcp"), st.sampled_from(["0.0.0.0", "::", "10.0.0.1"]), numbers),
+        max_size=8,
+    ),
+)
+def test_chosen_ports_are_free_and_differ(inside: list[int], taken: set[Held]) -> None:
+    chosen = [port.held for port in settled([PublishedPort(port=n) for n in inside], taken)]
     assert len(set(chosen)) == len(chosen)
-    assert not {("tcp", number) for number in chosen} & taken
+    assert not any(clash(one, other) for one in chosen for other in taken)
+
+
+def test_two_addresses_have_a_port_each() -> None:
+    """Both devices had one name, and the second took the place of the first."""
+    wanted = [PublishedPort.parse(text) for text in ("127.0.0.1:80:80", "127.0.0.2:80:81")]
+    devices = devices_of(settled(wanted, {("tcp", "10.0.0.1", 80)}))
+    assert [one["listen"] for one in devices.values()] == ["tcp:127.0.0.1:80", "tcp:127.0.0.2:80"]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        ("127.0.0.1", "127.0.0.2", False),
+        ("127.0.0.1", "127.0.0.1", True),
+        ("0.0.0.0", "127.0.0.1", True),
+        ("0.0.0.0", "::1", False),
+        ("::", "127.0.0.1", True),
+        ("::", "0.0.0.0", True),
+        ("::", "::1", True),
+    ],
+)
+def test_which_addresses_overlap(one: str, other: str, expected: bool) -> None:
+    for first, second in ((one, other), (other, one)):
+        assert clash(("tcp", first, 80), ("tcp", second, 80)) is expected
+    assert not clash(("tcp", one, 80), ("udp", other, 80))
 
 
 def test_what_others_listen_at() -> None:
@@ -59,7 +115,8 @@ def test_what_others_listen_at() -> None:
         "socket": {"type": "proxy", "listen": "unix:/run/x", "connect": "tcp:127.0.0.1:1"},
         "root": {"type": "disk", "path": "/"},
     }
-    expected = {("tcp", 8080), *(("udp", number) for number in (10, 11, 12, 20))}
+    expected = {("tcp", "0.0.0.0", 8080)}
+    expected |= {("udp", "0.0.0.0", number) for number in (10, 11, 12, 20)}
     assert listened(devices) == expected
 
 

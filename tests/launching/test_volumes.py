@@ -8,6 +8,7 @@ from lxdocker_lxd.errors import UsageError
 from lxdocker_lxd.launching.volumes import (
     VolumeWish,
     automatic_name,
+    disk_paths,
     volume_devices,
     wanted_volumes,
 )
@@ -33,7 +34,23 @@ def test_words() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "data", "data:", ":/x", "data:x", "data:/", "a/b:/x", "data:/x:rx", "/srv:/x", "d:/lxd-x"],
+    [
+        "",
+        "data",
+        "data:",
+        ":/x",
+        "data:x",
+        "data:/",
+        "a/b:/x",
+        "data:/x:rx",
+        "/srv:/x",
+        "d:/lxd-x",
+        "d:/proc",
+        "d:/proc/sys",
+        "d:/sys",
+        "d:/dev",
+        "d:/dev/shm",
+    ],
 )
 def test_what_is_no_volume(text: str) -> None:
     with pytest.raises(UsageError):
@@ -60,6 +77,22 @@ def test_two_volumes_at_one_path() -> None:
     twice = [VolumeWish(name=name, path="/data") for name in ("a", "b")]
     with pytest.raises(UsageError, match="two volumes"):
         wanted_volumes("db", twice, [])
+
+
+def test_a_disk_of_a_profile_takes_the_place_of_the_automatic_one() -> None:
+    """Both were mounted at one path, and the profile's content was copied into the volume."""
+    disk = {"type": "disk", "source": "/srv", "path": "/data/"}
+    held = disk_paths({"root": {"type": "disk", "path": "/"}, "d": disk, "eth0": {"type": "nic"}})
+    assert held == {"/data": "d"}
+    assert wanted_volumes("db", [], ["/data"], held) == ()
+    with pytest.raises(UsageError, match="at /data: the device d of its profiles"):
+        wanted_volumes("db", [VolumeWish(name="mine", path="/data")], [], held)
+
+
+def test_automatic_names_of_two_instances_differ() -> None:
+    """``/a/b`` of ``db`` and ``/b`` of ``db-a`` were one volume: one got the other's data."""
+    assert automatic_name("db", "/a/b") == "db-a-b"
+    assert automatic_name("db-a", "/b") != automatic_name("db", "/a/b")
 
 
 @given(names, paths, paths)

@@ -99,6 +99,10 @@ def _layer(version: str, extra: bytes) -> bytes:
         add("entrypoint", _ENTRYPOINT.replace("{version}", version).encode())
         add("var/lib/data", None, owner=USER_ID, mode=0o700)
         add("var/lib/data/first", b"the first content\n", owner=USER_ID, mode=0o640)
+        add("processes", "/proc")
+        pipe = tarfile.TarInfo("pipe")
+        pipe.type = tarfile.FIFOTYPE
+        archive.addfile(pipe)
         if extra:
             add("extra", extra)
     return stream.getvalue()

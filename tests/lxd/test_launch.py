@@ -103,6 +103,38 @@ class TestLaunch:
         mounts = inside(user, "two", "/bin/cat /proc/mounts")
         assert any(" /srv/mine " in line and "ro," in line for line in mounts.splitlines())
 
+    def test_the_same_volume_at_two_paths_keeps_the_first_content(self, user: User) -> None:
+        """The copy for the second path began with emptying what the first had filled."""
+        twice = ("--volume", f"mine:{VOLUME}", "--volume", "mine:/also")
+        user.run("launch", source(user), "db", *twice, "--wait")
+        assert "first" in inside(user, "db", "/bin/ls /also")
+
+    def test_what_a_profile_mounts_is_not_the_image_s(self, user: User) -> None:
+        """A directory of the host inside a volume's path was copied into the volume."""
+        shared = user.home / "shared"
+        shared.mkdir(exist_ok=True)
+        (shared / "secret").write_text("of the host")
+        user.lxd.lxc("profile", "create", "sharing")
+        disk = ("disk", f"source={shared}", f"path={VOLUME}/shared")
+        user.lxd.lxc("profile", "device", "add", "sharing", "host", *disk)
+        try:
+            both = ("--profile", "default", "--profile", "sharing")
+            user.run("launch", source(user), "db", *both, "--wait")
+            assert inside(user, "db", f"/bin/ls {VOLUME}/shared") == "secret\n"
+            user.lxd.delete("db")
+            user.run("launch", source(user), "db", "--wait")
+            assert inside(user, "db", f"/bin/ls {VOLUME}/shared") == ""
+        finally:
+            user.lxd.lxc("delete", "--force", "db", check=False)
+            user.lxd.lxc("profile", "delete", "sharing")
+
+    def test_addresses_have_a_port_each(self, user: User) -> None:
+        port = free_port()
+        both = [f"--publish=127.0.0.{number}:{port}:{PORT}" for number in (1, 2)]
+        user.run("launch", source(user), "db", *both, "--wait")
+        for number in (1, 2):
+            assert page(f"http://127.0.0.{number}:{port}/first") == "the first content\n"
+
     def test_exposed_ports_are_published_where_they_are_free(self, user: User) -> None:
         first = user.run("launch", source(user), "a", "--publish-all", "--format", "json").json
         second = user.run("launch", source(user), "b", "--publish-all", "--format", "json").json
@@ -206,6 +238,19 @@ class TestFailures:
             said = user.run("launch", "db", "two", "--publish", f"{port}:{PORT}", code=7)
         assert "hint: another program of the host probably has that port" in said.err
         assert self.left(user) == ([], set())
+
+    def test_a_volume_where_none_can_be(self, user: User) -> None:
+        """LXD 5.0 never ended reading a FIFO; copying /proc filled the pool."""
+        before = self.left(user)
+        for path, problem in (
+            ("/pipe/x", "/pipe is a file in the image"),
+            ("/entrypoint", "/entrypoint is a file in the image"),
+            ("/processes", "leads to /proc: /proc is the kernel's or LXD's"),
+        ):
+            said = user.run("launch", "db", "web", "--volume", f"v:{path}", code=2)
+            assert problem in said.err
+            assert len(said.err.splitlines()) == 2
+            assert self.left(user) == before
 
     def test_a_command_that_does_not_exist(self, user: User) -> None:
         said = user.run(

@@ -87,6 +87,11 @@ def test_files_are_read_and_written(site: Site, start: bool) -> None:
     guests.write_file("web", "/etc/link", GuestFile(kind="symlink", content=b"version"))
     link = guests.read_file("web", "/etc/link")
     assert (link.kind, link.content) == ("symlink", b"/etc/version")
+    paths = ("/etc/link", "/etc/version", "/etc/d", "/")
+    kinds = [guests.file_kind("web", path) for path in paths]
+    assert kinds == ["symlink", "file", "directory", "directory"]
+    with pytest.raises(AbsentError):
+        guests.file_kind("web", "/nope")
     with pytest.raises(AbsentError):
         guests.write_file("web", "/nope/x", file)
     with pytest.raises(RefusedError):

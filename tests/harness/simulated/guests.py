@@ -4,7 +4,7 @@ import posixpath
 from collections.abc import Iterator
 from dataclasses import replace
 
-from lxdocker_lxd.lxd.calls import Command, CommandResult, GuestFile
+from lxdocker_lxd.lxd.calls import Command, CommandResult, FileKind, GuestFile
 from lxdocker_lxd.lxd.failures import (
     AbsentError,
     CommandTimedOutError,
@@ -88,6 +88,12 @@ class SimulatedGuests:
             return file
 
         return self._log.made("guests.read_file", name, act)
+
+    def file_kind(self, name: str, path: str, *, project: str = DEFAULT_PROJECT) -> FileKind:
+        def act() -> FileKind:
+            return self._file(self._store.box(name, project), path).kind
+
+        return self._log.made("guests.file_kind", name, act)
 
     def _file(self, box: Box, path: str) -> GuestFile:
         plain = path.rstrip("/") or "/"

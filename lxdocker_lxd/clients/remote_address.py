@@ -36,8 +36,9 @@ def parse_address(text: str, *, what: str) -> RemoteAddress:
     Signatures tell who wrote a document, not whether it is an answer from the past; so plain HTTP is
     refused.
     """
-    shown = text[:_SHOWN_CHARACTERS]
     scheme, _, place = text.partition("://")
+    # Without a user's password.
+    shown = f"{scheme}://{place.rpartition('@')[2]}"[:_SHOWN_CHARACTERS]
     transport, _, protocol = scheme.partition("+")
     if transport == "http":
         raise UsageError(
@@ -48,7 +49,7 @@ def parse_address(text: str, *, what: str) -> RemoteAddress:
     url = f"https://{place}"
     try:
         parts = urlsplit(url)
-        valid = bool(parts.hostname) and (parts.port or 1) > 0
+        valid = bool(parts.hostname) and parts.port != 0
     except ValueError:
         valid = False
     if not valid or not url.isprintable() or any(one in url for one in " ?#\\"):

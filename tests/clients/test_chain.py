@@ -182,6 +182,7 @@ class TestEverySignedDocument:
         self.fault(servers, document, breaks_off)
         refused(UnreachedError, servers, tmp_path, "the connection broke off")
 
+    @pytest.mark.full
     def test_the_server_fails(self, servers: SignedServers, tmp_path: Path, document: str) -> None:
         self.fault(servers, document, fails)
         refused(UnreachedError, servers, tmp_path, "the server answers 503")
@@ -196,6 +197,7 @@ class TestEverySignedDocument:
         error = refused(RedirectedError, servers, tmp_path, "sends us to another one")
         assert place in error.message
 
+    @pytest.mark.full
     def test_a_signature_that_never_ends(
         self, servers: SignedServers, tmp_path: Path, document: str
     ) -> None:

@@ -22,6 +22,7 @@ from lxdocker_lxd.update.source import SOURCE_KEY
 from tests.harness.http_server import serving
 from tests.harness.lxd import PrivateLxd
 from tests.harness.processes import eventually
+from tests.lxd.test_update_served import listening
 from tests.lxd.update_stage import Stage
 
 pytestmark = pytest.mark.lxd
@@ -135,19 +136,25 @@ def test_an_instance_follows_a_background_update(stage: Stage, tmp_path: Path) -
                 for kept in (lxd.directory / "cache").glob("*/*.json"):
                     os.utime(kept, (0, 0))
                 lxd.restart()
-                eventually(
-                    lambda: stage.base_image(name) == second,
-                    timeout_seconds=60,
-                    what="the new version",
-                )
-                eventually(
-                    lambda: "committed" in stage.update(tmp_path / "state", "history").stdout,
-                    timeout_seconds=30,
-                    what="its end",
-                )
+                with listening(lxd) as events:
+                    eventually(
+                        lambda: stage.base_image(name) == second,
+                        timeout_seconds=60,
+                        what="the new version",
+                    )
+                    eventually(
+                        lambda: "committed" in stage.update(tmp_path / "state", "history").stdout,
+                        timeout_seconds=30,
+                        what="its end",
+                    )
             finally:
                 service.terminate()
                 _, told = service.communicate(timeout=30)
+        # LXD tells of its own update at most as of any download that nobody asked for.
+        of_images = [one for one in events if one.kind in {"image", "image-alias"}]
+        assert {(one.action, one.by) for one in of_images} <= {("image-created", "")}
+        held = {image.fingerprint for image in daemon.images.list()}
+        assert (second in held, first in held) == (True, False)
         assert stage.story(name) == before, told
         assert stage.version(name) == "two"
         stage.clean()

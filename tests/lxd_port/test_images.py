@@ -1,13 +1,16 @@
 """Images and their names: what is stored, what is refused, what an image server's news do."""
 
+import contextlib
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
 from lxdocker_lxd.lxd.calls import ImageUpload, ProjectImage, TransferStep
+from lxdocker_lxd.lxd.daemon import open_lxd
 from lxdocker_lxd.lxd.failures import (
     AbsentError,
     ChangedMeanwhileError,
@@ -20,6 +23,7 @@ from lxdocker_lxd.lxd.failures import (
 from lxdocker_lxd.lxd.records import UpdateSource
 from lxdocker_lxd.lxd.resources import Project
 from tests.harness.lxd_image import LxdImage
+from tests.harness.scripted_lxd import Handler, answer, begin, scripted_lxd
 from tests.lxd_port.site import Site, image_of
 
 NONE = "0" * 64
@@ -143,6 +147,28 @@ def test_a_stream_of_an_image_that_is_there_names_it(site: Site) -> None:
     with pytest.raises(ImageExistsError) as caught:
         site.lxd.images.upload(stream_of(image))
     assert caught.value.fingerprint == image.fingerprint
+
+
+def test_an_image_that_is_not_what_was_sent_is_deleted(tmp_path: Path) -> None:
+    """Real daemons never do this; the name of what they stored decides, not their word for it."""
+
+    def take(handler: Handler) -> None:
+        while size := int(handler.rfile.readline(), 16):
+            handler.rfile.read(size + 2)
+        handler.rfile.readline()
+        begin("1")(handler)
+
+    stored = {"id": "1", "status": "Success", "metadata": {"fingerprint": NONE}}
+    with scripted_lxd(tmp_path) as daemon:
+        daemon.script["POST /1.0/images"] = [take]
+        daemon.script["GET /1.0/operations/1/wait"] = [answer(stored)]
+        daemon.script[f"DELETE /1.0/images/{NONE}"] = [answer({})]
+        with (
+            contextlib.closing(open_lxd(daemon.place)) as lxd,
+            pytest.raises(FingerprintMismatchError, match="expected the fingerprint"),
+        ):
+            lxd.images.upload(stream_of(image_of()))
+    assert daemon.requests[-1] == f"DELETE /1.0/images/{NONE}"
 
 
 def stream_of(image: LxdImage) -> ImageUpload:

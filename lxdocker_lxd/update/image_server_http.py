@@ -81,9 +81,9 @@ def ask(url: str, *, certificate: str = "", tag: str = "", most_bytes: int = MOS
 
     ``certificate`` is what is trusted, in PEM; empty for the system's authorities.
     """
-    if urlsplit(url).scheme != "https":
-        raise AskingError("it isn't asked: only https:// can be verified")
     try:
+        if urlsplit(url).scheme != "https":
+            raise AskingError("it isn't asked: only https:// can be verified")
         with _session(certificate) as session:
             return _asked(session, url, tag, most_bytes)
     except requests.exceptions.SSLError as error:

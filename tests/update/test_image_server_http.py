@@ -81,6 +81,14 @@ def test_nothing_is_believed_of_a_server_that_isnt_trusted(site: Site) -> None:
         ask(f"{url}/x", certificate="no certificate")
 
 
+@pytest.mark.parametrize(
+    "url", ["https://[", "https://a:x/", "https://", "https:///p", "https://\u2100/", "", "\0"]
+)
+def test_an_address_that_somebody_mistyped_is_a_problem_and_no_end(url: str) -> None:
+    with pytest.raises(AskingError):
+        ask(f"{url}/x", certificate=PEM)
+
+
 def test_a_pinned_authority_excludes_the_systems(
     site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: object
 ) -> None:

@@ -17,6 +17,11 @@ class LxdApart(PrivateLxd):
         self.root.mkdir()
         shutil.copytree("/etc", self.root / "etc", symlinks=True)
 
+    def _start(self) -> None:
+        super()._start()
+        # No way out, told at once: a package server is unreachable, not silent.
+        self.lxc("network", "set", self.network, "raw.dnsmasq", "dhcp-option=3")
+
     def _run_daemon(self) -> None:
         script = 'mount --bind "$1" /etc && exec lxd --group root --logfile "$2"'
         with (self.home / "lxd.out").open("wb") as output:

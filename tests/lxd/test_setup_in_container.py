@@ -153,6 +153,7 @@ def test_a_container_serves_the_lxd_around_it(host: Apart, tmp_path: Path) -> No
 
 
 @pytest.mark.full
+@pytest.mark.timeout(600)
 def test_images_and_keys_outlive_the_container(host: Apart, tmp_path: Path) -> None:
     host.setup("--yes")
     host.publish(tmp_path, "kept")
@@ -178,6 +179,7 @@ def test_images_and_keys_outlive_the_container(host: Apart, tmp_path: Path) -> N
 
 
 @pytest.mark.full
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize(("lines", "seconds"), [(1, 0), (2, 2), (3, 1), (4, 6), (5, 3), (8, 0)])
 def test_killed_anywhere_it_is_completed_and_taken_back(
     host: Apart, lines: int, seconds: float
@@ -202,6 +204,7 @@ def test_killed_anywhere_it_is_completed_and_taken_back(
     assert host.dump() == before
 
 
+@pytest.mark.full
 def test_what_is_in_the_way_stops_it_before_anything_changes(host: Apart) -> None:
     lxd = host.lxd
     lxd.launch("systemd", NAME, start=False)

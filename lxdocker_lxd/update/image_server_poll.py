@@ -140,9 +140,10 @@ class ImageServerPoll:
         try:
             found = self._read(server, wanted, tags, documents, listed)
             has_again = self._offers_again(server, one.has_again, found[1])
-        except LxdockerError as error:
+        except Exception as error:  # noqa: BLE001 - a bug with one server must not end all asking
+            known = isinstance(error, LxdockerError)
             with self._lock:
-                self._failed(one, error.message)
+                self._failed(one, str(error) if known else f"a bug: {type(error).__name__}")
             return False
         with self._lock:
             return self._answered(one, wanted, found, has_again)

@@ -265,12 +265,15 @@ def test_nonsense_keeps_what_was_known_and_is_told_once(site: Site) -> None:
     assert listed(poll).fingerprints == {fingerprint("one")}
 
 
-def test_one_bad_server_doesnt_keep_another_from_being_asked(site: Site) -> None:
+@pytest.mark.parametrize("failure", [AskingError("it can't be reached"), TypeError("a bug")])
+def test_one_bad_server_doesnt_keep_another_from_being_asked(
+    site: Site, failure: Exception
+) -> None:
     bad = Server(url="https://bad.example")
 
     def ask(url: str, *, certificate: str = "", tag: str = "") -> Answer:
         if url.startswith(bad.url):
-            raise AskingError("it can't be reached")
+            raise failure
         return site.ask(url, certificate=certificate, tag=tag)
 
     poll = ImageServerPoll(ask, clock=Clock(), draw=lambda: 0.5, interval_seconds=60)

@@ -52,9 +52,10 @@ class Images(Protocol):
         public: bool = False,
         on_transfer: OnTransfer | None = None,
     ) -> str:
-        """Let the daemon fetch an image by alias, and keep it (never ``cached``); its fingerprint.
+        """Let the daemon fetch an image by alias, and keep it; return its fingerprint.
 
-        An image that is there already gets the update source as well.
+        One that is there already keeps its update source, or gets this one if it has none; it stays
+        ``cached`` if it was. ``image-created`` tells of it in either case.
         """
         ...
 

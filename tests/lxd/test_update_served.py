@@ -224,6 +224,7 @@ def seconds_to_successor(events: list[LifecycleEvent], since: datetime) -> float
     return (made - since).total_seconds()
 
 
+@pytest.mark.full
 def test_a_refreshed_image_moves_its_instance_within_seconds_of_lxds_event(shop: Shop) -> None:
     shop.publish("one")
     address = shop.launch()

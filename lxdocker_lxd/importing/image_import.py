@@ -221,6 +221,7 @@ class Importer:
             fingerprint=newest.fingerprint if newest else "",
             serial=newest.serial if newest else "",
             aliases=naming.aliases,
+            moved=self._shelf.check(naming, newest.fingerprint if newest else ""),
         )
 
     def outcome(self, text: str, found: Published, placed: Placed) -> ImportOutcome:

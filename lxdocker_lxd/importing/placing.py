@@ -62,9 +62,17 @@ class Shelf:
         self._lxd = lxd
         self._project = project
 
-    def check(self, naming: Naming) -> None:
-        """Raise AliasTakenError for a name that may not be moved, before any work is done."""
-        self._refuse_taken(naming, "")
+    def check(self, naming: Naming, fingerprint: str = "") -> tuple[str, ...]:
+        """Return the names that would move to an image from other ones, before any work is done.
+
+        Raises AliasTakenError for a name that may not be moved.
+        """
+        held = self._refuse_taken(naming, fingerprint)
+        return tuple(
+            name
+            for name in dict.fromkeys((*naming.aliases, *naming.extra))
+            if name in held and _moves(held[name], naming, fingerprint)
+        )
 
     def _refuse_taken(self, naming: Naming, fingerprint: str) -> dict[str, Alias]:
         """Return the wanted names that exist; raise AliasTakenError for one that may not be moved."""
@@ -179,9 +187,7 @@ class Shelf:
                 self._create_alias(name, fingerprint)
                 undo.callback(self._unname, name)
                 made.append(name)
-            elif now.fingerprint != fingerprint and (
-                name in naming.aliases or now.fingerprint in naming.ours
-            ):
+            elif _moves(now, naming, fingerprint):
                 alias = self._lxd.aliases.get(name, project=self._project)
                 undo.callback(self._move_back, alias)
                 self._lxd.aliases.move(alias, fingerprint)
@@ -239,3 +245,9 @@ class Shelf:
         except LxdockerError:
             return False
         return True
+
+
+def _moves(now: Alias, naming: Naming, fingerprint: str) -> bool:
+    """Whether a name goes from the image that has it to the one that is placed."""
+    wanted = now.name in naming.aliases or now.fingerprint in naming.ours
+    return wanted and now.fingerprint != fingerprint

@@ -12,6 +12,7 @@ from lxdocker_lxd.importing.import_directory import ImportDirectory
 from lxdocker_lxd.importing.remote_look import foreseen
 from lxdocker_lxd.importing.source_choice import RemoteChoice
 from lxdocker_lxd.settings import Settings
+from lxdocker_lxd.spec_values import alias
 from lxdocker_lxd.verbs.chain_surroundings import chain_source, scratch_directory
 from lxdocker_lxd.verbs.import_surroundings import (
     Certificates,
@@ -64,12 +65,23 @@ def run(options: argparse.Namespace, console: Console) -> int:
 
 def _wishes(options: argparse.Namespace) -> Wishes:
     return Wishes(
-        aliases=tuple(options.aliases),
+        aliases=tuple(_alias(text) for text in options.aliases),
         lxe=options.lxe,
         public=options.public,
         replace=options.replace,
         delete_old=None if options.old is None else options.old == "delete",
     )
+
+
+def _alias(text: str) -> str:
+    """Return an alias as ``lxc`` can name it; raise UsageError for another text."""
+    hint = "a tag can follow a slash: nginx/1.25"
+    if ":" in text:
+        raise UsageError(f"--alias: {text!r} holds a colon, where a remote's name ends", hint=hint)
+    try:
+        return alias(text)
+    except ValueError as error:
+        raise UsageError(f"--alias: {error}", hint=hint) from error
 
 
 def _signed_import(

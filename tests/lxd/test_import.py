@@ -130,12 +130,23 @@ def test_an_alias_of_another_image_is_taken_only_when_asked(
     ]
     assert set(user.images()) == {theirs}
 
+    planned = user.image(source, "--alias", "db", "--replace", "--dry-run")
+    assert (planned["outcome"], planned["moved_aliases"]) == ("would-import", ["db"])
     moved = user.image(source, "--alias", "db", "--replace")
     assert (moved["moved_aliases"], moved["deleted_images"]) == (["db"], [])
     assert set(user.images()) == {theirs, moved["fingerprint"]}
     back = user.image(f"oci:{tmp_path}/other:1.0", "--alias", "db", "--replace", "--old", "delete")
     assert back["deleted_images"] == [moved["fingerprint"]]
     assert user.aliases() == {"db": theirs}
+
+
+@pytest.mark.parametrize("alias", ["", "a b", "db:1.0", "a,b"])
+def test_an_alias_that_nobody_could_name_never_reaches_lxd(
+    user: User, layout: Path, alias: str
+) -> None:
+    said = user.run("import", f"oci:{layout}:1.0", "--alias", alias, code=2)
+    assert said.err.startswith("error: --alias: ")
+    assert user.images() == {}
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])

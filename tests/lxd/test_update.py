@@ -181,6 +181,8 @@ def test_the_service_notices_a_moved_alias_at_once(stage: Stage, tmp_path: Path)
     assert noticed < 5
 
 
+# In the full run it makes, kills and recovers some two dozen updates.
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("lost", [False, True])
 @pytest.mark.parametrize("how", ["", "ends"])
 def test_an_updater_killed_after_any_step_loses_nothing(
@@ -285,6 +287,7 @@ def test_every_kind_of_device_and_an_isolated_id_map_survive(stage: Stage, tmp_p
     assert lxd.shell(name, "stat -c %u:%g /owned/file") == owner
 
 
+@pytest.mark.timeout(1200)
 def test_lxd_restarted_in_the_middle_loses_nothing(
     stage: Stage, daemon: LxdDaemon, tmp_path: Path
 ) -> None:

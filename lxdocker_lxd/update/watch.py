@@ -17,11 +17,15 @@ _LONGEST_BACKOFF_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rhythm:
-    """How often is looked: without hints, and how long after the last one of a burst of hints."""
+    """How often is looked: without hints, and how long after the last one of a burst of hints.
+
+    ``wait_seconds`` is the longest wait for an event: what was noticed elsewhere may wait as long.
+    """
 
     interval_seconds: float = 300.0
     debounce_seconds: float = 0.5
     longest_debounce_seconds: float = 5.0
+    wait_seconds: float = 1.0
 
 
 class Watch:
@@ -29,7 +33,7 @@ class Watch:
 
     ``subscribe`` connects, to LXD if need be, and is tried again when it fails. ``clock`` counts
     seconds; ``has_news`` tells, once, of what was noticed elsewhere; ``pause`` waits up to so many
-    seconds and tells whether to stop. Both are asked each second.
+    seconds and tells whether to stop. Both are asked after each wait for an event.
     """
 
     def __init__(
@@ -77,7 +81,7 @@ class Watch:
                 self._round()
                 due, hinted = self._clock() + self._rhythm.interval_seconds, False
                 continue
-            event = stream.take(min(due - now, 1.0))
+            event = stream.take(min(due - now, self._rhythm.wait_seconds))
             if event is not None and is_hint(event):
                 now = self._clock()
                 first_hint = first_hint if hinted else now

@@ -23,6 +23,8 @@ from lxdocker_lxd.update.watch import Rhythm, Watch
 from lxdocker_lxd.verbs.update_work import UpdateWork, now
 
 _SLICE_SECONDS = 0.5
+# How long news of an image server may lie there before a round begins.
+_NEWS_SECONDS = 0.25
 # What is said again when nothing else was said for so long.
 _AGAIN_SECONDS = 3600.0
 # LXD may start after us, or be away for a while. All else is somebody's to put right.
@@ -84,7 +86,7 @@ class _Service:
             clock=time.monotonic,
             pause=self._pause,
             tell=self._failed,
-            rhythm=Rhythm(interval_seconds=self._interval_seconds),
+            rhythm=Rhythm(interval_seconds=self._interval_seconds, wait_seconds=_NEWS_SECONDS),
             has_news=self._has_news,
         ).run()
 

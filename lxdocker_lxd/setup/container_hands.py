@@ -3,7 +3,7 @@
 import contextlib
 from dataclasses import replace
 
-from lxdocker_lxd.errors import NotFoundError, ToolError
+from lxdocker_lxd.errors import LxdError, NotFoundError, ToolError
 from lxdocker_lxd.lxd.calls import NewInstance
 from lxdocker_lxd.lxd.failures import AbsentError, StopTimedOutError, WrongStateError
 from lxdocker_lxd.lxd.ports import Lxd
@@ -16,6 +16,10 @@ from lxdocker_lxd.setup.item import DAMAGE, Value
 BASE_ALIAS = "lxdocker-lxd-container"
 _HOLDS = "user.lxdocker-lxd.holds"
 _THERE_BEFORE = "there before setup"
+
+
+class ImageFetchError(LxdError):
+    """LXD couldn't fetch the image that the container is to be made of."""
 
 
 class BaseImages:
@@ -40,7 +44,14 @@ class BaseImages:
         source = UpdateSource(
             server=wanted["server"], alias=wanted["alias"], certificate=wanted["certificate"]
         )
-        fingerprint = self._lxd.images.pull(source, auto_update=False)
+        try:
+            fingerprint = self._lxd.images.pull(source, auto_update=False)
+        except (LxdError, NotFoundError) as error:
+            raise ImageFetchError(
+                f"{error.message}: {source.alias} of {source.server}",
+                hint="does that server still serve LXD? setup --undo, then name another image with"
+                " --container-image, as ubuntu:24.04",
+            ) from error
         before = _THERE_BEFORE if fingerprint in known else ""
         self._lxd.aliases.create(name, fingerprint, description=before)
 

@@ -13,6 +13,7 @@ from lxdocker_lxd.setup.container_hands import (
     BaseImages,
     Containers,
     ContainerVolumes,
+    ImageFetchError,
     Powers,
     keep_volumes,
     local_image,
@@ -215,6 +216,12 @@ class TestItsImage:
         hand.take_back(BASE_ALIAS, FETCHED, None)
         assert len(lxd.images.list()) == 1
         assert not lxd.aliases.list()
+
+    def test_a_server_that_doesnt_give_it_is_named_with_what_to_do(self) -> None:
+        elsewhere = {**FETCHED, "server": "https://gone.test"}
+        with pytest.raises(ImageFetchError, match=r"debian/12 of https://gone\.test") as caught:
+            BaseImages(self.lxd()).make(BASE_ALIAS, elsewhere)
+        assert "--container-image" in caught.value.hint
 
     def test_it_is_not_needed_once_the_container_is_there(self) -> None:
         assert BaseImages(made()).look(BASE_ALIAS, FETCHED) == FETCHED

@@ -80,6 +80,8 @@ class TerminalRounds(io.TextIOBase):
             over = [one for one in self._lines.values() if one.ended is not None]
             for one in over[:-_MOST_ENDED]:
                 del self._lines[one.name]
+        # Many steps are over before the next regular drawing; each is to be seen once.
+        self._live.refresh()
 
     # ---- the stream above
 

@@ -72,6 +72,15 @@ def act(work: UpdateWork) -> None:
     work.console.result("NAME  RESULT\nweb   committed\n")
 
 
+def test_a_step_that_is_over_at_once_is_seen_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = io.StringIO()
+    with terminal(monkeypatch) as (stream, shown), watched(work_on(stream, out)) as work:
+        for each in (Act.STAGE, Act.GATE, Act.COMMITTED):
+            work._told(WEB, Step(act=each))
+        drawn = shown()
+    assert all(str(each) in drawn for each in (Act.STAGE, Act.GATE, Act.COMMITTED))
+
+
 def test_a_terminal_shows_the_step_at_work_and_then_only_what_stays(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -165,7 +165,17 @@ def test_the_instance_s_path_wins(guests: Guests) -> None:
     assert f"own {path}\n" in guests.log(name)
 
 
-@pytest.mark.parametrize("etc", ["", "directory", "absolute link", "relative link", "linked file"])
+@pytest.mark.parametrize(
+    "etc",
+    [
+        "",
+        "absolute link",
+        *(
+            pytest.param(kind, marks=pytest.mark.full)
+            for kind in ("directory", "relative link", "linked file")
+        ),
+    ],
+)
 def test_hostname_and_hosts(guests: Guests, etc: str) -> None:
     """A template that meets an absolute link keeps an instance from starting."""
     tree = small_tree({"bin/probe": PROBE})

@@ -62,6 +62,7 @@ def answer(output: str) -> str:
         return str(response.read().decode())
 
 
+@pytest.mark.full
 def test_from_nothing_to_a_page_and_back_to_nothing(empty_place: PrivateLxd) -> None:
     lxd = empty_place
     bridge = lxd.reserve_bridge()

@@ -31,6 +31,7 @@ from tests.lxd.update_stage import CHECKOUT, QUICK_GATE
 
 pytestmark = [pytest.mark.lxd, pytest.mark.tools]
 NAME = "shopweb"
+VOLUME = f"{NAME}-data"
 
 
 @dataclass
@@ -106,7 +107,7 @@ class Shop:
         lxd = self.lxd
         config = [f"--config={key}={value}" for key, value in QUICK_GATE.items()]
         lxd.lxc("launch", "shop:web", NAME, *config, "--config=user.mine=kept")
-        lxd.lxc("storage", "volume", "create", "default", "data")
+        lxd.lxc("storage", "volume", "create", "default", VOLUME)
         lxd.lxc(
             "config",
             "device",
@@ -115,7 +116,7 @@ class Shop:
             "data",
             "disk",
             "pool=default",
-            "source=data",
+            f"source={VOLUME}",
             "path=/data",
         )
         lxd.file_push(NAME, "/data/kept", b"of before")
@@ -200,7 +201,7 @@ def shop(private_lxd: PrivateLxd, tmp_path: Path) -> Iterator[Shop]:
     for name in lxd.instances():
         if name.startswith(NAME):
             lxd.delete(name)
-    lxd.lxc("storage", "volume", "delete", "default", "data", check=False)
+    lxd.lxc("storage", "volume", "delete", "default", VOLUME, check=False)
     for image in json.loads(lxd.lxc("image", "list", "--format", "json").stdout):
         if server.url in str(image.get("update_source")):
             lxd.lxc("image", "delete", image["fingerprint"])

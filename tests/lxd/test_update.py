@@ -131,6 +131,31 @@ def test_a_broken_version_goes_back_to_the_parked_root(
     assert "user.lxdocker.rejected" not in daemon.instances.get(name).config
 
 
+@pytest.mark.full
+def test_a_version_that_runs_and_never_gets_healthy_goes_back(
+    stage: Stage, daemon: LxdDaemon, tmp_path: Path
+) -> None:
+    lxd = stage.lxd
+    name = stage.launch(
+        "one", {"user.lxdocker.update.health": "exec busybox grep -qv two /version"}
+    )
+    lxd.shell(name, "echo mine >/root-data")
+    stage.follow("app", "two")
+    stage.update(tmp_path, "enable", name, "--image=local|app")
+    before = stage.story(name)
+
+    done = stage.update(tmp_path, "now", name, check=False)
+
+    assert done.returncode == 1
+    assert "rolled back" in done.stdout
+    assert lxd.shell(name, "cat /version /root-data") == "onemine\n"
+    assert stage.story(name) == before
+    assert daemon.instances.get(name).config["user.lxdocker.rejected"] == stage.fingerprints["two"]
+    stage.follow("app", "good")
+    stage.update(tmp_path, "now", name)
+    assert stage.version(name) == "good"
+
+
 def test_a_stopped_instance_is_updated_and_stays_stopped(stage: Stage, tmp_path: Path) -> None:
     name = stage.launch("one", start=False)
     stage.follow("app", "two")

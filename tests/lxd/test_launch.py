@@ -175,6 +175,7 @@ class TestLaunch:
             user.lxd.lxc("profile", "delete", "small")
 
 
+@pytest.mark.full
 class TestDebianPackage:
     """A database from Debian's package, with a user, a volume and a port, as images of such are."""
 

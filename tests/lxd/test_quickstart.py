@@ -87,6 +87,7 @@ def test_from_nothing_to_a_page_and_back_to_nothing(empty_place: PrivateLxd) -> 
     assert processes_of(lxd.directory) == set()
 
 
+@pytest.mark.full
 @pytest.mark.registry
 def test_any_image_in_an_lxd_that_is_there(
     private_lxd: PrivateLxd, image_layout: Path, converter: dict[str, str], tmp_path: Path

@@ -16,7 +16,7 @@ PACKAGES=(
     # what the product needs
     busybox-static squashfs-tools python3 python3-venv
     # a real LXD
-    lxd lxd-client dnsmasq-base iptables nftables iproute2 uidmap rsync xz-utils attr udhcpc
+    lxd lxd-client dnsmasq-base iptables nftables iproute2 uidmap rsync xz-utils attr udhcpc btrfs-progs
     # plain LXC with its download template
     lxc wget
     # a real registry, its client, and judges of the result

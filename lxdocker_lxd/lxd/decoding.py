@@ -23,6 +23,7 @@ from lxdocker_lxd.lxd.resources import (
     StoragePool,
     Usage,
     Volume,
+    VolumeSnapshot,
 )
 from lxdocker_lxd.lxd.server_records import Member, Operation, ServerInfo
 
@@ -150,6 +151,21 @@ def volume(document: Document, *, pool: str, project: str, etag: str = "") -> Vo
         config=document.config("config"),
         used_by=document.texts("used_by"),
         etag=etag,
+    )
+
+
+def volume_snapshot(
+    document: Document, *, pool: str, volume_name: str, project: str
+) -> VolumeSnapshot:
+    """One snapshot of a custom volume."""
+    return VolumeSnapshot(
+        pool=pool,
+        volume=volume_name,
+        name=document.needed("name", "a snapshot of a volume").rpartition("/")[2],
+        project=project,
+        created_at=document.time("created_at"),
+        expires_at=document.time("expires_at"),
+        config=document.config("config"),
     )
 
 

@@ -97,7 +97,7 @@ class BusyError(LxdError):
 
 
 class InUseError(LxdError):
-    """Something uses the object, so it can't be removed."""
+    """Something uses the object, so it can't be removed or restored."""
 
 
 class WrongStateError(LxdError):

@@ -79,7 +79,7 @@ _SENTENCES: tuple[_Rule, ...] = (
         "the transfer was damaged or the server's index is wrong; try again, then report it",
     ),
     (
-        (r"already exists",),
+        (r"already exists", r"Snapshot .* already in use"),
         NameTakenError,
         "choose another name, or remove what has it",
     ),
@@ -89,11 +89,17 @@ _SENTENCES: tuple[_Rule, ...] = (
             r"is in use",
             r"still in use",
             r"has .*using it",
+            r"used by running",
             r"cannot be deleted while",
             r"Only empty projects can be removed",
         ),
         InUseError,
         "detach it from what uses it first",
+    ),
+    (
+        (r"cannot be restored due to subsequent",),
+        WrongStateError,
+        "remove the snapshots that are newer than it, or set zfs.remove_snapshots on the volume",
     ),
     (
         (

@@ -1,6 +1,7 @@
 """A whole LXD that only pretends: instances as in ``rehearsed``, images fetched by name, commands run.
 
-What isn't about instances, images and commands goes to the real one and is only to be read.
+Snapshots of volumes are noted too (``rehearsed_volumes``). What is about anything else goes to the real
+one and is only to be read.
 """
 
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ from lxdocker_lxd.lxd.rehearsed import (
     RehearsedPower,
     not_rehearsed,
 )
+from lxdocker_lxd.lxd.rehearsed_volumes import RehearsedVolumes
 from lxdocker_lxd.lxd.server_records import Member, Operation, ServerInfo
 from lxdocker_lxd.lxd.server_requests import configuring
 
@@ -194,7 +196,7 @@ class RehearsedLxd:
         self.images = RehearsedImages(lxd, on_request)
         self.server = RehearsedServer(lxd, on_request)
         self.aliases = lxd.aliases
-        self.volumes = lxd.volumes
+        self.volumes = RehearsedVolumes(lxd, on_request)
         self.pools = lxd.pools
         self.networks = lxd.networks
         self.profiles = lxd.profiles

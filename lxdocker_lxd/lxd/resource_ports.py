@@ -15,6 +15,7 @@ from lxdocker_lxd.lxd.resources import (
     StoragePool,
     Usage,
     Volume,
+    VolumeSnapshot,
 )
 
 
@@ -38,7 +39,60 @@ class Volumes(Protocol):
         ...
 
     def delete(self, pool: str, name: str, *, project: str = DEFAULT_PROJECT) -> None:
-        """Delete a volume with its content; InUseError while something has it."""
+        """Delete a volume with its content and snapshots; InUseError while something has it."""
+        ...
+
+    # ``target`` is the cluster member that has the volume; each may have one of the same name.
+
+    def snapshots(
+        self, pool: str, name: str, *, project: str = DEFAULT_PROJECT, target: str = ""
+    ) -> tuple[VolumeSnapshot, ...]:
+        """A volume's snapshots, the oldest first."""
+        ...
+
+    def create_snapshot(
+        self,
+        pool: str,
+        name: str,
+        snapshot: str,
+        *,
+        project: str = DEFAULT_PROJECT,
+        target: str = "",
+    ) -> None:
+        """Make a snapshot that never expires; NameTakenError when the volume has one of that name.
+
+        Instances that use the volume may run: then it is what a power failure would leave. What it
+        costs depends on the pool's driver, see ``storage_drivers``.
+        """
+        ...
+
+    def restore_snapshot(
+        self,
+        pool: str,
+        name: str,
+        snapshot: str,
+        *,
+        project: str = DEFAULT_PROJECT,
+        target: str = "",
+    ) -> None:
+        """Give a volume the content of its snapshot; the snapshot stays, and so does the config.
+
+        Raises InUseError, with nothing changed, while an instance that uses the volume runs or is
+        frozen, and WrongStateError when the pool's driver can't for newer snapshots. If it ends for
+        any other reason, the content may be a mixture until it is restored again.
+        """
+        ...
+
+    def delete_snapshot(
+        self,
+        pool: str,
+        name: str,
+        snapshot: str,
+        *,
+        project: str = DEFAULT_PROJECT,
+        target: str = "",
+    ) -> None:
+        """Delete one snapshot; the volume may be in use."""
         ...
 
 

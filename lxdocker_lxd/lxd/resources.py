@@ -4,6 +4,7 @@ The rules of ``records`` hold here too.
 """
 
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from lxdocker_lxd.lxd.records import DEFAULT_PROJECT, Config, Devices
 
@@ -21,6 +22,22 @@ class Volume:
     config: Config = field(default_factory=dict)
     used_by: tuple[str, ...] = ()
     etag: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VolumeSnapshot:
+    """A snapshot of a custom volume; it is deleted with the volume.
+
+    ``config`` is the volume's at that time. LXD 5.0 doesn't tell ``created_at``.
+    """
+
+    pool: str
+    volume: str
+    name: str
+    project: str
+    created_at: datetime | None = None
+    expires_at: datetime | None = None
+    config: Config = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

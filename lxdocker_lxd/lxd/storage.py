@@ -1,13 +1,14 @@
 """Storage pools, and custom volumes in them."""
 
-from lxdocker_lxd.lxd import decoding
+from lxdocker_lxd.lxd import decoding, volume_requests
 from lxdocker_lxd.lxd.api import Api
 from lxdocker_lxd.lxd.failures import AbsentError, RefusedError
 from lxdocker_lxd.lxd.operations import Operations
 from lxdocker_lxd.lxd.paths import under
 from lxdocker_lxd.lxd.records import DEFAULT_PROJECT
 from lxdocker_lxd.lxd.request import Request
-from lxdocker_lxd.lxd.resources import PoolSpace, StoragePool, Volume
+from lxdocker_lxd.lxd.resources import PoolSpace, StoragePool, Volume, VolumeSnapshot
+from lxdocker_lxd.lxd.volume_requests import volume_path
 
 
 class LxdVolumes:
@@ -20,7 +21,7 @@ class LxdVolumes:
     def list(self, pool: str, *, project: str = DEFAULT_PROJECT) -> tuple[Volume, ...]:
         """All custom volumes of a pool."""
         doing = f"list the volumes of pool {pool} in project {project}"
-        path = _path(pool)
+        path = volume_path(pool)
         answer = self._api.read(path, doing, recursion="1", project=project)
         return tuple(
             decoding.volume(item, pool=pool, project=project)
@@ -32,7 +33,7 @@ class LxdVolumes:
     def get(self, pool: str, name: str, *, project: str = DEFAULT_PROJECT) -> Volume:
         """One volume."""
         doing = f"read the volume {name} of pool {pool} in project {project}"
-        answer = self._api.read(_path(pool, name), doing, project=project)
+        answer = self._api.read(volume_path(pool, name), doing, project=project)
         return decoding.volume(answer.document, pool=pool, project=project, etag=answer.etag)
 
     def create(self, volume: Volume, *, target: str = "") -> None:
@@ -40,7 +41,7 @@ class LxdVolumes:
         self._operations.run(
             Request(
                 method="post",
-                path=_path(volume.pool),
+                path=volume_path(volume.pool),
                 doing=f"make the volume {volume.name} in pool {volume.pool},"
                 f" project {volume.project}",
                 params={"project": volume.project, "target": target},
@@ -59,7 +60,7 @@ class LxdVolumes:
         self._operations.run(
             Request(
                 method="put",
-                path=_path(volume.pool, volume.name),
+                path=volume_path(volume.pool, volume.name),
                 doing=f"edit the volume {volume.name} of pool {volume.pool}",
                 params={"project": volume.project},
                 body={"description": volume.description, "config": dict(volume.config)},
@@ -72,15 +73,78 @@ class LxdVolumes:
         self._operations.run(
             Request(
                 method="delete",
-                path=_path(pool, name),
+                path=volume_path(pool, name),
                 doing=f"delete the volume {name} of pool {pool} in project {project}",
                 params={"project": project},
             )
         )
 
+    # ---- snapshots
 
-def _path(pool: str, *name: str) -> str:
-    return under("storage-pools", pool, "volumes", "custom", *name)
+    def snapshots(
+        self, pool: str, name: str, *, project: str = DEFAULT_PROJECT, target: str = ""
+    ) -> tuple[VolumeSnapshot, ...]:
+        """A volume's snapshots, the oldest first."""
+        doing = f"list the snapshots of the volume {name} of pool {pool} in project {project}"
+        path = volume_path(pool, name, "snapshots")
+        answer = self._api.read(path, doing, recursion="1", project=project, target=target)
+        if not answer.documents:
+            # LXD 5.0 lists nothing for a volume that isn't there.
+            self._api.read(volume_path(pool, name), doing, project=project, target=target)
+        return tuple(
+            decoding.volume_snapshot(item, pool=pool, volume_name=name, project=project)
+            for item in answer.documents
+        )
+
+    def create_snapshot(
+        self,
+        pool: str,
+        name: str,
+        snapshot: str,
+        *,
+        project: str = DEFAULT_PROJECT,
+        target: str = "",
+    ) -> None:
+        """Make a snapshot that never expires."""
+        self._operations.run(
+            volume_requests.creating_snapshot(pool, name, snapshot, project, target=target)
+        )
+
+    def restore_snapshot(
+        self,
+        pool: str,
+        name: str,
+        snapshot: str,
+        *,
+        project: str = DEFAULT_PROJECT,
+        target: str = "",
+    ) -> None:
+        """Give a volume the content of its snapshot."""
+        request = volume_requests.restoring_snapshot(pool, name, snapshot, project, target=target)
+        try:
+            self._operations.run(request)
+        except RefusedError as error:
+            # Some drivers only say that a file is missing.
+            held = self.snapshots(pool, name, project=project, target=target)
+            if snapshot in {one.name for one in held}:
+                raise
+            raise AbsentError(
+                error.message, hint=f"`lxc storage volume info {pool} {name}` shows those there are"
+            ) from error
+
+    def delete_snapshot(
+        self,
+        pool: str,
+        name: str,
+        snapshot: str,
+        *,
+        project: str = DEFAULT_PROJECT,
+        target: str = "",
+    ) -> None:
+        """Delete one snapshot."""
+        self._operations.run(
+            volume_requests.deleting_snapshot(pool, name, snapshot, project, target=target)
+        )
 
 
 class LxdPools:

@@ -15,6 +15,8 @@ LXD restarted, killed half-way, down). A kill raises ``KilledError``, a BaseExce
 ``restart_count()`` counts from one again.
 **A user meanwhile**: ``lxd.user`` has the same ports on the same world, uncounted and unspoilt: use
 it in hooks and checks. ``lxd.snapshot(name, snapshot)`` makes a snapshot.
+**Volumes** hold files: a running instance's guest reads and writes them below the device's path,
+``Behaviour.writes`` does so at each start, ``volume_files(name)`` tells what a volume holds.
 **Time**: ``lxd.clock()`` is now, ``lxd.clock.advance(seconds)`` lets it pass, ``lxd.sleep`` is the
 same for code that pauses; a container whose image says so ends on the way, with its event.
 **Images' behaviour**: ``Behaviour`` and GOOD, EXITS_AT_ONCE, REFUSES_TO_START, NEVER_HEALTHY,
@@ -60,9 +62,10 @@ from tests.harness.simulated.images import SimulatedAliases, SimulatedImages
 from tests.harness.simulated.instances import SimulatedInstances
 from tests.harness.simulated.power import SimulatedPower
 from tests.harness.simulated.projects import SimulatedProfiles, SimulatedProjects
-from tests.harness.simulated.resources import SimulatedNetworks, SimulatedPools, SimulatedVolumes
+from tests.harness.simulated.resources import SimulatedNetworks, SimulatedPools
 from tests.harness.simulated.server import SimulatedServer
 from tests.harness.simulated.store import Box, Published, Store
+from tests.harness.simulated.volumes import SimulatedVolumes
 
 __all__ = [
     "EXITS_AT_ONCE",
@@ -218,6 +221,13 @@ class SimulatedLxd(Ports):
             location=box.location,
             detail=snapshot,
         )
+
+    def volume_files(
+        self, name: str, *, pool: str = "default", project: str = DEFAULT_PROJECT
+    ) -> dict[str, bytes]:
+        """What a custom volume holds: contents by the paths inside it."""
+        content = self.store.contents[project, pool, name]
+        return {path: file.content for path, file in content.files.items() if file.kind == "file"}
 
     # ---- image servers
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -9,12 +10,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+import pytest
+
 from lxdocker_lxd.lxd.calls import ImageUpload, NewInstance
 from lxdocker_lxd.lxd.daemon import LxdDaemon, open_lxd
 from lxdocker_lxd.lxd.failures import ImageExistsError, OperationGoneError, UnknownOutcomeError
 from lxdocker_lxd.lxd.place import SocketPlace
 from lxdocker_lxd.lxd.ports import Lxd
 from lxdocker_lxd.lxd.records import Config, Devices, InstanceSettings, UpdateSource
+from lxdocker_lxd.lxd.resources import StoragePool
 from tests.harness.image_server import ImageServer
 from tests.harness.lxd import PrivateLxd
 from tests.harness.lxd_image import INIT, LxdImage, lxd_image
@@ -110,6 +114,10 @@ class Base(Protocol):
         """See that the store has no file that belongs to no image."""
         ...
 
+    def pool(self, driver: str) -> str:
+        """A storage pool of this driver: its name."""
+        ...
+
 
 class Site(Base, Protocol):
     """Shorthand for tests, on top of either."""
@@ -193,6 +201,12 @@ class SimulatedSite(Site):
     def nothing_half_sent(self) -> None:
         """It has none."""
 
+    def pool(self, driver: str) -> str:
+        if driver == "dir":
+            return "default"
+        self.lxd.pools.create(StoragePool(name=driver, driver=driver))
+        return driver
+
 
 class RealSite(Site):
     """A private daemon."""
@@ -268,6 +282,14 @@ class RealSite(Site):
 
         eventually(clean, timeout_seconds=10, what="LXD to drop what it had received")
 
+    def pool(self, driver: str) -> str:
+        if driver == "dir":
+            return "default"
+        if shutil.which(f"mkfs.{driver}") is None:
+            pytest.skip(f"{driver}-progs isn't installed")
+        self.lxd.pools.create(StoragePool(name=driver, driver=driver, config={"size": "512MiB"}))
+        return driver
+
     def clean(self) -> None:
         """Remove all that a test made."""
         lxd = self.lxd
@@ -285,13 +307,17 @@ class RealSite(Site):
             own = project.has_feature("images")
             for image in lxd.images.list(project=name) if own else ():
                 lxd.images.delete(image.fingerprint, project=name)
-            for volume in lxd.volumes.list("default", project=name):
-                lxd.volumes.delete("default", volume.name, project=name)
+            for pool in lxd.pools.list():
+                for volume in lxd.volumes.list(pool.name, project=name):
+                    lxd.volumes.delete(pool.name, volume.name, project=name)
             for profile in lxd.profiles.list(project=name):
                 if profile.name != "default":
                     lxd.profiles.delete(profile.name, project=name)
             if name != "default":
                 lxd.projects.delete(name)
+        for pool in lxd.pools.list():
+            if pool.name != "default":
+                lxd.pools.delete(pool.name)
         default = lxd.profiles.get("default")
         if default.config:
             lxd.profiles.edit(replace(default, config={}))

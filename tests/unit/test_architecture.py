@@ -163,6 +163,8 @@ PURE = (
     "lxd/instance_requests.py",
     "lxd/image_requests.py",
     "lxd/server_requests.py",
+    "lxd/volume_requests.py",
+    "lxd/storage_drivers.py",
     "lxd/event_document.py",
     "lxd/ports.py",
     "lxd/image_ports.py",

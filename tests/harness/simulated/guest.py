@@ -1,6 +1,6 @@
 """What the container of an image does: whether it starts, stops, ends, and how it answers commands."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from lxdocker_lxd.lxd.calls import Command, CommandResult, GuestFile
@@ -18,6 +18,7 @@ class Behaviour:
     to commands, as a HEALTHCHECK; ``console`` is written at each start. ``health`` is shorthand:
     pairs of seconds since the start and the exit code that ``/bin/health`` gives from then on.
     A first start takes ``remap_seconds`` for its files' owners, or fails there if not ``remaps``.
+    ``writes`` are files that its program writes at each start, on volumes too, as a migration does.
     ``listens`` are TCP ports that answer while it runs. ``size_bytes`` is what unpacking takes.
     """
 
@@ -29,6 +30,7 @@ class Behaviour:
     health: tuple[tuple[float, int], ...] = ()
     listens: frozenset[int] = frozenset()
     console: bytes = b""
+    writes: Mapping[str, bytes] = field(default_factory=dict)
     size_bytes: int = 1 << 20
     remaps: bool = True
     remap_seconds: float = 0.0
@@ -53,8 +55,14 @@ class Guest:
     files: dict[str, GuestFile] = field(default_factory=dict)
     console: bytes = b""
 
-    def run(self, command: Command, seconds: float, environment: dict[str, str]) -> "Ran":
-        """Run one command; see ``Ran``."""
+    def run(
+        self,
+        command: Command,
+        seconds: float,
+        environment: dict[str, str],
+        files: Mapping[str, GuestFile],
+    ) -> "Ran":
+        """Run one command, which sees ``files``; see ``Ran``."""
         if self.behaviour.answer is not None:
             answer = self.behaviour.answer(command, seconds)
             if answer is not None:
@@ -66,7 +74,7 @@ class Guest:
         known = _PROGRAMS.get(program)
         if known is None:
             return Ran(CommandResult(exit_code=127, stdout=b"", stderr=b""))
-        return known(self, command, {**environment, **command.environment})
+        return known(_Inside(self, files), command, {**environment, **command.environment})
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,46 +85,54 @@ class Ran:
     seconds: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class _Inside:
+    """What a program has to do with."""
+
+    guest: Guest
+    files: Mapping[str, GuestFile]
+
+
 def _said(text: bytes, command: Command) -> Ran:
     kept = text[: command.output_bytes]
     result = CommandResult(exit_code=0, stdout=kept, stderr=b"", truncated=len(text) > len(kept))
     return Ran(result)
 
 
-def _echo(_guest: Guest, command: Command, _environment: dict[str, str]) -> Ran:
+def _echo(_inside: _Inside, command: Command, _environment: dict[str, str]) -> Ran:
     return _said(" ".join(command.words[1:]).encode() + b"\n", command)
 
 
-def _cat(guest: Guest, command: Command, _environment: dict[str, str]) -> Ran:
+def _cat(inside: _Inside, command: Command, _environment: dict[str, str]) -> Ran:
     if len(command.words) == 1:
         return _said(command.stdin, command)
-    file = guest.files.get(command.words[1])
+    file = inside.files.get(command.words[1])
     if file is None:
         said = f"cat: can't open '{command.words[1]}': No such file or directory\n"
         return Ran(CommandResult(exit_code=1, stdout=b"", stderr=said.encode()))
     return _said(file.content, command)
 
 
-def _env(_guest: Guest, command: Command, environment: dict[str, str]) -> Ran:
+def _env(_inside: _Inside, command: Command, environment: dict[str, str]) -> Ran:
     return _said(
         "".join(f"{key}={value}\n" for key, value in environment.items()).encode(), command
     )
 
 
-def _sleep(_guest: Guest, command: Command, _environment: dict[str, str]) -> Ran:
+def _sleep(_inside: _Inside, command: Command, _environment: dict[str, str]) -> Ran:
     return Ran(CommandResult(exit_code=0, stdout=b"", stderr=b""), float(command.words[1]))
 
 
-def _pwd(_guest: Guest, command: Command, _environment: dict[str, str]) -> Ran:
+def _pwd(_inside: _Inside, command: Command, _environment: dict[str, str]) -> Ran:
     return _said((command.directory or "/root").encode() + b"\n", command)
 
 
-def _id(_guest: Guest, command: Command, _environment: dict[str, str]) -> Ran:
+def _id(_inside: _Inside, command: Command, _environment: dict[str, str]) -> Ran:
     which = command.group_id if "-g" in command.words else command.user_id
     return _said(f"{which}\n".encode(), command)
 
 
-def _shell(guest: Guest, command: Command, environment: dict[str, str]) -> Ran:
+def _shell(inside: _Inside, command: Command, environment: dict[str, str]) -> Ran:
     """``sh -c`` of one simple command, with ``exit N``, ``kill -N $$`` and ``>&2``."""
     words = command.words[2].split() if len(command.words) > 2 else ["exit", "0"]
     if words[0] == "exit":
@@ -131,14 +147,14 @@ def _shell(guest: Guest, command: Command, environment: dict[str, str]) -> Ran:
         directory=command.directory,
         stdin=command.stdin,
     )
-    ran = guest.run(inner, 0, environment)
+    ran = inside.guest.run(inner, 0, environment, inside.files)
     if not to_error:
         return ran
     result = CommandResult(exit_code=ran.result.exit_code, stdout=b"", stderr=ran.result.stdout)
     return Ran(result, ran.seconds)
 
 
-_PROGRAMS: dict[str, Callable[[Guest, Command, dict[str, str]], Ran]] = {
+_PROGRAMS: dict[str, Callable[[_Inside, Command, dict[str, str]], Ran]] = {
     "echo": _echo,
     "cat": _cat,
     "env": _env,

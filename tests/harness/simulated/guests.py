@@ -14,6 +14,7 @@ from lxdocker_lxd.lxd.failures import (
 )
 from lxdocker_lxd.lxd.records import DEFAULT_PROJECT
 from tests.harness.simulated.call_log import CallLog
+from tests.harness.simulated.mounts import Mounts
 from tests.harness.simulated.store import Box, Store
 
 
@@ -41,7 +42,7 @@ class SimulatedGuests:
             for key, value in config.items()
             if key.startswith("environment.")
         }
-        ran = box.guest.run(command, seconds, environment)
+        ran = box.guest.run(command, seconds, environment, Mounts(store, box))
         store.clock.advance(min(ran.seconds, command.timeout_seconds))
         if ran.seconds > command.timeout_seconds:
             raise CommandTimedOutError(
@@ -97,13 +98,14 @@ class SimulatedGuests:
 
     def _file(self, box: Box, path: str) -> GuestFile:
         plain = path.rstrip("/") or "/"
-        held = box.guest.files.get(plain)
+        files = Mounts(self._store, box)
+        held = files.get(plain)
         if held is not None and held.kind != "directory":
             return held
         below = f"{plain.rstrip('/')}/"
         entries = {
             other.removeprefix(below).partition("/")[0]
-            for other in box.guest.files
+            for other in files
             if other.startswith(below) and other != below
         }
         if held is None and not entries:
@@ -129,7 +131,7 @@ class SimulatedGuests:
                 directory = path.rpartition("/")[0]
                 target = posixpath.join(directory, file.content.decode())
                 kept = replace(file, content=target.encode(), mode=0o777)
-            box.guest.files[path.rstrip("/")] = kept
+            Mounts(self._store, box)[path.rstrip("/")] = kept
 
         self._log.made("guests.write_file", name, act, writes=True)
 
@@ -139,6 +141,6 @@ class SimulatedGuests:
             file = self._file(box, path)
             if file.entries:
                 raise RefusedError(f"could not remove {path}: directory not empty")
-            box.guest.files.pop(path.rstrip("/"), None)
+            Mounts(self._store, box).pop(path.rstrip("/"), None)
 
         self._log.made("guests.delete_file", name, act, writes=True)

@@ -3,9 +3,11 @@
 from collections.abc import Callable
 from dataclasses import replace
 
+from lxdocker_lxd.lxd.calls import GuestFile
 from lxdocker_lxd.lxd.failures import StartFailedError, StopTimedOutError, WrongStateError
 from lxdocker_lxd.lxd.records import DEFAULT_PROJECT, Address, InstanceState
 from tests.harness.simulated.call_log import CallLog
+from tests.harness.simulated.mounts import Mounts
 from tests.harness.simulated.nics import Nics
 from tests.harness.simulated.store import Box, Store
 
@@ -116,6 +118,9 @@ class SimulatedPower:
             )
         box.settings = replace(box.settings, config=config)
         box.guest.console += box.guest.behaviour.console
+        files = Mounts(self._store, box)
+        for path, content in box.guest.behaviour.writes.items():
+            files[path] = GuestFile(content=content)
         self._store.emit_of("instance-started", box)
         self._store.settle("")
 

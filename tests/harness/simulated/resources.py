@@ -1,98 +1,12 @@
-"""Volumes, pools and networks of the simulated LXD: their ports."""
+"""Pools and networks of the simulated LXD: their ports."""
 
 from dataclasses import replace
 
 from lxdocker_lxd.lxd.failures import AbsentError, InUseError, NameTakenError
 from lxdocker_lxd.lxd.records import DEFAULT_PROJECT
-from lxdocker_lxd.lxd.resources import Lease, Network, PoolSpace, StoragePool, Volume
+from lxdocker_lxd.lxd.resources import Lease, Network, PoolSpace, StoragePool
 from tests.harness.simulated.nics import Nics
 from tests.harness.simulated.port import Port, compare, etag_of, path_of, sorted_config
-
-
-class SimulatedVolumes(Port):
-    """Implements the port ``Volumes``."""
-
-    def list(self, pool: str, *, project: str = DEFAULT_PROJECT) -> tuple[Volume, ...]:
-        def act() -> tuple[Volume, ...]:
-            owner = self._store.owner(project, "storage.volumes")
-            self._pool(pool)
-            return tuple(
-                replace(self._record(pool, name, project), etag="")
-                for where, held_pool, name in sorted(self._store.volumes)
-                if (where, held_pool) == (owner, pool)
-            )
-
-        return self._log.made("volumes.list", pool, act)
-
-    def _pool(self, pool: str) -> None:
-        if pool not in self._store.pools:
-            raise AbsentError(f"storage pool {pool}: not found", hint="list them")
-
-    def get(self, pool: str, name: str, *, project: str = DEFAULT_PROJECT) -> Volume:
-        return self._log.made("volumes.get", name, lambda: self._record(pool, name, project))
-
-    def _key(self, pool: str, name: str, project: str) -> tuple[str, str, str]:
-        key = (self._store.owner(project, "storage.volumes"), pool, name)
-        if key not in self._store.volumes:
-            raise AbsentError(f"volume {name} of pool {pool}: not found", hint="list them")
-        return key
-
-    def _record(self, pool: str, name: str, project: str) -> Volume:
-        held = self._store.volumes[self._key(pool, name, project)]
-        users = tuple(
-            path_of(box)
-            for box in self._store.boxes.values()
-            for device in self._store.expanded_devices(box.project, box.settings).values()
-            if (device.get("pool"), device.get("source")) == (pool, name)
-            and self._store.owner(box.project, "storage.volumes") == held.project
-        )
-        etag = etag_of(name, held.description, sorted_config(held.config))
-        return replace(held, used_by=users, etag=etag)
-
-    def create(self, volume: Volume, *, target: str = "") -> None:
-        def act() -> None:
-            self._pool(volume.pool)
-            owner = self._store.owner(volume.project, "storage.volumes")
-            key = (owner, volume.pool, volume.name)
-            if key in self._store.volumes:
-                raise NameTakenError(f"Volume {volume.name!r} already exists", hint="another name")
-            location = target or (
-                next(iter(self._store.members)) if self._store.members else "none"
-            )
-            self._store.volumes[key] = replace(
-                volume, project=owner, used_by=(), etag="", location=location
-            )
-            self._event("created", volume)
-
-        self._log.made("volumes.create", volume.name, act, writes=True)
-
-    def _event(self, what: str, volume: Volume) -> None:
-        self._store.emit(
-            *(f"storage-volume-{what}", "storage-volume", volume.name, volume.project),
-            detail=volume.pool,
-        )
-
-    def edit(self, volume: Volume) -> None:
-        def act() -> None:
-            held = self._record(volume.pool, volume.name, volume.project)
-            compare(volume.etag, held.etag, volume.name)
-            key = self._key(volume.pool, volume.name, volume.project)
-            self._store.volumes[key] = replace(
-                self._store.volumes[key], description=volume.description, config=dict(volume.config)
-            )
-            self._event("updated", volume)
-
-        self._log.made("volumes.edit", volume.name, act, writes=True)
-
-    def delete(self, pool: str, name: str, *, project: str = DEFAULT_PROJECT) -> None:
-        def act() -> None:
-            held = self._record(pool, name, project)
-            if held.used_by:
-                raise InUseError(f"The volume {name} is still in use", hint="detach it")
-            del self._store.volumes[self._key(pool, name, project)]
-            self._event("deleted", held)
-
-        self._log.made("volumes.delete", name, act, writes=True)
 
 
 class SimulatedPools(Port):

@@ -9,15 +9,25 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from lxdocker_lxd.errors import LxdockerError
+from lxdocker_lxd.lxd.calls import GuestFile
 from lxdocker_lxd.lxd.failures import AbsentError, BusyError
 from lxdocker_lxd.lxd.records import DEFAULT_PROJECT, Config, Image, InstanceSettings, Snapshot
-from lxdocker_lxd.lxd.resources import Network, Profile, Project, StoragePool, Volume
+from lxdocker_lxd.lxd.resources import (
+    Network,
+    Profile,
+    Project,
+    StoragePool,
+    Volume,
+    VolumeSnapshot,
+)
 from lxdocker_lxd.lxd.server_records import LifecycleEvent, Member, Operation
 from tests.harness.simulated.call_log import LATE_BY_CALLS, Call
 from tests.harness.simulated.clock import SimulatedClock
 from tests.harness.simulated.guest import GOOD, Behaviour, Guest
 
 Key = tuple[str, str]
+# Project, pool and name.
+VolumeKey = tuple[str, str, str]
 # A project's features that stay with the default project unless it has them itself.
 SHARED = {"images", "profiles", "storage.volumes", "networks"}
 
@@ -52,6 +62,17 @@ class Box:
     @property
     def runs(self) -> bool:
         return self.status in {"Running", "Frozen"}
+
+
+@dataclass
+class Content:
+    """What a custom volume holds: files by their paths inside it, and the same of its snapshots.
+
+    A snapshot whose making LXD didn't come to the end of is listed like another one.
+    """
+
+    files: dict[str, GuestFile] = field(default_factory=dict)
+    snapshots: list[tuple[VolumeSnapshot, dict[str, GuestFile]]] = field(default_factory=list)
 
 
 @dataclass
@@ -91,7 +112,8 @@ class Store:
         self.pools: dict[str, StoragePool] = {}
         self.pool_bytes: dict[str, int] = {}
         self.networks: dict[Key, Network] = {}
-        self.volumes: dict[tuple[str, str, str], Volume] = {}
+        self.volumes: dict[VolumeKey, Volume] = {}
+        self.contents: dict[VolumeKey, Content] = {}
         self.members: dict[str, Member] = {}
         self.operations: dict[str, Operation] = {}
         self.server_config: dict[str, str] = {}
@@ -238,12 +260,18 @@ class Store:
     # ---- space
 
     def used_bytes(self, pool: str) -> int:
-        """What instances take of a pool."""
-        return sum(
+        """What instances and volumes take of a pool; snapshots do where they are copies."""
+        taken = sum(
             box.guest.behaviour.size_bytes
             for box in self.boxes.values()
             if root_pool(self.expanded_devices(box.project, box.settings)) == pool
         )
+        for (_, held_pool, _), content in self.contents.items():
+            if held_pool == pool:
+                copies = content.snapshots if self.pools[pool].driver == "dir" else []
+                taken += bytes_of(content.files)
+                taken += sum(bytes_of(files) for _, files in copies)
+        return taken
 
     def missing_volume(
         self, project: str, settings: InstanceSettings, only: set[str] | None = None
@@ -278,6 +306,11 @@ class Store:
         for name in settings.profiles:
             devices |= {key: dict(one) for key, one in self.profiles[owner, name].devices.items()}
         return devices | {key: dict(one) for key, one in settings.devices.items()}
+
+
+def bytes_of(files: dict[str, GuestFile]) -> int:
+    """What files take."""
+    return sum(len(file.content) for file in files.values())
 
 
 def _end(late: _Late) -> None:

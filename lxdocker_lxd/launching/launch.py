@@ -13,8 +13,8 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from lxdocker_lxd.errors import LxdError, LxdockerError, NotFoundError, UsageError
-from lxdocker_lxd.launching.guest_path import resolved
-from lxdocker_lxd.launching.image_facts import ImageFacts, facts_of
+from lxdocker_lxd.guest_path import resolved
+from lxdocker_lxd.image_facts import ImageFacts, facts_of
 from lxdocker_lxd.launching.ports import PublishedPort, clash, devices_of, listened, settled
 from lxdocker_lxd.launching.seeding import SEEDED_KEY, Seed, fill
 from lxdocker_lxd.launching.volumes import VolumeWish, disk_paths, volume_devices, wanted_volumes

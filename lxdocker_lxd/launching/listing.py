@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from lxdocker_lxd.errors import LxdockerError
-from lxdocker_lxd.launching.image_facts import facts_of
+from lxdocker_lxd.image_facts import facts_of
 from lxdocker_lxd.launching.launch import IMAGE_KEY
 from lxdocker_lxd.launching.waiting import HEALTH_COMMAND, Watch, guest_state
 from lxdocker_lxd.lxd.calls import Command

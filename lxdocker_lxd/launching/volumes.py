@@ -11,15 +11,13 @@ from dataclasses import dataclass
 
 from lxdocker_lxd.digest import Digest
 from lxdocker_lxd.errors import UsageError
+from lxdocker_lxd.guest_path import volume_path
 from lxdocker_lxd.lxd.records import Devices
-from lxdocker_lxd.spec_values import volume
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 _LONGEST_NAME = 63
 _DIGEST_DIGITS = 8
 _OPTIONS = frozenset({"ro", "rw", "nocopy"})
-# What the kernel and LXD put there is no content of an image; to copy it would never end.
-_MACHINERY = ("/proc", "/sys", "/dev")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,14 +57,6 @@ class VolumeWish:
         """Return the disk device of this volume in ``pool``."""
         found = {"type": "disk", "pool": pool, "source": self.name, "path": self.path}
         return {**found, "readonly": "true"} if self.readonly else found
-
-
-def volume_path(text: str) -> str:
-    """Return the path of a volume; raise ValueError for one at which none can be."""
-    path = volume(text)
-    if path.startswith(tuple(f"{root}/" for root in _MACHINERY)) or path in _MACHINERY:
-        raise ValueError(f"{path} is the kernel's or LXD's")
-    return path
 
 
 def disk_paths(devices: Devices) -> Mapping[str, str]:

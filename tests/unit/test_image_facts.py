@@ -5,7 +5,7 @@ import json
 import pytest
 
 from lxdocker_lxd.errors import VerificationError
-from lxdocker_lxd.launching.image_facts import ImageFacts, parse_facts
+from lxdocker_lxd.image_facts import ImageFacts, parse_facts
 
 
 def said(**fields: object) -> ImageFacts:

@@ -3,12 +3,22 @@
 import posixpath
 
 from lxdocker_lxd.errors import UsageError
-from lxdocker_lxd.launching.volumes import volume_path
 from lxdocker_lxd.lxd.failures import AbsentError
 from lxdocker_lxd.lxd.ports import Lxd
+from lxdocker_lxd.spec_values import volume
 
 # As many as Linux follows.
 _MOST_LINKS = 40
+# What the kernel and LXD put there is no content of an image; to copy it would never end.
+_MACHINERY = ("/proc", "/sys", "/dev")
+
+
+def volume_path(text: str) -> str:
+    """Return the path of a volume; raise ValueError for one at which none can be."""
+    path = volume(text)
+    if path.startswith(tuple(f"{root}/" for root in _MACHINERY)) or path in _MACHINERY:
+        raise ValueError(f"{path} is the kernel's or LXD's")
+    return path
 
 
 def resolved(lxd: Lxd, instance: str, path: str, *, project: str) -> str:

@@ -119,6 +119,29 @@ INSTANCE_KEYS: tuple[InstanceKey, ...] = (
         read_by="updater",
     ),
     InstanceKey(
+        name="user.lxdocker.update.of",
+        values="`PROJECT/NAME`",
+        meaning="the instance that was enrolled; written by the updater, so that copies and backups of it"
+        " aren't followed",
+        default="-",
+        read_by="updater",
+    ),
+    InstanceKey(
+        name="user.lxdocker.update.keep",
+        values="`12h`, `3d`, `2w`",
+        meaning="for how long the copy of before an update is kept; the last version that was shown to"
+        " work is kept in any case",
+        default="`72h`",
+        read_by="updater",
+    ),
+    InstanceKey(
+        name="user.lxdocker.update.keep_copies",
+        values="number",
+        meaning="how many such copies are kept, the newest ones",
+        default="`3`",
+        read_by="updater",
+    ),
+    InstanceKey(
         name="user.lxdocker.image",
         values="`local|ALIAS` or `URL|simplestreams|ALIAS`",
         meaning="the image that is followed; written when the instance is enrolled",

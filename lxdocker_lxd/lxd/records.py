@@ -11,6 +11,7 @@ from datetime import datetime
 
 DEFAULT_PROJECT = "default"
 
+RUNNING = frozenset({"Running", "Ready"})
 Config = Mapping[str, str]
 Devices = Mapping[str, Mapping[str, str]]
 
@@ -117,8 +118,8 @@ class Instance:
 
     @property
     def running(self) -> bool:
-        """Whether its PID 1 lives; a frozen one lives too, but isn't ``Running``."""
-        return self.status == "Running"
+        """Whether its PID 1 lives and isn't frozen; ``Ready`` is what a guest said of itself."""
+        return self.status in RUNNING
 
     @property
     def base_image(self) -> str:

@@ -16,7 +16,8 @@ class Attempt:
 
     ``agreed``: the hooks were asked. ``stop_unsure``: nobody knows what became of a request to stop.
     ``failed``: it is given up for something that went
-    wrong. ``confirmed`` is a last word that was seen once, ``failures`` how many calls failed in a row.
+    wrong. ``confirmed`` is a last word that was seen once, ``failures`` how many calls failed in a row,
+    ``waited_seconds`` how long a passing state was waited for. ``check`` names the check that was passed.
     """
 
     transaction: Transaction
@@ -39,6 +40,11 @@ class Attempt:
     reason: str = ""
     failed: bool = False
     failures: int = 0
+    waited_seconds: float = 0.0
+    holder_crashed: bool = False
+    asked_back: bool = False
+    check: str = ""
+    unreadable: str = ""
     outage_began: datetime | None = None
     outage_ended: datetime | None = None
 
@@ -60,6 +66,9 @@ class Attempt:
             restored=self.restored,
             started=self.started,
             stop_asked=self.stop_asked,
+            holder_crashed=self.holder_crashed,
+            asked_back=self.asked_back,
+            unreadable=self.unreadable,
             stays_stopped=self.stays_stopped,
         )
 

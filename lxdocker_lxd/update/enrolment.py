@@ -13,11 +13,14 @@ from typing import TypeVar
 
 from lxdocker_lxd.errors import LxdockerError, UsageError
 from lxdocker_lxd.lxd.records import Config, Instance
+from lxdocker_lxd.update.retention import LEFT_BEHIND
 from lxdocker_lxd.update.source import CERTIFICATE_KEY, SOURCE_KEY, Source, source_of_text
-from lxdocker_lxd.update.transaction import Phase, stamp_of
+from lxdocker_lxd.update.transaction import Unreadable, is_ours, stamp_of
 from lxdocker_lxd.update.window import Window, windows_of
 
 UPDATE_KEY = "user.lxdocker.update"
+HOLDER_KEY = "user.lxdocker.update.of"
+"""Which instance was enrolled, as PROJECT/NAME: LXD copies the other keys with an instance."""
 DEPENDS_KEY = "user.lxdocker.depends"
 WINDOW_KEY = "user.lxdocker.update.window"
 MINIMUM_AGE_KEY = "user.lxdocker.update.minimum_age"
@@ -28,7 +31,6 @@ POLL_KEY = "user.lxdocker.update.poll"
 _Value = TypeVar("_Value")
 _DURATION = re.compile(r"(\d+)([smhdw])")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-_PARKED_PHASES = frozenset({Phase.KEPT, Phase.REJECTED, Phase.RETIRED})
 
 
 class PolicyError(UsageError):
@@ -41,6 +43,20 @@ class Mode(StrEnum):
     AUTO = "auto"
     NOTIFY = "notify"
     OFF = "off"
+
+
+class Enrolment(StrEnum):
+    """Whether an instance is followed, and if not, why.
+
+    ``COPY``: its keys name another instance, which it was copied from, restored from a backup of,
+    or renamed from. ``UNREADABLE``: its stamp was written by another version. ``OUTSIDE``: it is in
+    a project that isn't followed, or isn't enrolled, or is what an update left.
+    """
+
+    FOLLOWED = "followed"
+    COPY = "copy"
+    UNREADABLE = "unreadable"
+    OUTSIDE = "outside"
 
 
 class Poll(StrEnum):
@@ -144,15 +160,37 @@ def _moment(text: str) -> datetime | None:
 
 
 def is_enrolled(instance: Instance, projects: frozenset[str]) -> bool:
-    """Whether the instance is to be followed: asked for, in an allowed project, no parked copy.
+    """Whether the instance is to be followed; an empty set allows every project."""
+    return enrolment_of(instance, projects) is Enrolment.FOLLOWED
 
-    An empty set allows every project.
+
+def enrolment_of(instance: Instance, projects: frozenset[str]) -> Enrolment:
+    """Return whether an instance is followed: asked for, in an allowed project, and no copy.
+
+    An instance whose keys don't say whom they were meant for, as those of a profile don't, is
+    followed unless its stamp tells of another name. Never raises.
     """
-    if projects and instance.project not in projects:
-        return False
+    allowed = not projects or instance.project in projects
+    if not allowed or not _asks_for_updates(instance):
+        return Enrolment.OUTSIDE
     stamp = stamp_of(instance)
-    if stamp is not None and stamp.phase in _PARKED_PHASES and instance.name != stamp.name:
-        return False
+    if isinstance(stamp, Unreadable):
+        return Enrolment.UNREADABLE
+    if stamp is not None and stamp.phase in LEFT_BEHIND and instance.name != stamp.name:
+        return Enrolment.OUTSIDE
+    # In the middle of an update its two instances have other names, and their stamps fit these.
+    ours = stamp is not None and is_ours(instance)
+    held = instance.config.get(HOLDER_KEY, "")
+    fits = held == holder_of(instance) if held else stamp is None
+    return Enrolment.FOLLOWED if fits or ours else Enrolment.COPY
+
+
+def holder_of(instance: Instance) -> str:
+    """Return the value of ``HOLDER_KEY`` that fits the instance."""
+    return f"{instance.project}/{instance.name}"
+
+
+def _asks_for_updates(instance: Instance) -> bool:
     policy = policy_of(instance.expanded_config)
     return policy.mode is not Mode.OFF or any(
         problem.startswith(f"{UPDATE_KEY}:") for problem in policy.problems

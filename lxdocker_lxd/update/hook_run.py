@@ -28,7 +28,7 @@ from lxdocker_lxd.update.hook import (
 )
 from lxdocker_lxd.update.host_program import ProgramRun, run_program
 from lxdocker_lxd.update.means import Gate, Verdict
-from lxdocker_lxd.update.transaction import Transaction, stamp_of
+from lxdocker_lxd.update.transaction import Transaction, readable_stamp
 from lxdocker_lxd.update.trusted_path import ROOT, check_trusted
 
 _OUTPUT_BYTES = 4096
@@ -152,7 +152,7 @@ class HookedUpdate:
         """Run the hooks of the occasion's point; the instance tells what the caller didn't know."""
         instance = self._lxd.instances.get(occasion.name, project=occasion.project)
         state = self._lxd.power.state(occasion.name, project=occasion.project)
-        stamp = stamp_of(instance)
+        stamp = readable_stamp(instance)
         if occasion.point is Point.AFTER:
             told = replace(
                 occasion,

@@ -12,9 +12,23 @@ from enum import StrEnum
 from graphlib import CycleError, TopologicalSorter
 
 from lxdocker_lxd.lxd.records import Alias, Image, Instance
-from lxdocker_lxd.update.enrolment import Mode, Policy, is_enrolled, policy_of
+from lxdocker_lxd.update.enrolment import (
+    HOLDER_KEY,
+    Enrolment,
+    Mode,
+    Policy,
+    enrolment_of,
+    is_enrolled,
+    policy_of,
+)
 from lxdocker_lxd.update.source import Source, newest
-from lxdocker_lxd.update.transaction import Phase, rejected_versions, stamp_of
+from lxdocker_lxd.update.transaction import (
+    Phase,
+    Stamp,
+    Unreadable,
+    rejected_versions,
+    stamp_of,
+)
 from lxdocker_lxd.update.window import is_open, next_opening
 
 BREAKER = 3
@@ -92,7 +106,33 @@ def plan(scene: Scene) -> tuple[Decision, ...]:
         decisions[key] = _decision(
             enrolled[key], Choice.REFUSE, f"its dependencies form a cycle: {_chain(cycle)}"
         )
+    for instance in scene.instances:
+        refusal = _refuse_unfollowed(instance, scene)
+        if refusal is not None:
+            decisions[refusal.key] = refusal
     return tuple(decisions.values())
+
+
+def _refuse_unfollowed(instance: Instance, scene: Scene) -> Decision | None:
+    """Tell of an instance whose keys ask for updates that it must not get."""
+    enrolment = enrolment_of(instance, scene.projects)
+    stamp = stamp_of(instance)
+    if enrolment is Enrolment.UNREADABLE and isinstance(stamp, Unreadable):
+        return _decision(
+            instance,
+            Choice.REFUSE,
+            f"its update stamp can't be read by this version ({stamp.reason}): it is left alone",
+        )
+    if enrolment is not Enrolment.COPY:
+        return None
+    meant = instance.config.get(HOLDER_KEY, "")
+    whom = f" of {meant}" if meant else ""
+    return _decision(
+        instance,
+        Choice.REFUSE,
+        f"it is a copy{whom}, or was renamed, and isn't followed: `lxdocker-lxd update enable"
+        f" {instance.name}` if it is meant to be",
+    )
 
 
 def _chain(cycle: tuple[Key, ...]) -> str:
@@ -165,9 +205,9 @@ def _obstacle(instance: Instance, policy: Policy, scene: Scene) -> Decision | No
         return _decision(instance, Choice.REFUSE, "it is ephemeral: stopping it would delete it")
     if not instance.base_image:
         return _decision(instance, Choice.REFUSE, "it wasn't made of an image")
-    if stamp is not None and stamp.phase is not Phase.COMMITTED:
+    if isinstance(stamp, Stamp) and stamp.phase is not Phase.COMMITTED:
         return _decision(instance, Choice.WAIT, "an earlier update isn't finished")
-    if instance.status not in {"Running", "Stopped"}:
+    if not instance.running and instance.status != "Stopped":
         return _decision(instance, Choice.WAIT, f"it is {instance.status.lower()}")
     if (instance.project, instance.name) in scene.busy:
         return _decision(instance, Choice.WAIT, "LXD is at work on it")

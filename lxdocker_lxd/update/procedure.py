@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from lxdocker_lxd.update.configuration import differences
-from lxdocker_lxd.update.transaction import Phase, Role, is_ours, stamp_of
+from lxdocker_lxd.update.transaction import Phase, Role, is_ours, readable_stamp
 from lxdocker_lxd.update.view import Party, View
 
 
@@ -47,6 +47,7 @@ class Act(StrEnum):
     ROLLED_BACK = "rolled back"
     GIVEN_UP = "given up"
     USER_TOOK_OVER = "user took over"
+    WAIT = "wait"
     HOLD = "hold"
 
 
@@ -67,13 +68,16 @@ class Step:
 def decide(view: View) -> Step:
     """Return the next step; pure, total, and the same after a crash as before it."""
     old, new = view.old, view.new
-    strange = [
-        party.instance
-        for party in (old, new)
-        if party is not None and not (party.running or party.stopped)
-    ]
+    seen = [party.instance for party in (old, new) if party is not None]
+    if old is None and view.holder is not None:
+        seen.append(view.holder)
+    strange = [one for one in seen if not (one.running or one.status == "Stopped")]
+    if view.unreadable:
+        return _hold(f"the stamp of {view.unreadable} can't be read by this version")
     if strange:
-        return _hold(f"{strange[0].name} is {strange[0].status}, neither running nor stopped")
+        # A snapshot freezes a container, LXD starts and stops others: these states pass.
+        reason = f"{strange[0].name} is {strange[0].status.lower()}, neither running nor stopped"
+        return Step(act=Act.WAIT, reason=reason)
     if old is not None and not old.named and not old.waiting:
         return _moved_by_user(view, old)
     if old is None:
@@ -157,7 +161,9 @@ def _old_has_name(view: View, old: Party, new: Party | None) -> Step:
     if phase is Phase.LEASED:
         if new is None or new.running or view.give_up or view.back or not view.fresh:
             return Step(act=Act.RELEASE, role=Role.OLD, reason="no outage began")
-        if old.running is not (old.stamp.saved is not None and old.stamp.saved.running):
+        saved = old.stamp.saved
+        expected = saved is not None and saved.running and not old.stamp.crashed
+        if old.running is not expected:
             return Step(act=Act.RELEASE, role=Role.OLD, reason="it was started or stopped")
         return Step(act=Act.OUTAGE, role=Role.OLD)
     if new is None or view.back or phase is Phase.KEPT:
@@ -235,12 +241,14 @@ def _old_waits(view: View, old: Party, new: Party | None) -> Step:
 def _successor_gone(view: View, old: Party) -> Step:
     """The old instance waits, parked, and there is no successor."""
     if view.holder is not None:
-        stamp = stamp_of(view.holder)
+        stamp = readable_stamp(view.holder)
         if stamp is not None and is_ours(view.holder) and stamp.phase is Phase.COMMITTED:
             return Step(act=Act.KEEP if old.stamp.phase is not Phase.KEPT else Act.COMMITTED)
         return _user("another instance has the name; the parked one stays")
     if old.stamp.phase is Phase.ROLLBACK:
         return Step(act=Act.TAKE_NAME, role=Role.OLD)
+    if view.asked_back:
+        return Step(act=Act.TURN_BACK, role=Role.OLD, reason="asked for")
     if old.stamp.phase is Phase.KEPT or view.became:
         return _user("the new version was deleted; the parked one stays")
     return Step(act=Act.TURN_BACK, role=Role.OLD, reason="the successor is gone")

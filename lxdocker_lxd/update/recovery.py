@@ -5,27 +5,31 @@ Both start from LXD's own list and the journal, and each alone is enough to find
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
+from lxdocker_lxd.errors import LxdError
+from lxdocker_lxd.lxd.failures import NotRunningError, UnreachableError
 from lxdocker_lxd.lxd.ports import Lxd
 from lxdocker_lxd.lxd.records import Instance
 from lxdocker_lxd.update.journal import Journal
 from lxdocker_lxd.update.journal_record import accounts, still_open
 from lxdocker_lxd.update.means import Outcome
 from lxdocker_lxd.update.procedure import Act
+from lxdocker_lxd.update.retention import Retention, copies_of
 from lxdocker_lxd.update.transaction import (
     Phase,
     Role,
     Stamp,
     Transaction,
     is_ours,
-    parked_name,
     stamp_of,
     transaction_of,
 )
 from lxdocker_lxd.update.updater import Updater
 
 _AT_REST = frozenset({Phase.COMMITTED, Phase.KEPT, Phase.REJECTED, Phase.RETIRED})
+# Copies are in the same order at any time.
+_ANY_TIME = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def unfinished(instances: Iterable[Instance], journal: Journal) -> tuple[Transaction, ...]:
@@ -34,10 +38,15 @@ def unfinished(instances: Iterable[Instance], journal: Journal) -> tuple[Transac
     found = {account.transaction.id: account.transaction for account in still_open(known.values())}
     for instance in instances:
         stamp = stamp_of(instance)
-        if stamp is None or stamp.phase in _AT_REST:
+        if not isinstance(stamp, Stamp):
+            continue
+        if _is_copy_under_its_name(instance, stamp):
+            found.setdefault(stamp.transaction, transaction_of(instance, stamp))
+            continue
+        if stamp.phase in _AT_REST:
             continue
         account = known.get(stamp.transaction)
-        # What somebody's action has left to them stays as it is.
+        # What a user's action has left to them stays as it is.
         if account and account.ended and account.ended.result == Act.USER_TOOK_OVER:
             continue
         # A copy made by a user has a stamp too; one that a user renamed as well.
@@ -45,6 +54,11 @@ def unfinished(instances: Iterable[Instance], journal: Journal) -> tuple[Transac
         if is_ours(instance) or moved:
             found.setdefault(stamp.transaction, transaction_of(instance, stamp))
     return tuple(found.values())
+
+
+def _is_copy_under_its_name(instance: Instance, stamp: Stamp) -> bool:
+    """Whether a user gave a kept copy its name again, while its devices are still masked."""
+    return stamp.phase is Phase.KEPT and instance.name == stamp.name
 
 
 def recover(lxd: Lxd, updater: Updater, journal: Journal) -> tuple[Outcome, ...]:
@@ -56,109 +70,63 @@ def recover(lxd: Lxd, updater: Updater, journal: Journal) -> tuple[Outcome, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Copy:
-    """What an update left beside an instance, to go back to or because a version failed.
+class Reaped:
+    """Names of the copies that were removed, and what kept others: project, name, reason."""
 
-    ``needed`` says why it can't be removed whatever its time; ``until`` when it will be, None when a
-    round would do it now.
-    """
-
-    instance: Instance
-    stamp: Stamp
-    needed: str
-    until: datetime | None
-
-    @property
-    def removable(self) -> bool:
-        """Whether a round would remove it."""
-        return not self.needed and self.until is None
-
-
-def copies(instances: Iterable[Instance], now: datetime) -> tuple[Copy, ...]:
-    """Return the copies that updates left, each where its stamp says.
-
-    A copy is needed until its time is over, or until a later update of the name was good; as long
-    as its name's instance is missing or in the middle of an update; and when it runs or is
-    protected.
-    """
-    everything = tuple(instances)
-    by_name = {(instance.project, instance.name): instance for instance in everything}
-    found = []
-    for instance in everything:
-        stamp = stamp_of(instance)
-        if stamp is None or stamp.phase not in {Phase.KEPT, Phase.REJECTED, Phase.RETIRED}:
-            continue
-        if instance.name != parked_name(stamp.name, stamp.role, stamp.transaction):
-            continue
-        holder = by_name.get((instance.project, stamp.name))
-        over = holder is not None and _is_over(stamp, holder, now)
-        copy = Copy(
-            instance=instance,
-            stamp=stamp,
-            needed=_needed(instance, holder, stamp),
-            until=None if over else stamp.until,
-        )
-        found.append(copy)
-    return tuple(found)
-
-
-def _needed(instance: Instance, holder: Instance | None, stamp: Stamp) -> str:
-    if holder is None:
-        return f"there is no {stamp.name} but this copy"
-    held = stamp_of(holder)
-    if held is not None and held.phase is not Phase.COMMITTED:
-        return f"an update of {stamp.name} isn't finished"
-    if instance.status != "Stopped":
-        return f"it is {instance.status.lower()}"
-    if instance.expanded_config.get("security.protection.delete") == "true":
-        return "security.protection.delete is set"
-    return ""
-
-
-def removable(instances: Iterable[Instance], now: datetime) -> tuple[Instance, ...]:
-    """Return the copies that nobody needs any more."""
-    return tuple(copy.instance for copy in copies(instances, now) if copy.removable)
-
-
-def _is_over(stamp: Stamp, holder: Instance, now: datetime) -> bool:
-    if stamp.phase is Phase.REJECTED:
-        return True
-    held = stamp_of(holder)
-    superseded = (
-        stamp.phase is Phase.KEPT and held is not None and held.transaction != stamp.transaction
-    )
-    return superseded or stamp.until is None or now >= stamp.until
+    removed: tuple[str, ...] = ()
+    failed: tuple[tuple[str, str, str], ...] = ()
 
 
 def reap(
-    lxd: Lxd, now: datetime, names: frozenset[tuple[str, str]] = frozenset()
-) -> tuple[str, ...]:
-    """Remove copies that nobody needs; those with snapshots stay. Return the removed names.
+    lxd: Lxd,
+    now: datetime,
+    names: frozenset[tuple[str, str]] = frozenset(),
+    *,
+    retention: Retention | None = None,
+) -> Reaped:
+    """Remove copies that aren't needed; those with snapshots stay.
 
-    With ``names`` (project and name) only copies of these, before their time is over as well.
+    With ``names`` (project and name) only copies of these, before their time is over as well. A copy
+    that can't be removed is reported and keeps none of the others; LXD being away is raised.
     """
-    removed = []
-    for copy in copies(lxd.instances.list(project=None), now):
+    removed: list[str] = []
+    failed: list[tuple[str, str, str]] = []
+    for copy in copies_of(lxd.instances.list(project=None), now, retention):
         instance = copy.instance
         named = (instance.project, copy.stamp.name) in names
         if not (named and not copy.needed if names else copy.removable):
             continue
-        if lxd.instances.snapshots(instance.name, project=instance.project):
-            continue
-        lxd.instances.delete(instance.name, project=instance.project)
-        removed.append(instance.name)
-    return tuple(removed)
+        try:
+            if remove_copy(lxd, instance):
+                removed.append(instance.name)
+        except (NotRunningError, UnreachableError):
+            raise
+        except LxdError as error:
+            failed.append((instance.project, instance.name, error.message))
+    return Reaped(removed=tuple(removed), failed=tuple(failed))
+
+
+def remove_copy(lxd: Lxd, copy: Instance) -> bool:
+    """Delete a copy, unless it has snapshots; return whether it is gone."""
+    if lxd.instances.snapshots(copy.name, project=copy.project):
+        return False
+    lxd.instances.delete(copy.name, project=copy.project)
+    return True
 
 
 def parked_copy(instances: Iterable[Instance], name: str, project: str) -> Transaction | None:
-    """Return the committed transaction whose parked copy of ``name`` is still there."""
-    here = [instance for instance in instances if instance.project == project]
-    stamps = [stamp_of(instance) for instance in here if instance.name == name]
-    current = stamps[0].transaction if stamps and stamps[0] is not None else ""
-    for instance in here:
-        stamp = stamp_of(instance)
-        if stamp is None or (stamp.name, stamp.transaction) != (name, current):
-            continue
-        if stamp.phase is Phase.KEPT and is_ours(instance) and instance.name != name:
-            return transaction_of(instance, stamp)
-    return None
+    """Return the update whose parked copy of ``name`` is the newest that is still there.
+
+    What became of the name since doesn't matter: other updates may have failed, and the instance
+    that had the name may be gone.
+    """
+    kept = [
+        (copy.order, copy.instance, copy.stamp)
+        for copy in copies_of(instances, _ANY_TIME)
+        if copy.stamp.phase is Phase.KEPT
+        and (copy.instance.project, copy.stamp.name) == (project, name)
+    ]
+    if not kept:
+        return None
+    _, instance, stamp = max(kept, key=lambda one: one[0])
+    return transaction_of(instance, stamp)

@@ -166,9 +166,9 @@ class Rehearsal:
             return recover(self._pretending, self._updater, self._journal)
 
     def reap(self, names: frozenset[tuple[str, str]] = frozenset()) -> tuple[str, ...]:
-        """The removal of what nobody needs, or of all copies of these names."""
+        """The removal of what isn't needed, or of all copies of these names."""
         with self._claimed():
-            return reap(self._pretending, self._clock(), names)
+            return reap(self._pretending, self._clock(), names).removed
 
     @contextlib.contextmanager
     def _claimed(self) -> Iterator[None]:

@@ -13,7 +13,7 @@ from lxdocker_lxd.errors import LxdError, LxdockerError
 from lxdocker_lxd.lxd.failures import StopTimedOutError
 from lxdocker_lxd.lxd.ports import Lxd
 from lxdocker_lxd.lxd.records import Image, Instance, UpdateSource
-from lxdocker_lxd.update.enrolment import is_enrolled, policy_of
+from lxdocker_lxd.update.enrolment import HOLDER_KEY, holder_of, is_enrolled, policy_of
 from lxdocker_lxd.update.journal import Journal
 from lxdocker_lxd.update.journal_record import Entry, Event
 from lxdocker_lxd.update.means import Outcome
@@ -128,7 +128,8 @@ class Rounds:
             ):
                 moved.add(decision.key)
                 self._restart(decision, restarted, problems)
-        removed = reap(self._lxd, self._clock())
+        reaped = reap(self._lxd, self._clock())
+        problems += [f"remove the copy {name}: {reason}" for _, name, reason in reaped.failed]
         if self._polled is not None:
             self._polled.clear_up(self._lxd, self._scene(), problems)
         return Report(
@@ -136,7 +137,7 @@ class Rounds:
             decisions=decisions,
             outcomes=tuple(outcomes),
             restarted=tuple(restarted),
-            removed=removed,
+            removed=reaped.removed,
             problems=tuple(problems),
             remarks=tuple(remarks),
         )
@@ -191,13 +192,15 @@ class Rounds:
     # ---- sources and images
 
     def _learn_sources(self, problems: list[str]) -> None:
-        """Write down where the image of each enrolled instance comes from, while LXD knows it."""
+        """Write down of each enrolled instance whom its keys are for, and where its image comes from."""
         scene = self._scene()
         for instance in scene.instances:
             if not is_enrolled(instance, self._projects):
                 continue
             images = scene.images.get(instance.project, ())
             try:
+                if not instance.config.get(HOLDER_KEY):
+                    write_key(self._lxd, instance, HOLDER_KEY, holder_of(instance))
                 if not instance.expanded_config.get(SOURCE_KEY):
                     source = discovered(instance, images)
                     write_key(self._lxd, instance, SOURCE_KEY, str(source))

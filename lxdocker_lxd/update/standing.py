@@ -13,7 +13,7 @@ from lxdocker_lxd.update.source import (
     newest,
     source_of_text,
 )
-from lxdocker_lxd.update.transaction import Phase, rejected_versions, stamp_of
+from lxdocker_lxd.update.transaction import Phase, readable_stamp, rejected_versions
 
 _COPIES = frozenset({Phase.KEPT, Phase.REJECTED, Phase.RETIRED})
 
@@ -43,7 +43,7 @@ class Standing:
 
 def standing_of(instance: Instance, images: Iterable[Image], aliases: Iterable[Alias]) -> Standing:
     """Return how an instance stands, from the images and aliases of its project; never raises."""
-    stamp = stamp_of(instance)
+    stamp = readable_stamp(instance)
     if stamp is not None and stamp.phase in _COPIES and instance.name != stamp.name:
         return Standing(state=State.COPY)
     store = tuple(images)

@@ -17,10 +17,15 @@ from lxdocker_lxd.lxd.records import Instance, InstanceSettings
 from lxdocker_lxd.update import configuration
 from lxdocker_lxd.update.procedure import Act, Step
 from lxdocker_lxd.update.remapping import barred_settings, ended_at_barrier
+from lxdocker_lxd.update.retention import proof_of
 from lxdocker_lxd.update.transaction import (
+    STAMP_KEY,
     Phase,
+    Proof,
     Role,
     Stamp,
+    Unreadable,
+    encoded,
     is_ours,
     rejected_versions,
     stamp_of,
@@ -57,12 +62,17 @@ class UnbarredStartError(LxdError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Handling:
-    """How an update treats its instance; ``retention_until`` is when a copy left may be removed."""
+    """How an update treats its instance; ``retention_until`` is when a copy left may be removed.
+
+    ``check`` names the health check that the new version has passed.
+    """
 
     stop_timeout_seconds: int = 30
     protect_start: bool = False
+    now: datetime
     retention_until: datetime
     blame: bool = False
+    check: str = ""
 
 
 class Steps:
@@ -143,7 +153,7 @@ class Steps:
 
     def _prove(self, view: View, _step: Step, handling: Handling) -> None:
         holder, new = _present(view.holder), _present(view.new)
-        saved = configuration.saved_of(holder)
+        saved = replace(configuration.saved_of(holder), running=view.wanted_running)
         stamp = view.transaction.stamp(Role.NEW, Phase.PROVED, saved)
         wanted = configuration.stage_settings(holder, stamp, protect_start=handling.protect_start)
         theirs = {
@@ -153,17 +163,30 @@ class Steps:
         }
         self._write(new.instance, replace(wanted, config={**theirs, **wanted.config}))
 
-    def _lease(self, view: View, _step: Step, _handling: Handling) -> None:
+    def _lease(self, view: View, _step: Step, handling: Handling) -> None:
         holder = _present(view.holder)
         held = stamp_of(holder)
+        if isinstance(held, Unreadable):
+            raise HeldError(
+                f"update {holder.name}: this version can't read its stamp ({held.reason})",
+                hint="use the version of lxdocker-lxd that wrote it",
+            )
         if held is not None and is_ours(holder) and held.phase in _AT_WORK:
             raise AnotherUpdaterError(
                 f"update {holder.name}: another updater is at work on it"
                 f" (transaction {held.transaction})",
                 hint="if that one is gone, `lxdocker-lxd update recover` finishes its work",
             )
-        saved = configuration.saved_of(holder)
-        stamp = view.transaction.stamp(Role.OLD, Phase.LEASED, saved)
+        crashed = view.holder_crashed and not holder.running
+        saved = replace(configuration.saved_of(holder), running=view.wanted_running)
+        proof, check = proof_of(holder, handling.now, crashed=crashed)
+        stamp = replace(
+            view.transaction.stamp(Role.OLD, Phase.LEASED, saved),
+            proof=proof,
+            check=check,
+            crashed=crashed,
+            covers=held if held is not None and is_ours(holder) else None,
+        )
         self._write(holder, configuration.stamped(holder, stamp))
 
     def _outage(self, view: View, _step: Step, _handling: Handling) -> None:
@@ -230,9 +253,18 @@ class Steps:
 
     # ---- the end of it
 
-    def _commit(self, view: View, _step: Step, _handling: Handling) -> None:
+    def _commit(self, view: View, _step: Step, handling: Handling) -> None:
         new = _present(view.new)
-        stamp = replace(new.stamp, phase=Phase.COMMITTED, saved=None)
+        # A name that is to run is committed after its gate, and only then.
+        ran = _present(view.saved).running
+        stamp = replace(
+            new.stamp,
+            phase=Phase.COMMITTED,
+            saved=None,
+            proof=Proof.GATE if ran else Proof.NEVER_RAN,
+            check=handling.check if ran else "",
+            ran=ran,
+        )
         settings = configuration.released(new.instance, ())
         self._write(
             new.instance,
@@ -241,7 +273,10 @@ class Steps:
 
     def _keep(self, view: View, _step: Step, handling: Handling) -> None:
         old = _present(view.old)
-        self._stamp(old, replace(old.stamp, phase=Phase.KEPT, until=handling.retention_until))
+        stamp = replace(
+            old.stamp, phase=Phase.KEPT, until=handling.retention_until, since=handling.now
+        )
+        self._stamp(old, stamp)
 
     def _note_started(self, view: View, _step: Step, _handling: Handling) -> None:
         old = _present(view.old)
@@ -271,7 +306,8 @@ class Steps:
             new.stamp,
             phase=Phase.REJECTED if failed else Phase.RETIRED,
             saved=None,
-            until=None if failed else handling.retention_until,
+            until=handling.retention_until,
+            since=handling.now,
         )
         self._stamp(new, stamp)
 
@@ -280,9 +316,17 @@ class Steps:
         rejected = rejected_versions(old.instance)
         # One that had the name isn't tried again by itself, whoever's fault or wish the return was.
         had_name = view.new is not None and view.new.stamp.phase in {Phase.REJECTED, Phase.RETIRED}
-        if (old.stamp.blame or had_name) and old.stamp.fingerprint not in rejected:
-            rejected = (*rejected, old.stamp.fingerprint)
-        self._write(old.instance, configuration.released(old.instance, rejected))
+        failed = old.stamp.fingerprint
+        if had_name and view.new is not None:
+            failed = view.new.instance.base_image or failed
+        if (old.stamp.blame or had_name) and failed not in rejected:
+            rejected = (*rejected, failed)
+        settings = configuration.released(old.instance, rejected)
+        covered = old.stamp.covers
+        if covered is not None and covered.phase is Phase.COMMITTED:
+            # The copy that its last good update keeps is still the way back.
+            settings = replace(settings, config={**settings.config, STAMP_KEY: encoded(covered)})
+        self._write(old.instance, settings)
 
     def _discard(self, view: View, _step: Step, _handling: Handling) -> None:
         new = _present(view.new)

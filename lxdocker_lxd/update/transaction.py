@@ -18,7 +18,9 @@ REJECTED_KEY = "user.lxdocker.rejected"
 OWN_KEYS = frozenset({STAMP_KEY, REJECTED_KEY})
 # LXD's rule for names of instances.
 LONGEST_NAME = 63
-_FORMAT = 1
+FORMAT = 1
+_LONGEST_STAMP = 1 << 20
+_DEEPEST_COVER = 1
 
 
 class Role(StrEnum):
@@ -43,6 +45,20 @@ class Phase(StrEnum):
     ROLLBACK = "rollback"
     RETURNED = "returned"
     KEPT = "kept"
+
+
+class Proof(StrEnum):
+    """How a root file system was shown to work.
+
+    ``GATE``: it passed a health gate. ``RAN``: it ran for a day. ``NEVER_RAN``: it was installed on
+    a stopped instance and nothing of it ran. ``CRASHED``: it passed its gate and later ended by
+    itself.
+    """
+
+    GATE = "gate"
+    RAN = "ran"
+    NEVER_RAN = "never ran"
+    CRASHED = "crashed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,8 +88,11 @@ class Saved:
 class Stamp:
     """What a transaction writes on an instance; ``name`` is the name the update is about.
 
-    ``until`` is when a kept, retired or rejected copy may be removed. ``blame`` says that a turn
-    back was the new version's fault.
+    ``until`` is when a kept, retired or rejected copy may be removed, ``since`` when it became one.
+    ``blame`` says that a turn back was the new version's fault. ``proof`` and ``check`` tell how the
+    root of this instance was shown to work, None when that isn't known; ``ran`` that it was running
+    when its update was committed. ``crashed`` says of an old instance that it had ended by itself
+    before the update began. ``covers`` is the committed stamp that the instance had before.
     """
 
     transaction: str
@@ -83,7 +102,20 @@ class Stamp:
     fingerprint: str
     saved: Saved | None = None
     until: datetime | None = None
+    since: datetime | None = None
     blame: bool = False
+    proof: Proof | None = None
+    check: str = ""
+    ran: bool = False
+    crashed: bool = False
+    covers: "Stamp | None" = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unreadable:
+    """A stamp that this version doesn't understand: its instance is not to be touched."""
+
+    reason: str
 
 
 def parked_name(name: str, role: Role, transaction: str) -> str:
@@ -92,24 +124,56 @@ def parked_name(name: str, role: Role, transaction: str) -> str:
     return name[: LONGEST_NAME - len(suffix)].rstrip("-") + suffix
 
 
-def stamp_of(instance: Instance) -> Stamp | None:
-    """Return an instance's stamp; None without one, or with one that can't be understood.
+def stamp_of(instance: Instance) -> Stamp | Unreadable | None:
+    """Return an instance's stamp; None without one, Unreadable for one of another format.
 
-    LXD copies keys with an instance, so a stamp also has to fit the name: see ``is_ours``.
+    A stamp that can't be read may belong to an update that a newer version began, or to the only
+    copy of an instance. LXD copies keys with an instance, so a stamp also has to fit the name: see
+    ``is_ours``. Never raises.
     """
     text = instance.config.get(STAMP_KEY, "")
     if not text:
         return None
+    if len(text) > _LONGEST_STAMP:
+        return Unreadable(reason=f"it is longer than {_LONGEST_STAMP >> 20} MiB")
     try:
-        return _stamp(json.loads(text))
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return None
+        document = json.loads(text)
+        if not isinstance(document, dict):
+            return Unreadable(reason="it is no JSON object")
+        if document.get("format") != FORMAT:
+            return Unreadable(
+                reason=f"its format is {str(document.get('format'))[:20]}, not {FORMAT}"
+            )
+        return _stamp(document, _DEEPEST_COVER)
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+        OverflowError,
+    ) as error:
+        return Unreadable(reason=f"{type(error).__name__}: {str(error)[:80]}")
+
+
+def readable_stamp(instance: Instance) -> Stamp | None:
+    """Return the stamp where there is one and it can be read.
+
+    Only for what is not in danger by a stamp of another version: such an instance looks unstamped.
+    """
+    stamp = stamp_of(instance)
+    return stamp if isinstance(stamp, Stamp) else None
+
+
+def is_hands_off(instance: Instance) -> bool:
+    """Whether the instance has a stamp that can't be read, and so must be left as it is."""
+    return isinstance(stamp_of(instance), Unreadable)
 
 
 def is_ours(instance: Instance) -> bool:
-    """Whether the instance is where its stamp says, and so no copy made by somebody else."""
+    """Whether the instance is where its stamp says, and so no copy made by a user."""
     stamp = stamp_of(instance)
-    return stamp is not None and instance.name in {
+    return isinstance(stamp, Stamp) and instance.name in {
         stamp.name,
         parked_name(stamp.name, stamp.role, stamp.transaction),
     }
@@ -117,8 +181,12 @@ def is_ours(instance: Instance) -> bool:
 
 def encoded(stamp: Stamp) -> str:
     """Return the stamp as the value of its key, on one line, the same for the same stamp."""
+    return json.dumps(_document(stamp), sort_keys=True, separators=(",", ":"))
+
+
+def _document(stamp: Stamp) -> dict[str, object]:
     document: dict[str, object] = {
-        "format": _FORMAT,
+        "format": FORMAT,
         "transaction": stamp.transaction,
         "role": stamp.role,
         "phase": stamp.phase,
@@ -127,11 +195,20 @@ def encoded(stamp: Stamp) -> str:
     }
     if stamp.saved is not None:
         document["saved"] = saved_document(stamp.saved)
-    if stamp.until is not None:
-        document["until"] = stamp.until.astimezone(UTC).isoformat()
-    if stamp.blame:
-        document["blame"] = True
-    return json.dumps(document, sort_keys=True, separators=(",", ":"))
+    if stamp.covers is not None:
+        document["covers"] = _document(stamp.covers)
+    moments = {"until": stamp.until, "since": stamp.since}
+    document |= {
+        key: moment.astimezone(UTC).isoformat() for key, moment in moments.items() if moment
+    }
+    optional = {
+        "blame": stamp.blame,
+        "proof": stamp.proof,
+        "check": stamp.check,
+        "ran": stamp.ran,
+        "crashed": stamp.crashed,
+    }
+    return document | {key: value for key, value in optional.items() if value}
 
 
 def saved_document(saved: Saved) -> dict[str, object]:
@@ -210,6 +287,17 @@ class _Fields:
             raise TypeError(key)
         return value
 
+    def optional(self, key: str) -> str:
+        return self.text(key) if key in self.values else ""
+
+    def moment(self, key: str) -> datetime | None:
+        if self.values.get(key) is None:
+            return None
+        moment = datetime.fromisoformat(self.text(key))
+        if moment.tzinfo is None:
+            raise ValueError(f"{key} has no time zone")
+        return moment
+
     def flag(self, key: str) -> bool:
         return self.values.get(key) is True
 
@@ -229,10 +317,11 @@ def _texts(value: object, key: str) -> dict[str, str]:
     return dict(value)
 
 
-def _stamp(document: Mapping[str, object]) -> Stamp:
+def _stamp(document: Mapping[str, object], depth: int) -> Stamp:
     fields = _Fields(document)
     saved = document.get("saved")
-    until = document.get("until")
+    covers = document.get("covers")
+    proof = fields.optional("proof")
     return Stamp(
         transaction=fields.text("transaction"),
         role=Role(fields.text("role")),
@@ -240,8 +329,14 @@ def _stamp(document: Mapping[str, object]) -> Stamp:
         name=fields.text("name"),
         fingerprint=fields.text("fingerprint"),
         saved=_saved(saved) if isinstance(saved, dict) else None,
-        until=datetime.fromisoformat(fields.text("until")) if until is not None else None,
+        until=fields.moment("until"),
+        since=fields.moment("since"),
         blame=fields.flag("blame"),
+        proof=Proof(proof) if proof else None,
+        check=fields.optional("check"),
+        ran=fields.flag("ran"),
+        crashed=fields.flag("crashed"),
+        covers=_stamp(covers, depth - 1) if isinstance(covers, dict) and depth else None,
     )
 
 

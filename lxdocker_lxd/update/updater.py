@@ -9,30 +9,35 @@ import contextlib
 from lxdocker_lxd.errors import LxdError, LxdockerError
 from lxdocker_lxd.lxd.failures import (
     AbsentError,
-    AddressTakenError,
     BusyError,
     ChangedMeanwhileError,
     NameTakenError,
     NoSpaceError,
     NotRunningError,
+    StartFailedError,
     UnknownOutcomeError,
     UnreachableError,
     WrongStateError,
 )
 from lxdocker_lxd.lxd.ports import Lxd
 from lxdocker_lxd.lxd.records import Instance
+from lxdocker_lxd.update.adoption import take_over
 from lxdocker_lxd.update.attempt import Attempt, resumed
 from lxdocker_lxd.update.configuration import PROTECT_START_EXTENSION
+from lxdocker_lxd.update.ending import Cause, ending_of
 from lxdocker_lxd.update.journal import Journal
 from lxdocker_lxd.update.journal_record import Entry, Event, accounts
 from lxdocker_lxd.update.means import Means, Outcome, PutOffError
 from lxdocker_lxd.update.procedure import ENDS, Act, Step, decide
 from lxdocker_lxd.update.steps import AnotherUpdaterError, Handling, HeldError, Steps
-from lxdocker_lxd.update.transaction import Role, Transaction
+from lxdocker_lxd.update.transaction import Role, Transaction, is_hands_off
 from lxdocker_lxd.update.view import Party, View, party_of
 
 MOST_STEPS = 80
 MOST_FAILURES = 6
+# A snapshot of a large instance on a plain directory freezes it for as long as the copy takes.
+LONGEST_WAIT_SECONDS = 900.0
+_WAIT_SECONDS = 2.0
 # What only a fresh look can judge: somebody was faster, or nobody knows what became of a request.
 _LOOK_AGAIN = (
     UnknownOutcomeError,
@@ -74,8 +79,9 @@ class Updater:
         )
         holder = self._get(name, project)
         previous = holder.base_image if holder is not None else ""
+        crashed = holder is not None and holder.status == "Stopped" and self._crashed(holder)
         self._note(transaction, Event.BEGUN, previous=previous)
-        return self._loop(Attempt(transaction=transaction, fresh=True))
+        return self._loop(Attempt(transaction=transaction, fresh=True, holder_crashed=crashed))
 
     def resume(self, transaction: Transaction) -> Outcome:
         """Finish an interrupted transaction, whatever of it is left in LXD and in the journal."""
@@ -83,16 +89,33 @@ class Updater:
         return self._loop(resumed(transaction, account))
 
     def turn_back(self, transaction: Transaction) -> Outcome:
-        """Return a committed update to its parked copy, because somebody asks for it."""
+        """Return a committed update to its parked copy, because a user asks for it.
+
+        Raises NotItsCopyError when the name belongs to an instance that isn't the copy's successor.
+        """
+        take_over(self._lxd, transaction)
         self._note(transaction, Event.BACK, reason="asked for")
         return self._loop(
-            Attempt(transaction=transaction, back=True, became=True, reason="asked for")
+            Attempt(
+                transaction=transaction,
+                back=True,
+                became=True,
+                asked_back=True,
+                reason="asked for",
+            )
         )
+
+    def _crashed(self, holder: Instance) -> bool:
+        """Whether a stopped instance fell over: then its next version is started, and gated."""
+        ending = ending_of(self._lxd, holder.name, project=holder.project)
+        return ending.cause is Cause.CRASHED
 
     # ---- the loop
 
     def _loop(self, run: Attempt) -> Outcome:
-        for _ in range(MOST_STEPS):
+        steps = 0
+        while steps < MOST_STEPS:
+            steps += 1
             try:
                 view = self._look(run)
             except (UnknownOutcomeError, NotRunningError, UnreachableError) as error:
@@ -105,6 +128,13 @@ class Updater:
                 self._means.pause(_CONFIRM_SECONDS)
                 continue
             run.confirmed = None
+            if step.act is Act.WAIT:
+                if run.waited_seconds >= LONGEST_WAIT_SECONDS:
+                    return self._end(run, Step(act=Act.HOLD, reason=step.reason))
+                run.waited_seconds += _WAIT_SECONDS
+                steps -= 1
+                self._means.pause(_WAIT_SECONDS)
+                continue
             self._means.on_step(run.transaction, step)
             if step.act in ENDS:
                 return self._end(run, step)
@@ -123,7 +153,12 @@ class Updater:
     def _look(self, run: Attempt) -> View:
         transaction = run.transaction
         holder = self._get(transaction.name, transaction.project)
-        old, new = (self._party(transaction, role, holder) for role in (Role.OLD, Role.NEW))
+        waiting = {role: self._get(transaction.parked(role), transaction.project) for role in Role}
+        seen = (holder, *waiting.values())
+        run.unreadable = next((one.name for one in seen if one and is_hands_off(one)), "")
+        old, new = (
+            self._party(transaction, role, (waiting[role], holder)) for role in (Role.OLD, Role.NEW)
+        )
         # A renamed one leaves no holder; with a holder, what else has its stamp is a copy.
         nobody = holder is None or (new is not None and new.named)
         if old is None and nobody:
@@ -132,9 +167,10 @@ class Updater:
             run.blame = True
         return run.view(old, new, holder)
 
-    def _party(self, transaction: Transaction, role: Role, holder: Instance | None) -> Party | None:
-        waiting = self._get(transaction.parked(role), transaction.project)
-        for instance in (waiting, holder):
+    def _party(
+        self, transaction: Transaction, role: Role, seen: tuple[Instance | None, ...]
+    ) -> Party | None:
+        for instance in seen:
             party = party_of(instance, transaction, role) if instance is not None else None
             if party is not None:
                 return party
@@ -203,7 +239,7 @@ class Updater:
     def _gate(self, run: Attempt) -> None:
         verdict = self._means.gate.judge(run.transaction.name, project=run.transaction.project)
         if verdict.healthy:
-            run.passed = True
+            run.passed, run.check = True, verdict.reason
         else:
             run.stays_stopped = verdict.stopped
             self._turn(run, verdict.reason, blame=not verdict.stopped)
@@ -246,7 +282,8 @@ class Updater:
             run.failed = not isinstance(error, AnotherUpdaterError | PutOffError)
             return None
         if step.act in _FORWARD and not run.back and isinstance(error, LxdError):
-            blame = step.act is Act.START and not isinstance(error, AddressTakenError)
+            # A full pool, a taken address and a lost request are no fault of the version.
+            blame = step.act is Act.START and isinstance(error, StartFailedError)
             self._turn(run, error.message, blame=blame)
             return None
         return Step(act=Act.HOLD, reason=error.message)
@@ -306,6 +343,8 @@ class Updater:
         return Handling(
             stop_timeout_seconds=self._means.stop_timeout_seconds,
             protect_start=self._protect_start,
+            now=self._means.clock(),
             retention_until=self._means.clock() + self._means.retention,
             blame=run.blame,
+            check=run.check,
         )

@@ -5,7 +5,14 @@ from dataclasses import dataclass, replace
 from lxdocker_lxd.lxd.records import Instance
 from lxdocker_lxd.update.configuration import is_parked
 from lxdocker_lxd.update.remapping import needs_remapping
-from lxdocker_lxd.update.transaction import Phase, Role, Saved, Stamp, Transaction, stamp_of
+from lxdocker_lxd.update.transaction import (
+    Phase,
+    Role,
+    Saved,
+    Stamp,
+    Transaction,
+    readable_stamp,
+)
 from lxdocker_lxd.update.user_change import absorbed, merged, return_target
 
 
@@ -30,7 +37,7 @@ class Party:
     @property
     def running(self) -> bool:
         """Whether it runs."""
-        return self.instance.status == "Running"
+        return self.instance.running
 
     @property
     def stopped(self) -> bool:
@@ -50,10 +57,12 @@ class View:
     ``fresh`` is true in the run that began the transaction; any other run gives up what caused no
     outage yet. ``back`` and ``committed`` are decisions of the journal, ``became`` says that the
     successor once had the name, ``remapped`` that this run had its files remapped, ``cold`` that this run
-    leaves that to the real start, ``passed`` that its gate was passed in this run, ``restored`` and
+    leaves that to the real start, ``passed`` that its gate was passed in this run, ``holder_crashed`` that the old version was found
+    to have ended by itself, ``restored`` and
     ``started`` that this run restored and started it. ``stop_asked`` is false in a run that knows
     that a stopped instance wasn't stopped by the updater, ``stays_stopped`` is true in one that knows
-    that a user stopped the new version.
+    that a user stopped the new version. ``asked_back`` says that a user wants the old version again.
+    ``unreadable`` names an instance of the transaction whose stamp this version can't read.
     """
 
     transaction: Transaction
@@ -71,14 +80,22 @@ class View:
     restored: bool = False
     started: bool = False
     stop_asked: bool = True
+    holder_crashed: bool = False
     stays_stopped: bool = False
+    asked_back: bool = False
+    unreadable: str = ""
 
     @property
     def remaps(self) -> bool:
         """Whether the successor's files are to be remapped before the outage: if there will be one."""
         if self.new is None or self.holder is None or self.cold:
             return False
-        return self.holder.running and needs_remapping(self.new.instance)
+        return self.wanted_running and needs_remapping(self.new.instance)
+
+    @property
+    def wanted_running(self) -> bool:
+        """Whether the name is to run in the end: it runs, or it crashed."""
+        return self.holder is not None and (self.holder.running or self.holder_crashed)
 
     @property
     def saved(self) -> Saved | None:
@@ -102,20 +119,25 @@ class View:
         stood = new is not None and new.stamp.phase in {Phase.RESTORED, Phase.COMMITTED}
         if new is None or not (new.named or (stood and new.parked)):
             saved = absorbed(old.instance, old.stamp.saved)
-            return replace(saved, running=False) if self.stopped_by_somebody else saved
+            stays = self.stopped_by_somebody or (old.stamp.crashed and not self.turned)
+            return replace(saved, running=False) if stays else saved
         committed = new.stamp.phase is Phase.COMMITTED
         saved = old.stamp.saved
         if old.stamp.phase is not Phase.ROLLBACK:
             saved = absorbed(old.instance, saved)
         target = return_target(new.instance, saved, restored=stood)
-        if self.stays_stopped:
+        # An old version that had ended by itself isn't started again: it would end again.
+        if self.stays_stopped or (old.stamp.crashed and not self.turned):
             target = replace(target, running=False)
         return replace(target, running=new.running) if committed and not self.turned else target
 
     @property
     def stopped_by_somebody(self) -> bool:
-        """Whether the old instance was stopped before the updater did it."""
-        return self.old is not None and self.old.named and self.old.stopped and not self.stop_asked
+        """Whether the old instance was stopped before the updater did it, and had not crashed."""
+        old = self.old
+        if old is None or old.stamp.crashed:
+            return False
+        return old.named and old.stopped and not self.stop_asked
 
     @property
     def turned(self) -> bool:
@@ -131,7 +153,7 @@ class View:
 
 def party_of(instance: Instance, transaction: Transaction, role: Role) -> Party | None:
     """Return the instance as a party, if its stamp says that it is this one."""
-    stamp = stamp_of(instance)
+    stamp = readable_stamp(instance)
     if stamp is None or (stamp.transaction, stamp.role) != (transaction.id, role):
         return None
     return Party(instance=instance, stamp=stamp, transaction=transaction)

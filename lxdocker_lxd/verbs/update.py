@@ -7,12 +7,15 @@ from pathlib import Path
 
 from lxdocker_lxd.console import Console
 from lxdocker_lxd.errors import LxdError, NotFoundError
+from lxdocker_lxd.lxd.failures import AbsentError
 from lxdocker_lxd.lxd.records import Instance
-from lxdocker_lxd.update.enrolment import UPDATE_KEY
+from lxdocker_lxd.update.adoption import follow_rename
+from lxdocker_lxd.update.enrolment import HOLDER_KEY, UPDATE_KEY, holder_of
 from lxdocker_lxd.update.journal import service_lock
 from lxdocker_lxd.update.plan import Choice
 from lxdocker_lxd.update.procedure import Act
-from lxdocker_lxd.update.recovery import copies, parked_copy, reap, recover
+from lxdocker_lxd.update.recovery import parked_copy, reap, recover
+from lxdocker_lxd.update.retention import copies_of
 from lxdocker_lxd.update.rounds import Report, remember_certificate, write_key
 from lxdocker_lxd.update.source import SOURCE_KEY, discovered, source_of_text
 from lxdocker_lxd.update.transaction import REJECTED_KEY, Role, Transaction
@@ -79,6 +82,7 @@ def _enable(work: UpdateWork) -> int:
     options = work.options
     for name in options.names:
         instance = work.instance(name)
+        follow_rename(work.lxd, instance)
         if options.image:
             source = str(source_of_text(options.image))
         elif not instance.expanded_config.get(SOURCE_KEY):
@@ -89,6 +93,7 @@ def _enable(work: UpdateWork) -> int:
         images = work.lxd.images.list(project=options.project)
         remember_certificate(work.lxd, instance, source_of_text(source), images)
         write_key(work.lxd, instance, UPDATE_KEY, options.mode)
+        write_key(work.lxd, instance, HOLDER_KEY, holder_of(instance))
         if instance.config.get(REJECTED_KEY):
             write_key(work.lxd, instance, REJECTED_KEY, "")
         work.console.note(f"{name}: follows {source}")
@@ -104,12 +109,15 @@ def _disable(work: UpdateWork) -> int:
 
 def _rollback(work: UpdateWork) -> int:
     name, project = work.options.name, work.options.project
+    if not work.options.dry_run:
+        with contextlib.suppress(AbsentError):
+            follow_rename(work.lxd, work.instance(name))
     instances = work.lxd.instances.list(project=project)
     transaction = parked_copy(instances, name, project)
     if transaction is None:
         raise NotFoundError(
             f"go back with {name}: no copy of before its last update is kept",
-            hint="`lxdocker-lxd update status` lists copies; they are kept 72 hours",
+            hint="`lxdocker-lxd update status` lists copies",
         )
     if work.options.dry_run:
         return _rehearse_rollback(work, transaction, instances)
@@ -129,13 +137,13 @@ def _rehearse_rollback(
 ) -> int:
     """Say which version would be returned to, and by which calls."""
     by_name = {one.name: one for one in instances}
-    current, copy = by_name[transaction.name], by_name[transaction.parked(Role.OLD)]
+    current, copy = by_name.get(transaction.name), by_name[transaction.parked(Role.OLD)]
     rehearsal = rehearsal_of(work)
     outcome = rehearsal.turn_back(transaction)
     row: dict[str, object] = {
         "project": transaction.project,
         "name": transaction.name,
-        "from": _version(current),
+        "from": _version(current) if current is not None else "",
         "to": _version(copy),
         "copy": copy.name,
         "result": outcome.act,
@@ -143,7 +151,8 @@ def _rehearse_rollback(
     }
     columns = ("project", "name", "from", "to", "copy", "result", "reason")
     there = outcome.act is Act.ROLLED_BACK
-    changed = [rehearsal.changed(transaction.project, transaction.name)] if there else []
+    compared = there and current is not None
+    changed = [rehearsal.changed(transaction.project, transaction.name)] if compared else []
     show_rehearsed(work, "rollbacks", [row], columns, rehearsal, changed=changed)
     return 0
 
@@ -172,7 +181,7 @@ def _reap(work: UpdateWork) -> int:
     """Remove copies: those whose time is over, or all of the instances that are named."""
     project = work.options.project
     names = frozenset((project, name) for name in work.names)
-    found = copies(work.lxd.instances.list(project=None), now())
+    found = copies_of(work.lxd.instances.list(project=None), now())
     mine = [one for one in found if not names or (one.instance.project, one.stamp.name) in names]
     for name in work.names - {one.stamp.name for one in mine}:
         raise NotFoundError(
@@ -186,9 +195,12 @@ def _reap(work: UpdateWork) -> int:
         show_rehearsed(work, "copies", rows, COPY_COLUMNS, rehearsal)
         return 0
     with work.journal:
-        removed = reap(work.lxd, now(), names)
-    work.show([copy_row(one, removed, named=bool(names)) for one in mine], COPY_COLUMNS)
-    return 0
+        reaped = reap(work.lxd, now(), names)
+    rows = [copy_row(one, reaped.removed, named=bool(names)) for one in mine]
+    work.show(rows, COPY_COLUMNS)
+    for _, name, reason in reaped.failed:
+        work.console.note(f"problem: remove the copy {name}: {reason}")
+    return 1 if reaped.failed else 0
 
 
 def _recover(work: UpdateWork) -> int:

@@ -4,8 +4,8 @@ from lxdocker_lxd.update.journal_record import Event
 from lxdocker_lxd.update.means import Outcome
 from lxdocker_lxd.update.plan import Choice, Decision
 from lxdocker_lxd.update.procedure import Act
-from lxdocker_lxd.update.recovery import Copy
 from lxdocker_lxd.update.rehearsal import Rehearsal
+from lxdocker_lxd.update.retention import Copy
 from lxdocker_lxd.update.rounds import rests_until
 from lxdocker_lxd.verbs.update_rehearsal import rehearsal_of, show_rehearsed
 from lxdocker_lxd.verbs.update_work import UpdateWork, now

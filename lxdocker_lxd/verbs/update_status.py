@@ -9,7 +9,8 @@ from lxdocker_lxd.lxd.records import Image, Instance
 from lxdocker_lxd.update.enrolment import policy_of
 from lxdocker_lxd.update.journal_record import Entry, Event
 from lxdocker_lxd.update.plan import BREAKER, Decision
-from lxdocker_lxd.update.recovery import copies, unfinished
+from lxdocker_lxd.update.recovery import unfinished
+from lxdocker_lxd.update.retention import copies_of
 from lxdocker_lxd.update.transaction import rejected_versions
 from lxdocker_lxd.update.window import Window, is_open, next_opening
 from lxdocker_lxd.verbs.standing import Standings, health_now
@@ -41,7 +42,7 @@ def show_status(work: UpdateWork) -> int:
     ]
     kept = [
         copy_row(one, (), named=False) | {"kind": f"{one.stamp.phase} copy"}
-        for one in copies(instances, now())
+        for one in copies_of(instances, now())
     ]
     open_now: list[Row] = [
         {

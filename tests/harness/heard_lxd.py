@@ -137,6 +137,9 @@ class _Guests:
     def __init__(self, heard: HeardLxd) -> None:
         self._heard = heard
 
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._heard.lxd.guests, name)
+
     def execute(self, name: str, command: Command, *, project: str) -> CommandResult:
         request = instance_requests.executing(name, command, project)
         real = self._heard.lxd.guests

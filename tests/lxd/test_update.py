@@ -13,7 +13,7 @@ import pytest
 from lxdocker_lxd.lxd.daemon import LxdDaemon, open_lxd
 from lxdocker_lxd.lxd.place import SocketPlace
 from lxdocker_lxd.update.recovery import reap
-from lxdocker_lxd.update.transaction import stamp_of
+from lxdocker_lxd.update.transaction import readable_stamp
 from tests.harness.image_server import free_port
 from tests.harness.lxd import PrivateLxd
 from tests.harness.processes import eventually
@@ -87,7 +87,7 @@ def test_an_update_keeps_addresses_volumes_and_every_key(
     assert lxd.address(name) == fixed
     # The parked copy holds no address and no volume, and its snapshots keep it from being removed.
     assert "kept copy" in stage.update(tmp_path, "status").stdout
-    assert reap(daemon, datetime(2099, 1, 1, tzinfo=UTC)) == ()
+    assert reap(daemon, datetime(2099, 1, 1, tzinfo=UTC)).removed == ()
 
     # Somebody goes back, after changing something.
     lxd.lxc("config", "set", name, "limits.memory=256MiB")
@@ -232,7 +232,7 @@ def test_an_updater_killed_after_any_step_loses_nothing(
         assert stage.story(name) == before, told
         assert stage.version(name) in ({"one"} if how else {"one", "two"}), told
         assert stage.lxd.status(name) == "Running"
-        stamp = stamp_of(daemon.instances.get(name))
+        stamp = readable_stamp(daemon.instances.get(name))
         assert stamp is None or stamp.phase == "committed", told
         stage.clean()
         if not told[-1]:
@@ -331,7 +331,7 @@ def test_lxd_restarted_in_the_middle_loses_nothing(
         assert stage.story(name) == before, told
         assert stage.version(name) in {"one", "two"}
         assert stage.lxd.status(name) == "Running"
-        stamp = stamp_of(daemon.instances.get(name))
+        stamp = readable_stamp(daemon.instances.get(name))
         assert stamp is None or stamp.phase == "committed", told
         stage.clean()
 

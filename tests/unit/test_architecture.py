@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "lxdocker_lxd"
-MOST_LINES = 350
+MOST_LINES = 450
 MOST_FUNCTION_LINES = 60
 
 DOORS = {
@@ -137,6 +137,7 @@ PURE = (
     "update/source.py",
     "update/enrolment.py",
     "update/plan.py",
+    "update/retention.py",
     "update/health.py",
     "update/means.py",
     "update/notification.py",

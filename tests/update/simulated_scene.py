@@ -10,7 +10,7 @@ from lxdocker_lxd.update.gate import HealthGate
 from lxdocker_lxd.update.means import Means, Outcome
 from lxdocker_lxd.update.procedure import Step
 from lxdocker_lxd.update.recovery import parked_copy, recover
-from lxdocker_lxd.update.transaction import Phase, Transaction, stamp_of
+from lxdocker_lxd.update.transaction import Phase, Transaction, readable_stamp
 from lxdocker_lxd.update.updater import Updater
 from tests.harness.simulated_lxd import (
     EXITS_AT_ONCE,
@@ -125,6 +125,6 @@ class Scene:
         assert not self.lxd.box("web").half_remapped, told
         assert self.fixed_hosts() == self.hosts, told
         assert self.lxd.user.instances.get("other") == self.other, told
-        stamps = [stamp_of(one) for one in self.lxd.user.instances.list()]
+        stamps = [readable_stamp(one) for one in self.lxd.user.instances.list()]
         assert all(stamp is None or stamp.phase in AT_REST for stamp in stamps), told
         assert web.base_image in {self.old, self.new}, told

@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from lxdocker_lxd.lxd.calls import NewInstance
+from lxdocker_lxd.guest_state import STATE_PATH
+from lxdocker_lxd.lxd.calls import GuestFile, NewInstance
 from lxdocker_lxd.lxd.failures import (
     AbsentError,
     AddressTakenError,
@@ -43,6 +44,7 @@ class Box:
     running: bool = False
     version: int = 1
     snapshots: list[str] = field(default_factory=list)
+    state: bytes = b""
 
 
 class SmallLxd:
@@ -63,6 +65,7 @@ class SmallLxd:
         self.remapped: list[str] = []
         self.instances: Any = _Instances(self)
         self.power: Any = _Power(self)
+        self.guests: Any = _Guests(self)
         self.server: Any = _Server(self)
 
     def box(self, name: str) -> Box:
@@ -269,6 +272,21 @@ class _Power:
             processes=1,
             memory_bytes=1,
         )
+
+
+class _Guests:
+    def __init__(self, lxd: SmallLxd) -> None:
+        self._lxd = lxd
+
+    def read_file(self, name: str, path: str, **_where: object) -> GuestFile:
+        def act() -> GuestFile:
+            box = self._lxd.box(name)
+            if path != STATE_PATH or not box.state:
+                raise AbsentError(f"{path} isn't there")
+            return GuestFile(content=box.state)
+
+        found: GuestFile = self._lxd.called(f"read {name}", act)
+        return found
 
 
 class _Server:

@@ -21,6 +21,7 @@ from lxdocker_lxd.update.transaction import (
     Saved,
     Transaction,
     encoded,
+    is_hands_off,
     is_ours,
     parked_name,
     stamp_of,
@@ -181,8 +182,11 @@ def test_a_stamp_tells_all_that_is_saved(
 
 
 @given(st.text(max_size=40) | st.sampled_from(['{"format":1}', "[]", "null", "1"]))
-def test_a_stamp_that_isnt_understood_is_none(text: str) -> None:
-    assert stamp_of(instance(config={"user.lxdocker.transaction": text})) is None
+def test_a_stamp_that_isnt_understood_is_neither_absent_nor_ours(text: str) -> None:
+    one = instance(config={"user.lxdocker.transaction": text})
+    assert (stamp_of(one) is None) is (text == "")
+    assert is_hands_off(one) is (text != "")
+    assert not is_ours(one)
 
 
 @given(st.from_regex(r"[a-z][a-z0-9-]{0,61}[a-z0-9]", fullmatch=True))

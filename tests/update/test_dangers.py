@@ -6,6 +6,7 @@ import pytest
 
 from lxdocker_lxd.errors import StorageError
 from lxdocker_lxd.lxd.resources import Project, Volume
+from lxdocker_lxd.update.enrolment import HOLDER_KEY
 from lxdocker_lxd.update.journal_record import Entry
 from lxdocker_lxd.update.plan import Choice
 from lxdocker_lxd.update.procedure import Act
@@ -306,7 +307,8 @@ def test_a_volume_that_others_use_too_stays_theirs(house: House) -> None:
 def cluster(house: House) -> House:
     house.lxd.set_members("n1", "n2")
     held = house.lxd.user.aliases.get("app").fingerprint
-    house.lxd.launch("web", held, config={**AUTO, SOURCE_KEY: "local|app"}, target="n2")
+    keys = {**AUTO, SOURCE_KEY: "local|app", HOLDER_KEY: "default/web"}
+    house.lxd.launch("web", held, config=keys, target="n2")
     house.lxd.add_image("two", alias="app")
     return house
 

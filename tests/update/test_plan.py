@@ -79,7 +79,9 @@ def test_a_profile_enrols_its_instances() -> None:
         (web(rejected=NEW_IMAGE), Choice.WAIT, "rolled back"),
         (web(rejected="1 2"), Choice.UPDATE, ""),
         (web(rejected="1 2 3"), Choice.REFUSE, "3 versions in a row"),
-        (web(transaction="{}"), Choice.UPDATE, ""),
+        (web(transaction="{}"), Choice.REFUSE, "can't be read by this version"),
+        (web(update__of="default/web"), Choice.UPDATE, ""),
+        (web(update__of="default/shop"), Choice.REFUSE, "a copy of default/shop"),
     ],
 )
 def test_each_case_has_its_decision(one: Instance, choice: Choice, reason: str) -> None:

@@ -58,7 +58,7 @@ def views() -> Iterator[View]:
                 old=old,
                 new=new,
                 holder=named[0] if named else holder,
-                **flags,
+                **flags,  # type: ignore[arg-type] # flags, each a bool
             )
 
 
@@ -69,7 +69,9 @@ def party(view: View, step: Step) -> Party | None:
 def check(view: View, step: Step) -> None:
     old, new = view.old, view.new
     if any(one is not None and one.instance.status == "Frozen" for one in (old, new)):
-        assert step.act is Act.HOLD
+        assert step.act is Act.WAIT
+    if old is None and view.holder is not None and view.holder.status == "Frozen":
+        assert step.act is Act.WAIT
     if step.act in BEFORE:
         # Nothing was done to the old one yet, and this run began it.
         assert old is None
@@ -119,4 +121,5 @@ def test_each_state_has_one_safe_next_step() -> None:
         except AssertionError as error:
             raise AssertionError(f"{step} of {view}") from error
     assert count > 50_000
+    assert Act.WAIT in seen
     assert {Act.PREPARE, Act.REMAP, Act.END_STAGE, Act.STAGE_AGAIN, *ENDS} <= seen

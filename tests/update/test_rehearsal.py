@@ -11,6 +11,7 @@ from lxdocker_lxd.lxd.records import Config, Devices, Instance, UpdateSource
 from lxdocker_lxd.lxd.request import Request
 from lxdocker_lxd.update.call import HIDDEN, Call, call_of
 from lxdocker_lxd.update.claim import KEY
+from lxdocker_lxd.update.enrolment import HOLDER_KEY
 from lxdocker_lxd.update.hook import Hook, Point
 from lxdocker_lxd.update.procedure import Act
 from lxdocker_lxd.update.recovery import parked_copy, reap, recover
@@ -110,7 +111,8 @@ def announced_is_done(house: House, *names: str, refresh: bool = False) -> Rehea
 
 def box(house: House, name: str, config: Config, devices: Devices, *, start: bool = True) -> None:
     held = house.lxd.user.aliases.get("app").fingerprint
-    keys = {**AUTO, **config, "user.lxdocker.image": "local|app"}
+    enrolled = {"user.lxdocker.image": "local|app", HOLDER_KEY: f"default/{name}"}
+    keys = {**AUTO, **config, **enrolled}
     house.lxd.launch(name, held, config=keys, devices=devices, start=start)
 
 
@@ -197,7 +199,7 @@ def test_a_return_and_the_removal_of_copies_are_rehearsed(house: House) -> None:
     assert essence(rehearsal.calls, macs) == essence(heard.calls, macs)
     house.lxd.clock.advance(80 * 3600)
     rehearsal, heard = rehearsal_of(house), Heard(house)
-    assert rehearsal.reap() == reap(heard.lxd, house.lxd.clock())  # type: ignore[arg-type] # the ports it uses
+    assert rehearsal.reap() == reap(heard.lxd, house.lxd.clock()).removed  # type: ignore[arg-type] # the ports it uses
     assert essence(rehearsal.calls, macs) == essence(heard.calls, macs) != []
 
 

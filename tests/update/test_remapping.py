@@ -14,7 +14,7 @@ from lxdocker_lxd.update.remapping import (
     barred_settings,
     needs_remapping,
 )
-from lxdocker_lxd.update.transaction import Phase, Role, Transaction, stamp_of
+from lxdocker_lxd.update.transaction import Phase, Role, Transaction, readable_stamp
 from tests.harness.simulated import power
 from tests.harness.simulated_lxd import GOOD, Behaviour, Call, Fault
 from tests.update.records import instance
@@ -239,7 +239,7 @@ def test_a_stage_that_runs_is_stopped_and_removed_by_a_recovery(
     at_start_of_stage(scene, die)
     scene.spoil(0, Fault.BUSY, scene.update)
     stage = scene.lxd.user.instances.get(STAGE)
-    stamp = stamp_of(stage)
+    stamp = readable_stamp(stage)
     assert (stage.status, stamp and stamp.phase) == ("Running", Phase.REMAPPING)
     scene.journal.lose()
     assert [one.act for one in scene.recover()] == [Act.GIVEN_UP]

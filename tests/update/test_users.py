@@ -7,7 +7,7 @@ import pytest
 from lxdocker_lxd.lxd.failures import UnknownOutcomeError
 from lxdocker_lxd.update.configuration import differences
 from lxdocker_lxd.update.procedure import Act
-from lxdocker_lxd.update.transaction import STAMP_KEY, stamp_of
+from lxdocker_lxd.update.transaction import STAMP_KEY, readable_stamp
 from tests.update.story import NEW, OLD, World, ends_well
 
 MOST_CALLS = 120
@@ -259,7 +259,7 @@ def test_two_updaters_at_once_make_one_update() -> None:
             return
         world.recover()
         web = world.lxd.record(world.lxd.box("web"))
-        stamp = stamp_of(web)
+        stamp = readable_stamp(web)
         assert stamp is None or stamp.phase == "committed", world.calls
         world.reap(100)
         world.settled()

@@ -1,0 +1,39 @@
+"""Why an instance is stopped: because it was asked to, because its command ended, or nobody knows."""
+
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from lxdocker_lxd.guest_state import read_guest_state
+from lxdocker_lxd.lxd.ports import Lxd
+
+
+class Cause(Enum):
+    """Who ended it. ``CRASHED``: its command ended by itself, with an error."""
+
+    ASKED = auto()
+    FINISHED = auto()
+    CRASHED = auto()
+    UNKNOWN = auto()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """Why an instance is stopped, and with which exit code its command ended, if that is known."""
+
+    cause: Cause
+    exit_code: int | None = None
+
+
+def ending_of(lxd: Lxd, name: str, *, project: str) -> Ending:
+    """Return why a stopped instance ended, by what its guest wrote down before.
+
+    A guest that was killed together with its host, and the guest of a foreign image, leave no word:
+    that is unknown, and neither a crash nor a wish.
+    """
+    state = read_guest_state(lxd, name, project=project)
+    if state.status != "exited" or state.stop_requested is None:
+        return Ending(cause=Cause.UNKNOWN, exit_code=state.exit_code)
+    if state.stop_requested:
+        return Ending(cause=Cause.ASKED, exit_code=state.exit_code)
+    cause = Cause.FINISHED if state.exit_code == 0 else Cause.CRASHED
+    return Ending(cause=cause, exit_code=state.exit_code)

@@ -1,0 +1,244 @@
+"""How long the copies that updates leave are kept: by proof first, then by time and number. Pure.
+
+The last root file system of a name that was shown to work is never removed, whatever its age and
+however many newer ones there are that prove nothing.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from lxdocker_lxd.lxd.records import Config, Instance
+from lxdocker_lxd.update.transaction import (
+    Phase,
+    Proof,
+    Stamp,
+    Unreadable,
+    is_ours,
+    parked_name,
+    stamp_of,
+)
+
+KEEP_KEY = "user.lxdocker.update.keep"
+COPIES_KEY = "user.lxdocker.update.keep_copies"
+LEFT_BEHIND = frozenset({Phase.KEPT, Phase.REJECTED, Phase.RETIRED})
+"""The phases of an instance that an update has left beside the one with the name."""
+LONG_RUN = timedelta(hours=24)
+"""An instance that has been running for so long is proved, whoever made it."""
+_LONGEST_KEEP = timedelta(days=3650)
+_MOST_COPIES = 1000
+_MOST_DIGITS = 9
+_UNITS = {"m": 60, "h": 3600, "d": 86400, "w": 604800}
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
+_PROVED = 2
+_WORTH = {
+    Proof.GATE: _PROVED,
+    Proof.RAN: _PROVED,
+    Proof.NEVER_RAN: 0,
+    Proof.CRASHED: 0,
+    None: 1,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retention:
+    """For how long a copy is kept, and how many of one name, the newest ones."""
+
+    keep: timedelta = timedelta(hours=72)
+    copies: int = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Copy:
+    """What an update left beside an instance, to go back to or because a version failed.
+
+    ``needed`` says why it can't be removed whatever its time; ``until`` when it will be, None when a
+    round would do it now.
+    """
+
+    instance: Instance
+    stamp: Stamp
+    needed: str
+    until: datetime | None
+
+    @property
+    def removable(self) -> bool:
+        """Whether a round would remove it."""
+        return not self.needed and self.until is None
+
+    @property
+    def order(self) -> tuple[bool, datetime]:
+        """What sorts copies by how much they are missed: failed versions first, then by age."""
+        return (self.stamp.phase is not Phase.REJECTED, _moment(self.stamp))
+
+
+def retention_of(config: Config, default: Retention) -> Retention:
+    """Return what an instance's expanded configuration asks for; never raises.
+
+    A value that can't be understood counts as absent here; ``retention_problems`` names it.
+    """
+    keep, copies = _keep(config.get(KEEP_KEY, "")), _copies(config.get(COPIES_KEY, ""))
+    return Retention(
+        keep=default.keep if keep is None else keep,
+        copies=default.copies if copies is None else copies,
+    )
+
+
+def retention_problems(config: Config) -> tuple[str, ...]:
+    """Return what can't be understood of the keys that ``retention_of`` reads."""
+    found = []
+    if (text := config.get(KEEP_KEY, "")) and _keep(text) is None:
+        found.append(
+            f"{KEEP_KEY}: {text[:40]!r} is no time, as in 12h, 3d or 2w, of ten years at most"
+        )
+    if (text := config.get(COPIES_KEY, "")) and _copies(text) is None:
+        found.append(f"{COPIES_KEY}: {text[:40]!r} is no number from 1 to {_MOST_COPIES}")
+    return tuple(found)
+
+
+def _keep(text: str) -> timedelta | None:
+    number, unit = text.strip()[:-1], text.strip()[-1:]
+    if (
+        unit not in _UNITS
+        or not number.isascii()
+        or not number.isdecimal()
+        or len(number) > _MOST_DIGITS
+    ):
+        return None
+    keep = timedelta(seconds=int(number) * _UNITS[unit])
+    return keep if keep <= _LONGEST_KEEP else None
+
+
+def _copies(text: str) -> int | None:
+    number = text.strip()
+    if not number.isascii() or not number.isdecimal() or len(number) > _MOST_DIGITS:
+        return None
+    return int(number) if 1 <= int(number) <= _MOST_COPIES else None
+
+
+# ---- proof
+
+
+def proof_of(
+    instance: Instance, now: datetime, *, crashed: bool = False
+) -> tuple[Proof | None, str]:
+    """Return how the root of an instance in use was shown to work, and by which check.
+
+    None is not known: nothing was written down, and it hasn't run for a day.
+    """
+    if crashed:
+        return Proof.CRASHED, ""
+    stamp = stamp_of(instance)
+    held = stamp if isinstance(stamp, Stamp) and is_ours(instance) else None
+    proof = held.proof if held is not None and held.phase is Phase.COMMITTED else None
+    if proof in {Proof.GATE, Proof.RAN}:
+        return proof, held.check if held is not None else ""
+    if instance.running and _runs_since(instance, now) >= LONG_RUN:
+        return Proof.RAN, ""
+    return proof, ""
+
+
+def _runs_since(instance: Instance, now: datetime) -> timedelta:
+    # LXD writes the time of the last start there.
+    return now - instance.last_used_at if instance.last_used_at is not None else timedelta(0)
+
+
+def _worth_of_holder(holder: Instance, now: datetime) -> int:
+    """How well the instance that has the name is proved; 0 while it could have crashed."""
+    stamp = stamp_of(holder)
+    if isinstance(stamp, Stamp) and stamp.ran and not holder.running:
+        return 0
+    return _WORTH[proof_of(holder, now)[0]]
+
+
+# ---- copies
+
+
+def copies_of(
+    instances: Iterable[Instance], now: datetime, default: Retention | None = None
+) -> tuple[Copy, ...]:
+    """Return the copies that updates left, each where its stamp says.
+
+    A copy is needed while it is the last root of its name that was shown to work, while its name's
+    instance is missing or in the middle of an update, and when it runs or is protected. Otherwise it
+    is kept for its time, and only the newest few of a name.
+    """
+    everything = tuple(instances)
+    by_name = {(instance.project, instance.name): instance for instance in everything}
+    groups: dict[tuple[str, str], list[tuple[Instance, Stamp]]] = {}
+    for instance in everything:
+        stamp = stamp_of(instance)
+        if not isinstance(stamp, Stamp) or stamp.phase not in LEFT_BEHIND:
+            continue
+        if instance.name == parked_name(stamp.name, stamp.role, stamp.transaction):
+            groups.setdefault((instance.project, stamp.name), []).append((instance, stamp))
+    found: list[Copy] = []
+    for key, group in groups.items():
+        found += _copies_of_name(group, by_name.get(key), now, default or Retention())
+    return tuple(sorted(found, key=lambda copy: (copy.instance.project, copy.instance.name)))
+
+
+def _copies_of_name(
+    group: list[tuple[Instance, Stamp]], holder: Instance | None, now: datetime, default: Retention
+) -> list[Copy]:
+    newest_first = sorted(group, key=lambda one: _moment(one[1]), reverse=True)
+    config = holder.expanded_config if holder is not None else newest_first[0][0].expanded_config
+    retention = retention_of(config, default)
+    best = -1 if holder is None else _worth_of_holder(holder, now)
+    failed, good = 0, 0
+    found = []
+    for instance, stamp in newest_first:
+        if stamp.phase is Phase.REJECTED:
+            failed += 1
+            last_proved, surplus = False, failed > 1
+        else:
+            good += 1
+            worth = _WORTH[stamp.proof]
+            # What isn't known to work never takes the place of what may.
+            last_proved, surplus = worth > 0 and best < _PROVED, good > retention.copies
+            best = max(best, worth)
+        until = _until(stamp, retention)
+        over = holder is not None and (surplus or until is None or now >= until)
+        found.append(
+            Copy(
+                instance=instance,
+                stamp=stamp,
+                needed=_needed(instance, holder, stamp, last_proved=last_proved),
+                until=None if over else until,
+            )
+        )
+    return found
+
+
+def _moment(stamp: Stamp) -> datetime:
+    return stamp.since or stamp.until or _LONG_AGO
+
+
+def _until(stamp: Stamp, retention: Retention) -> datetime | None:
+    """When its time is over; stamps of older versions hold that moment alone."""
+    return stamp.until if stamp.since is None else stamp.since + retention.keep
+
+
+def _needed(instance: Instance, holder: Instance | None, stamp: Stamp, *, last_proved: bool) -> str:
+    reason = _awaited(holder, stamp)
+    if reason:
+        return reason
+    if last_proved:
+        return f"it is the last version of {stamp.name} that was shown to work"
+    if instance.status != "Stopped":
+        return f"it is {instance.status.lower()}"
+    if instance.expanded_config.get("security.protection.delete") == "true":
+        return "security.protection.delete is set"
+    return ""
+
+
+def _awaited(holder: Instance | None, stamp: Stamp) -> str:
+    """Why nothing can be said yet: the name is vacant, or not at rest."""
+    if holder is None:
+        return f"there is no {stamp.name} but this copy"
+    held = stamp_of(holder)
+    if isinstance(held, Unreadable):
+        return f"the stamp of {stamp.name} can't be read by this version"
+    if held is not None and held.phase is not Phase.COMMITTED:
+        return f"an update of {stamp.name} isn't finished"
+    return ""

@@ -1,0 +1,173 @@
+"""What counts as proved: the last root that was shown to work outlives everything unproved."""
+
+from datetime import timedelta
+
+import pytest
+
+from lxdocker_lxd.guest_state import STATE_PATH
+from lxdocker_lxd.lxd.calls import GuestFile
+from lxdocker_lxd.lxd.failures import RefusedError
+from lxdocker_lxd.update.procedure import Act
+from lxdocker_lxd.update.recovery import parked_copy, reap
+from lxdocker_lxd.update.retention import (
+    COPIES_KEY,
+    KEEP_KEY,
+    Retention,
+    copies_of,
+    retention_of,
+    retention_problems,
+)
+from lxdocker_lxd.update.transaction import Proof, Stamp, readable_stamp
+from tests.harness.simulated_lxd import REFUSES_TO_START, Call, crashes_after
+from tests.update.story import NEW, OLD, THIRD, World
+from tests.update.test_rounds import AUTO, House
+
+
+@pytest.fixture
+def house() -> House:
+    house = House()
+    house.lxd.add_image("one", alias="app")
+    house.local("web")
+    return house
+
+
+def roots(house: House) -> set[str]:
+    return {one.base_image for one in house.lxd.user.instances.list()}
+
+
+def stamp(house: House, name: str = "web") -> Stamp:
+    found = readable_stamp(house.lxd.user.instances.get(name))
+    assert found is not None
+    return found
+
+
+def ended_with(house: House, code: int, *, asked: bool) -> None:
+    """What the guest of a converted image leaves when it has ended."""
+    text = f'{{"status":"exited","exit_code":{code},"stop_requested":{str(asked).lower()}}}'
+    box = house.lxd.box("web")
+    box.guest.files[STATE_PATH] = GuestFile(content=text.encode())
+
+
+def test_a_version_that_never_ran_doesnt_take_the_place_of_one_that_did(house: House) -> None:
+    """An archive that is stopped most of the year gets versions that can't start."""
+    house.lxd.user.power.stop("web")
+    first = house.image("web")
+    for version in ("two", "three", "four", "five", "six"):
+        house.lxd.add_image(version, alias="app", behaviour=REFUSES_TO_START)
+        assert [one.act for one in house.run().outcomes] == [Act.COMMITTED]
+        assert stamp(house).proof is Proof.NEVER_RAN
+        house.lxd.clock.advance(73 * 3600)
+        house.run()
+        assert first in roots(house)
+    # What never ran isn't worth keeping once its time is over.
+    assert len(roots(house)) == 2
+    transaction = parked_copy(house.lxd.user.instances.list(), "web", "default")
+    assert transaction is not None
+    assert house.updater().turn_back(transaction).act is Act.ROLLED_BACK
+    assert house.image("web") == first
+
+
+def test_a_service_that_fell_over_gets_its_fix_started_and_gated(house: House) -> None:
+    first = house.image("web")
+    second = house.lxd.add_image("two", alias="app", behaviour=crashes_after(12.0))
+    assert [one.act for one in house.run().outcomes] == [Act.COMMITTED]
+    house.lxd.clock.advance(60)
+    assert house.lxd.user.instances.get("web").status == "Stopped"
+    ended_with(house, 3, asked=False)
+    house.lxd.clock.advance(73 * 3600)
+    house.run()
+    # It passed its gate once, but nobody can say that it works.
+    assert roots(house) == {first, second}
+    third = house.lxd.add_image("three", alias="app")
+    assert [one.act for one in house.run().outcomes] == [Act.COMMITTED]
+    web = house.lxd.user.instances.get("web")
+    assert (web.base_image, web.running) == (third, True)
+    assert (stamp(house).proof, stamp(house).ran) == (Proof.GATE, True)
+    crashed = [one for one in house.lxd.user.instances.list() if one.base_image == second]
+    assert stamp(house, crashed[0].name).proof is Proof.CRASHED
+
+
+def test_a_fix_that_fails_as_well_leaves_the_fallen_service_as_it_was_found(house: House) -> None:
+    house.lxd.add_image("two", alias="app", behaviour=crashes_after(12.0))
+    house.run()
+    house.lxd.clock.advance(60)
+    ended_with(house, 3, asked=False)
+    second = house.image("web")
+    house.lxd.add_image("three", alias="app", behaviour=crashes_after(0.0))
+    assert [one.act for one in house.run().outcomes] == [Act.ROLLED_BACK]
+    web = house.lxd.user.instances.get("web")
+    assert (web.base_image, web.status) == (second, "Stopped")
+    assert parked_copy(house.lxd.user.instances.list(), "web", "default") is not None
+
+
+@pytest.mark.parametrize(("code", "asked"), [(0, False), (3, True), (143, True)])
+def test_what_was_stopped_or_had_finished_stays_stopped(
+    house: House, code: int, *, asked: bool
+) -> None:
+    house.lxd.user.power.stop("web")
+    ended_with(house, code, asked=asked)
+    third = house.lxd.add_image("three", alias="app")
+    assert [one.act for one in house.run().outcomes] == [Act.COMMITTED]
+    web = house.lxd.user.instances.get("web")
+    assert (web.base_image, web.status) == (third, "Stopped")
+
+
+def test_an_instance_that_was_installed_stopped_is_proved_by_a_day_of_running(house: House) -> None:
+    house.lxd.user.power.stop("web")
+    first = house.image("web")
+    house.lxd.add_image("two", alias="app")
+    house.run()
+    house.lxd.user.power.start("web")
+    house.lxd.clock.advance(73 * 3600)
+    house.run()
+    assert first not in roots(house)
+
+
+def test_a_version_is_kept_for_its_time_also_when_a_newer_good_one_came() -> None:
+    world = World(most_copies=2)
+    world.update()
+    world.now += timedelta(minutes=10)
+    world.update(THIRD)
+    assert world.reap() == ()
+    assert {box.root for box in world.lxd.boxes.values()} == {OLD, NEW, THIRD}
+
+
+def test_number_and_time_of_copies_are_the_users(house: House) -> None:
+    house.lxd.user.instances.patch("web", config={COPIES_KEY: "1", KEEP_KEY: "30d"})
+    for version in ("two", "three", "four"):
+        house.lxd.add_image(version, alias="app")
+        house.run()
+    assert len(roots(house)) == 2
+    house.lxd.clock.advance(29 * 86400)
+    house.run()
+    assert len(roots(house)) == 2
+    house.lxd.user.instances.patch("web", config={KEEP_KEY: "28d"})
+    house.run()
+    assert len(roots(house)) == 1
+
+
+@pytest.mark.parametrize(
+    "text", ["", "x", "-3d", "3", "9" * 5000 + "d", "\u0663d", "4000d", "1e3d"]
+)
+def test_a_time_that_cant_be_understood_is_told_and_counts_as_none(text: str) -> None:
+    assert retention_of({KEEP_KEY: text}, Retention()) == Retention()
+    assert bool(retention_problems({KEEP_KEY: text})) is (text != "")
+    assert bool(retention_problems({COPIES_KEY: text})) is (text not in {"", "3"})
+
+
+def test_a_copy_that_cant_be_removed_keeps_none_of_the_others(house: House) -> None:
+    house.local("aaa", AUTO)
+    house.lxd.add_image("two", alias="app")
+    house.run()
+    house.lxd.clock.advance(73 * 3600)
+    copies = copies_of(house.lxd.user.instances.list(), house.lxd.clock())
+    stuck = min(copy.instance.name for copy in copies)
+
+    def refuse(call: Call) -> None:
+        if (call.name, call.subject) == ("instances.delete", stuck):
+            raise RefusedError("dataset is busy")
+
+    house.lxd.log.before = refuse
+    reaped = reap(house.lxd, house.lxd.clock())
+    assert [name for _, name, _ in reaped.failed] == [stuck]
+    assert len(reaped.removed) == 1

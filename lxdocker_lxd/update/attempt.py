@@ -6,7 +6,7 @@ from datetime import datetime
 from lxdocker_lxd.lxd.records import Instance
 from lxdocker_lxd.update.journal_record import Account
 from lxdocker_lxd.update.procedure import Step
-from lxdocker_lxd.update.transaction import Transaction
+from lxdocker_lxd.update.transaction import Transaction, VolumeName
 from lxdocker_lxd.update.view import Party, View
 
 
@@ -17,7 +17,8 @@ class Attempt:
     ``agreed``: the hooks were asked. ``stop_unsure``: nobody knows what became of a request to stop.
     ``failed``: it is given up for something that went
     wrong. ``confirmed`` is a last word that was seen once, ``failures`` how many calls failed in a row,
-    ``waited_seconds`` how long a passing state was waited for. ``check`` names the check that was passed.
+    ``waited_seconds`` how long a passing state was waited for. ``check`` names the check that was passed,
+    ``volumes`` are to be snapshotted, ``restore_volumes`` that a return undoes what was written since.
     """
 
     transaction: Transaction
@@ -41,6 +42,8 @@ class Attempt:
     failed: bool = False
     failures: int = 0
     waited_seconds: float = 0.0
+    volumes: tuple[VolumeName, ...] = ()
+    restore_volumes: bool = False
     holder_crashed: bool = False
     asked_back: bool = False
     check: str = ""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from lxdocker_lxd.update.configuration import differences
-from lxdocker_lxd.update.transaction import Phase, Role, is_ours, readable_stamp
+from lxdocker_lxd.update.transaction import Phase, Role, VolumeSnapshots, is_ours, readable_stamp
 from lxdocker_lxd.update.view import Party, View
 
 
@@ -31,6 +31,8 @@ class Act(StrEnum):
     OUTAGE = "outage"
     STOP = "stop"
     PARK = "park"
+    SNAPSHOT_VOLUMES = "snapshot volumes"
+    RESTORE_VOLUMES = "restore volumes"
     GIVE_NAME_UP = "give name up"
     TAKE_NAME = "take name"
     RESTORE = "restore"
@@ -185,6 +187,9 @@ def _give_name_up(view: View, leaving: Party, coming: Party) -> Step:
         return Step(act=Act.STOP, role=role)
     if view.stopped_by_somebody and saved.running:
         return Step(act=Act.TURN_BACK, role=Role.OLD, reason="somebody stopped it")
+    due = leaving.stamp.volumes and leaving.stamp.snapshots is None
+    if role is Role.OLD and saved.running and due and not leaving.parked:
+        return Step(act=Act.SNAPSHOT_VOLUMES, role=role)
     if not leaving.parked:
         return Step(act=Act.PARK, role=role)
     if not coming.waiting or not coming.stopped:
@@ -203,12 +208,19 @@ def _settle_old(view: View, old: Party, *, reason: str) -> Step:
         if old.running and old.parked and saved.nics:
             return Step(act=Act.STOP, role=Role.OLD, reason="it was started while parked")
         return Step(act=Act.RESTORE, role=Role.OLD, reason=reason)
+    new = view.new
+    if old.stopped and old.stamp.snapshots is VolumeSnapshots.TAKEN and not _never_ran(new):
+        return Step(act=Act.RESTORE_VOLUMES, role=Role.OLD)
     if saved.running and old.stopped:
         return Step(act=Act.START, role=Role.OLD)
-    new = view.new
     if new is not None and new.waiting and new.stamp.phase in {Phase.RESTORED, Phase.COMMITTED}:
         return Step(act=Act.REJECT, role=Role.NEW)
     return Step(act=Act.RELEASE, role=Role.OLD, reason=reason)
+
+
+def _never_ran(new: Party | None) -> bool:
+    """Whether the successor surely never had the volumes: it never came so far."""
+    return new is not None and new.stamp.phase in {Phase.STAGED, Phase.REMAPPING, Phase.PROVED}
 
 
 def _old_waits(view: View, old: Party, new: Party | None) -> Step:

@@ -16,6 +16,7 @@ from lxdocker_lxd.update.journal_record import accounts, still_open
 from lxdocker_lxd.update.means import Outcome
 from lxdocker_lxd.update.procedure import Act
 from lxdocker_lxd.update.retention import Retention, copies_of
+from lxdocker_lxd.update.steps import remove_volume_snapshots
 from lxdocker_lxd.update.transaction import (
     Phase,
     Role,
@@ -97,7 +98,7 @@ def reap(
         if not (named and not copy.needed if names else copy.removable):
             continue
         try:
-            if remove_copy(lxd, instance):
+            if remove_copy(lxd, instance, copy.stamp):
                 removed.append(instance.name)
         except (NotRunningError, UnreachableError):
             raise
@@ -106,10 +107,14 @@ def reap(
     return Reaped(removed=tuple(removed), failed=tuple(failed))
 
 
-def remove_copy(lxd: Lxd, copy: Instance) -> bool:
-    """Delete a copy, unless it has snapshots; return whether it is gone."""
+def remove_copy(lxd: Lxd, copy: Instance, stamp: Stamp) -> bool:
+    """Delete a copy, and its update's snapshots of volumes; return whether it is gone.
+
+    One with snapshots of its own stays.
+    """
     if lxd.instances.snapshots(copy.name, project=copy.project):
         return False
+    remove_volume_snapshots(lxd, copy, stamp)
     lxd.instances.delete(copy.name, project=copy.project)
     return True
 

@@ -9,9 +9,15 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TypeVar
 
-from lxdocker_lxd.errors import LxdError
+from lxdocker_lxd.errors import LxdError, LxdockerError
 from lxdocker_lxd.lxd.calls import NewInstance
-from lxdocker_lxd.lxd.failures import StartFailedError, StopTimedOutError
+from lxdocker_lxd.lxd.failures import (
+    NotRunningError,
+    StartFailedError,
+    StopTimedOutError,
+    UnknownOutcomeError,
+    UnreachableError,
+)
 from lxdocker_lxd.lxd.ports import Lxd
 from lxdocker_lxd.lxd.records import Instance, InstanceSettings
 from lxdocker_lxd.update import configuration
@@ -25,10 +31,13 @@ from lxdocker_lxd.update.transaction import (
     Role,
     Stamp,
     Unreadable,
+    VolumeName,
+    VolumeSnapshots,
     encoded,
     is_ours,
     rejected_versions,
     stamp_of,
+    transaction_of,
 )
 from lxdocker_lxd.update.user_change import absorbed
 from lxdocker_lxd.update.view import Party, View
@@ -64,7 +73,8 @@ class UnbarredStartError(LxdError):
 class Handling:
     """How an update treats its instance; ``retention_until`` is when a copy left may be removed.
 
-    ``check`` names the health check that the new version has passed.
+    ``check`` names the health check that the new version has passed. ``volumes`` are to be snapshotted
+    after the stop; ``restore_volumes`` gives them that content again when a committed update goes back.
     """
 
     stop_timeout_seconds: int = 30
@@ -73,6 +83,8 @@ class Handling:
     retention_until: datetime
     blame: bool = False
     check: str = ""
+    volumes: tuple[VolumeName, ...] = ()
+    restore_volumes: bool = False
 
 
 class Steps:
@@ -90,6 +102,8 @@ class Steps:
             Act.LEASE: self._lease,
             Act.OUTAGE: self._outage,
             Act.STOP: self._stop,
+            Act.SNAPSHOT_VOLUMES: self._snapshot_volumes,
+            Act.RESTORE_VOLUMES: self._restore_volumes,
             Act.PARK: self._park,
             Act.GIVE_NAME_UP: self._give_name_up,
             Act.TAKE_NAME: self._take_name,
@@ -128,7 +142,7 @@ class Steps:
             image=transaction.fingerprint,
             settings=settings,
             type=holder.type,
-            target=holder.location if holder.location not in ("", "none") else "",
+            target=_member(holder),
         )
         self._lxd.instances.create(new, project=transaction.project)
 
@@ -185,6 +199,7 @@ class Steps:
             proof=proof,
             check=check,
             crashed=crashed,
+            volumes=handling.volumes,
             covers=held if held is not None and is_ours(holder) else None,
         )
         self._write(holder, configuration.stamped(holder, stamp))
@@ -202,12 +217,35 @@ class Steps:
             # It has failed, or was never let run: nothing to ask it.
             self._lxd.power.kill(name, project=project)
             return
+        if party.stamp.snapshots is not None:
+            # A user started it again: what was written since isn't in the snapshots.
+            self._stamp(party, replace(party.stamp, snapshots=None))
         try:
             self._lxd.power.stop(
                 name, timeout_seconds=handling.stop_timeout_seconds, project=project
             )
         except StopTimedOutError:
             self._lxd.power.kill(name, project=project)
+
+    def _snapshot_volumes(self, view: View, step: Step, _handling: Handling) -> None:
+        party, transaction = _party(view, step), view.transaction
+        volumes, name = self._lxd.volumes, transaction.snapshot_name
+        where = {"project": transaction.project, "target": _member(party.instance)}
+        for one in party.stamp.volumes:
+            # One of an earlier try may have been made before a user let the guest run again.
+            if name in {each.name for each in volumes.snapshots(one.pool, one.name, **where)}:
+                volumes.delete_snapshot(one.pool, one.name, name, **where)
+            volumes.create_snapshot(one.pool, one.name, name, **where)
+        self._stamp(party, replace(party.stamp, snapshots=VolumeSnapshots.TAKEN))
+
+    def _restore_volumes(self, view: View, step: Step, _handling: Handling) -> None:
+        party, transaction = _party(view, step), view.transaction
+        where = {"project": transaction.project, "target": _member(party.instance)}
+        for one in party.stamp.volumes:
+            self._lxd.volumes.restore_snapshot(
+                one.pool, one.name, transaction.snapshot_name, **where
+            )
+        self._stamp(party, replace(party.stamp, snapshots=VolumeSnapshots.RETURNED))
 
     def _park(self, view: View, step: Step, handling: Handling) -> None:
         party = _party(view, step)
@@ -290,6 +328,10 @@ class Steps:
             raise HeldError(f"go back to {old.instance.name}: no stamp holds its configuration")
         blame = handling.blame or old.stamp.blame
         stamp = replace(old.stamp, phase=Phase.ROLLBACK, saved=saved, blame=blame, until=None)
+        # What was written since a good update is a user's; only a wish of theirs undoes it.
+        given_up = old.stamp.phase is Phase.KEPT and not handling.restore_volumes
+        if given_up and stamp.snapshots is not None:
+            stamp = replace(stamp, snapshots=VolumeSnapshots.LEFT)
         if not old.parked or old.named:
             self._stamp(old, stamp)
             return
@@ -321,6 +363,8 @@ class Steps:
             failed = view.new.instance.base_image or failed
         if (old.stamp.blame or had_name) and failed not in rejected:
             rejected = (*rejected, failed)
+        if old.stamp.snapshots is not VolumeSnapshots.LEFT:
+            remove_volume_snapshots(self._lxd, old.instance, old.stamp)
         settings = configuration.released(old.instance, rejected)
         covered = old.stamp.covers
         if covered is not None and covered.phase is Phase.COMMITTED:
@@ -339,6 +383,28 @@ class Steps:
         if new.running:
             raise HeldError(f"remove {name}: somebody started it")
         self._lxd.instances.delete(name, project=project)
+
+
+def remove_volume_snapshots(lxd: Lxd, instance: Instance, stamp: Stamp) -> None:
+    """Delete the snapshots that an update made of the instance's volumes.
+
+    What can't be deleted stays, and harms nothing but the room it takes. Raises NotRunningError and
+    UnreachableError.
+    """
+    transaction = transaction_of(instance, stamp)
+    where = {"project": transaction.project, "target": _member(instance)}
+    for one in stamp.volumes if stamp.snapshots is not None else ():
+        try:
+            lxd.volumes.delete_snapshot(one.pool, one.name, transaction.snapshot_name, **where)
+        except (NotRunningError, UnreachableError, UnknownOutcomeError):
+            raise
+        except LxdockerError:
+            continue
+
+
+def _member(instance: Instance) -> str:
+    """Return the cluster member that has the instance; empty outside a cluster."""
+    return instance.location if instance.location not in ("", "none") else ""
 
 
 def _party(view: View, step: Step) -> Party:

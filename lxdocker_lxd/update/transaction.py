@@ -61,6 +61,26 @@ class Proof(StrEnum):
     CRASHED = "crashed"
 
 
+class VolumeSnapshots(StrEnum):
+    """What became of the snapshots of an instance's volumes that an update made.
+
+    ``TAKEN``: after the old version was stopped. ``RETURNED``: the volumes have that content again.
+    ``LEFT``: a user went back without them; the volumes keep what was written since.
+    """
+
+    TAKEN = "taken"
+    RETURNED = "returned"
+    LEFT = "left"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VolumeName:
+    """A custom volume of the instance's project."""
+
+    pool: str
+    name: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Saved:
     """What a name stands for apart from its root file system: all that an update preserves.
@@ -93,6 +113,7 @@ class Stamp:
     root of this instance was shown to work, None when that isn't known; ``ran`` that it was running
     when its update was committed. ``crashed`` says of an old instance that it had ended by itself
     before the update began. ``covers`` is the committed stamp that the instance had before.
+    ``volumes`` are those of an old instance that are to be snapshotted, ``snapshots`` how far that is.
     """
 
     transaction: str
@@ -108,6 +129,8 @@ class Stamp:
     check: str = ""
     ran: bool = False
     crashed: bool = False
+    volumes: tuple[VolumeName, ...] = ()
+    snapshots: VolumeSnapshots | None = None
     covers: "Stamp | None" = None
 
 
@@ -207,6 +230,8 @@ def _document(stamp: Stamp) -> dict[str, object]:
         "check": stamp.check,
         "ran": stamp.ran,
         "crashed": stamp.crashed,
+        "volumes": [[volume.pool, volume.name] for volume in stamp.volumes],
+        "snapshots": stamp.snapshots,
     }
     return document | {key: value for key, value in optional.items() if value}
 
@@ -245,6 +270,11 @@ class Transaction:
     def parked(self, role: Role) -> str:
         """Where the instance of this role waits."""
         return parked_name(self.name, role, self.id)
+
+    @property
+    def snapshot_name(self) -> str:
+        """How the snapshots are called that this update makes of volumes."""
+        return f"lxdocker-{self.id}"
 
     def stamp(self, role: Role, phase: Phase, saved: Saved | None) -> Stamp:
         """Return a stamp of this transaction."""
@@ -298,6 +328,14 @@ class _Fields:
             raise ValueError(f"{key} has no time zone")
         return moment
 
+    def volumes(self, key: str) -> tuple[VolumeName, ...]:
+        found = []
+        for pool, name in self.values.get(key) or ():  # type: ignore[attr-defined] # TypeError is caught
+            if not isinstance(pool, str) or not isinstance(name, str):
+                raise TypeError(key)
+            found.append(VolumeName(pool=pool, name=name))
+        return tuple(found)
+
     def flag(self, key: str) -> bool:
         return self.values.get(key) is True
 
@@ -321,7 +359,7 @@ def _stamp(document: Mapping[str, object], depth: int) -> Stamp:
     fields = _Fields(document)
     saved = document.get("saved")
     covers = document.get("covers")
-    proof = fields.optional("proof")
+    proof, snapshots = fields.optional("proof"), fields.optional("snapshots")
     return Stamp(
         transaction=fields.text("transaction"),
         role=Role(fields.text("role")),
@@ -336,6 +374,8 @@ def _stamp(document: Mapping[str, object], depth: int) -> Stamp:
         check=fields.optional("check"),
         ran=fields.flag("ran"),
         crashed=fields.flag("crashed"),
+        volumes=fields.volumes("volumes"),
+        snapshots=VolumeSnapshots(snapshots) if snapshots else None,
         covers=_stamp(covers, depth - 1) if isinstance(covers, dict) and depth else None,
     )
 

@@ -30,7 +30,7 @@ from lxdocker_lxd.update.journal_record import Entry, Event, accounts
 from lxdocker_lxd.update.means import Means, Outcome, PutOffError
 from lxdocker_lxd.update.procedure import ENDS, Act, Step, decide
 from lxdocker_lxd.update.steps import AnotherUpdaterError, Handling, HeldError, Steps
-from lxdocker_lxd.update.transaction import Role, Transaction, is_hands_off
+from lxdocker_lxd.update.transaction import Role, Transaction, VolumeName, is_hands_off
 from lxdocker_lxd.update.view import Party, View, party_of
 
 MOST_STEPS = 80
@@ -55,7 +55,17 @@ _CONFIRM_SECONDS = 0.3
 _REMAPPING = frozenset({Act.PREPARE, Act.REMAP})
 _BEFORE_OUTAGE = _REMAPPING | {Act.STAGE, Act.PROVE, Act.LEASE, Act.OUTAGE}
 _NOTHING_ASKED = (BusyError, NotRunningError, UnreachableError)
-_FORWARD = frozenset({Act.STOP, Act.PARK, Act.GIVE_NAME_UP, Act.TAKE_NAME, Act.RESTORE, Act.START})
+_FORWARD = frozenset(
+    {
+        Act.STOP,
+        Act.SNAPSHOT_VOLUMES,
+        Act.PARK,
+        Act.GIVE_NAME_UP,
+        Act.TAKE_NAME,
+        Act.RESTORE,
+        Act.START,
+    }
+)
 
 
 class Updater:
@@ -72,8 +82,19 @@ class Updater:
         self._steps = Steps(lxd)
         self._protect_start: bool | None = None
 
-    def update(self, name: str, fingerprint: str, *, project: str) -> Outcome:
-        """Bring an instance to an image that is in its project's store."""
+    def update(
+        self,
+        name: str,
+        fingerprint: str,
+        *,
+        project: str,
+        volumes: tuple[VolumeName, ...] = (),
+    ) -> Outcome:
+        """Bring an instance to an image that is in its project's store.
+
+        Its ``volumes`` are snapshotted after the stop, and get that content again if the update
+        turns back.
+        """
         transaction = Transaction(
             id=self._means.draw_id(), project=project, name=name, fingerprint=fingerprint
         )
@@ -81,17 +102,18 @@ class Updater:
         previous = holder.base_image if holder is not None else ""
         crashed = holder is not None and holder.status == "Stopped" and self._crashed(holder)
         self._note(transaction, Event.BEGUN, previous=previous)
-        return self._loop(Attempt(transaction=transaction, fresh=True, holder_crashed=crashed))
+        run = Attempt(transaction=transaction, fresh=True, holder_crashed=crashed, volumes=volumes)
+        return self._loop(run)
 
     def resume(self, transaction: Transaction) -> Outcome:
         """Finish an interrupted transaction, whatever of it is left in LXD and in the journal."""
         account = accounts(self._journal.read()).get(transaction.id)
         return self._loop(resumed(transaction, account))
 
-    def turn_back(self, transaction: Transaction) -> Outcome:
+    def turn_back(self, transaction: Transaction, *, restore_volumes: bool = False) -> Outcome:
         """Return a committed update to its parked copy, because a user asks for it.
 
-        Raises NotItsCopyError when the name belongs to an instance that isn't the copy's successor.
+        Volumes keep what was written since, unless ``restore_volumes``. Raises NotItsCopyError when the name belongs to an instance that isn't the copy's successor.
         """
         take_over(self._lxd, transaction)
         self._note(transaction, Event.BACK, reason="asked for")
@@ -101,6 +123,7 @@ class Updater:
                 back=True,
                 became=True,
                 asked_back=True,
+                restore_volumes=restore_volumes,
                 reason="asked for",
             )
         )
@@ -347,4 +370,6 @@ class Updater:
             retention_until=self._means.clock() + self._means.retention,
             blame=run.blame,
             check=run.check,
+            volumes=run.volumes,
+            restore_volumes=run.restore_volumes,
         )

@@ -16,6 +16,7 @@ from lxdocker_lxd.lxd.failures import (
     AbsentError,
     AddressTakenError,
     ChangedMeanwhileError,
+    InUseError,
     NameTakenError,
     StartFailedError,
     WrongStateError,
@@ -28,6 +29,7 @@ from lxdocker_lxd.lxd.records import (
     InstanceState,
     Snapshot,
 )
+from lxdocker_lxd.lxd.resources import VolumeSnapshot
 from lxdocker_lxd.lxd.server_records import ServerInfo
 
 ON_DISK, WANTED = "volatile.last_state.idmap", "volatile.idmap.next"
@@ -66,7 +68,10 @@ class SmallLxd:
         self.instances: Any = _Instances(self)
         self.power: Any = _Power(self)
         self.guests: Any = _Guests(self)
+        self.volumes: Any = _Volumes(self)
         self.server: Any = _Server(self)
+        self.data: dict[str, frozenset[str]] = {}
+        self.kept_data: dict[tuple[str, str], frozenset[str]] = {}
 
     def box(self, name: str) -> Box:
         if name not in self.boxes:
@@ -141,6 +146,9 @@ class SmallLxd:
         self.boxes[name] = box
         self.write(box, settings)
         box.running = True
+        for device in devices.values():
+            if device.get("type") == "disk" and "source" in device:
+                self.data[device["source"]] = frozenset({root})
 
     def snap(self, name: str) -> None:
         self.box(name).snapshots.append(f"s{len(self.box(name).snapshots)}")
@@ -250,6 +258,10 @@ class _Power:
             if behaviour == "refuses":
                 raise StartFailedError(f"{name} didn't start")
             box.running = behaviour != "ends"
+            for device in self._lxd.expanded(box.settings).values():
+                if device.get("type") == "disk" and "source" in device:
+                    held = self._lxd.data.get(device["source"], frozenset())
+                    self._lxd.data[device["source"]] = held | {box.root}
 
         self._lxd.called(f"start {name}", act)
 
@@ -287,6 +299,49 @@ class _Guests:
 
         found: GuestFile = self._lxd.called(f"read {name}", act)
         return found
+
+
+class _Volumes:
+    """Volumes hold the marks of the roots that ran with them."""
+
+    def __init__(self, lxd: SmallLxd) -> None:
+        self._lxd = lxd
+
+    def snapshots(self, pool: str, name: str, **_where: object) -> tuple[VolumeSnapshot, ...]:
+        def act() -> tuple[VolumeSnapshot, ...]:
+            return tuple(
+                VolumeSnapshot(pool=pool, volume=name, name=snapshot, project="default")
+                for volume, snapshot in self._lxd.kept_data
+                if volume == name
+            )
+
+        found: tuple[VolumeSnapshot, ...] = self._lxd.called(f"volume snapshots {name}", act)
+        return found
+
+    def create_snapshot(self, _pool: str, name: str, snapshot: str, **_where: object) -> None:
+        def act() -> None:
+            if (name, snapshot) in self._lxd.kept_data:
+                raise NameTakenError(f"{name} has {snapshot}")
+            self._lxd.kept_data[name, snapshot] = self._lxd.data.get(name, frozenset())
+
+        self._lxd.called(f"snapshot volume {name}", act)
+
+    def restore_snapshot(self, _pool: str, name: str, snapshot: str, **_where: object) -> None:
+        def act() -> None:
+            for box in self._lxd.boxes.values():
+                devices = self._lxd.expanded(box.settings).values()
+                if box.running and any(device.get("source") == name for device in devices):
+                    raise InUseError(f"{box.name} runs with {name}")
+            self._lxd.data[name] = self._lxd.kept_data[name, snapshot]
+
+        self._lxd.called(f"restore volume {name}", act)
+
+    def delete_snapshot(self, _pool: str, name: str, snapshot: str, **_where: object) -> None:
+        def act() -> None:
+            if self._lxd.kept_data.pop((name, snapshot), None) is None:
+                raise AbsentError(f"{name} has no {snapshot}")
+
+        self._lxd.called(f"delete snapshot of {name}", act)
 
 
 class _Server:

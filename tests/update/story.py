@@ -11,7 +11,7 @@ from lxdocker_lxd.update.configuration import differences, saved_of
 from lxdocker_lxd.update.means import Means, Outcome, Verdict
 from lxdocker_lxd.update.procedure import Act
 from lxdocker_lxd.update.recovery import parked_copy, reap, recover
-from lxdocker_lxd.update.transaction import Phase, Saved, readable_stamp
+from lxdocker_lxd.update.transaction import Phase, Saved, VolumeName, readable_stamp
 from lxdocker_lxd.update.updater import Updater
 from tests.update.memory_journal import MemoryJournal
 from tests.update.records import NIC, ROOT
@@ -50,6 +50,7 @@ class World:
     acted: bool = False
     user_starts_stage: bool = False
     most_copies: int = 1
+    snapshots_volumes: bool = False
 
     def __post_init__(self) -> None:
         self.lxd = SmallLxd(PROFILE, {OLD: "good", NEW: self.behaviour, THIRD: "good"})
@@ -88,15 +89,21 @@ class World:
     # ---- what is done
 
     def update(self, fingerprint: str = NEW) -> Outcome:
-        return self.updater().update("web", fingerprint, project="default")
+        volumes = (VolumeName(pool="default", name="data"),) if self.snapshots_volumes else ()
+        return self.updater().update("web", fingerprint, project="default", volumes=volumes)
 
     def recover(self) -> tuple[Outcome, ...]:
         return recover(self.lxd, self.updater(), self.journal)  # type: ignore[arg-type] # the ports it uses
 
-    def turn_back(self) -> Outcome:
+    def turn_back(self, *, restore_volumes: bool = False) -> Outcome:
         transaction = parked_copy(self.lxd.instances.list(), "web", "default")
         assert transaction is not None
-        return self.updater().turn_back(transaction)
+        return self.updater().turn_back(transaction, restore_volumes=restore_volumes)
+
+    @property
+    def data(self) -> frozenset[str]:
+        """The marks of the roots that have written to the volume and were not undone."""
+        return self.lxd.data["data"]
 
     def reap(self, hours: float = 0) -> tuple[str, ...]:
         self.now += timedelta(hours=hours)

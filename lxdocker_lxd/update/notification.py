@@ -15,6 +15,7 @@ from enum import StrEnum
 from lxdocker_lxd.update.journal_record import Entry, Event
 from lxdocker_lxd.update.means import Outcome
 from lxdocker_lxd.update.plan import Choice, Decision
+from lxdocker_lxd.update.problem import Problem
 from lxdocker_lxd.update.procedure import Act
 from lxdocker_lxd.update.redaction import cleaned
 
@@ -178,15 +179,18 @@ def of_decision(decision: Decision, *, host: str, at: datetime) -> Message | Non
     )
 
 
-def of_problem(problem: str, *, host: str, at: datetime) -> Message:
+def of_problem(problem: Problem, *, host: str, at: datetime) -> Message:
     """Return the message of something that went wrong beside updates."""
+    whose = f"{problem.name}: " if problem.name else ""
     return _dated(
         at=at,
         topic=Topic.PROBLEM,
         severity=Severity.ERROR,
         host=host,
-        title=f"the updater on {host} has a problem",
-        reason=problem,
+        title=f"{whose}the updater on {host} has a problem",
+        project=problem.project,
+        name=problem.name,
+        reason=problem.text,
     )
 
 
@@ -224,7 +228,7 @@ class Round:
     outcomes: tuple[Outcome, ...] = ()
     decisions: tuple[Decision, ...] = ()
     restarted: tuple[str, ...] = ()
-    problems: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
 
 
 def of_round(found: Round) -> tuple[Message, ...]:

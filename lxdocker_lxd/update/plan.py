@@ -73,7 +73,8 @@ class Scene:
     """All that a plan is made from.
 
     ``images`` and ``aliases`` are by project, of every project the updater may look at. ``busy``
-    are instances LXD is at work on, ``absent_members`` cluster members that aren't online.
+    are instances LXD is at work on, ``unfinished`` those of whose name an update is open,
+    ``absent_members`` cluster members that aren't online.
     ``by_hand`` ignores windows, age and snooze, as somebody asks for the update now.
     """
 
@@ -83,6 +84,7 @@ class Scene:
     now: datetime
     projects: frozenset[str] = frozenset()
     busy: frozenset[Key] = frozenset()
+    unfinished: frozenset[Key] = frozenset()
     absent_members: frozenset[str] = frozenset()
     by_hand: bool = False
     standing: Mapping[tuple[str, Source], frozenset[str]] = field(default_factory=dict)
@@ -198,18 +200,18 @@ def _decide(instance: Instance, policy: Policy, scene: Scene) -> Decision:
 
 def _obstacle(instance: Instance, policy: Policy, scene: Scene) -> Decision | None:
     """Return what stands against any update of this instance now."""
-    stamp = stamp_of(instance)
+    stamp, key = stamp_of(instance), (instance.project, instance.name)
     if policy.problems:
         return _decision(instance, Choice.REFUSE, "; ".join(policy.problems))
     if instance.ephemeral:
         return _decision(instance, Choice.REFUSE, "it is ephemeral: stopping it would delete it")
     if not instance.base_image:
         return _decision(instance, Choice.REFUSE, "it wasn't made of an image")
-    if isinstance(stamp, Stamp) and stamp.phase is not Phase.COMMITTED:
+    if (isinstance(stamp, Stamp) and stamp.phase is not Phase.COMMITTED) or key in scene.unfinished:
         return _decision(instance, Choice.WAIT, "an earlier update isn't finished")
     if not instance.running and instance.status != "Stopped":
         return _decision(instance, Choice.WAIT, f"it is {instance.status.lower()}")
-    if (instance.project, instance.name) in scene.busy:
+    if key in scene.busy:
         return _decision(instance, Choice.WAIT, "LXD is at work on it")
     if instance.location in scene.absent_members:
         return _decision(instance, Choice.WAIT, f"the member {instance.location} isn't online")

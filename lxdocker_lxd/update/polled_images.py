@@ -140,9 +140,13 @@ class PolledImages:
 
     def fetch(
         self, lxd: Lxd, scene: Scene, problems: list[str], remarks: list[str], *, at_once: bool
-    ) -> None:
-        """Let LXD fetch what the servers have and the store hasn't; ``at_once`` doesn't rest."""
+    ) -> frozenset[str]:
+        """Let LXD fetch what the servers have and the store hasn't; ``at_once`` doesn't rest.
+
+        Return the projects whose images may be others now.
+        """
         problems += self.poll.problems()
+        tried = set()
         for name, one in self._names.items():
             listed = self._listed(one)
             if listed is None or _held(listed, scene.images.get(one.project, ())):
@@ -154,7 +158,9 @@ class PolledImages:
                 attempt = _Attempt(listed=listed, first=now, not_before=now)
                 self._attempts[name] = attempt
             if at_once or attempt.not_before <= self.clock():
+                tried.add(one.project)
                 self._attempt(lxd, one, attempt, scene, problems, remarks)
+        return frozenset(tried)
 
     def _attempt(
         self,

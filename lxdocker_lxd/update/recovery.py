@@ -14,6 +14,7 @@ from lxdocker_lxd.lxd.records import Instance
 from lxdocker_lxd.update.journal import Journal
 from lxdocker_lxd.update.journal_record import accounts, still_open
 from lxdocker_lxd.update.means import Outcome
+from lxdocker_lxd.update.problem import Apart, together
 from lxdocker_lxd.update.procedure import Act
 from lxdocker_lxd.update.retention import Retention, copies_of
 from lxdocker_lxd.update.steps import remove_volume_snapshots
@@ -62,12 +63,21 @@ def _is_copy_under_its_name(instance: Instance, stamp: Stamp) -> bool:
     return stamp.phase is Phase.KEPT and instance.name == stamp.name
 
 
-def recover(lxd: Lxd, updater: Updater, journal: Journal) -> tuple[Outcome, ...]:
-    """Finish everything unfinished, one after the other."""
-    return tuple(
-        updater.resume(transaction)
-        for transaction in unfinished(lxd.instances.list(project=None), journal)
-    )
+def recover(
+    lxd: Lxd,
+    updater: Updater,
+    journal: Journal,
+    *,
+    apart: Apart = together,
+    instances: tuple[Instance, ...] | None = None,
+) -> tuple[Outcome, ...]:
+    """Finish everything unfinished, one after the other; ``instances`` are those just listed."""
+    listed = lxd.instances.list(project=None) if instances is None else instances
+    ended = []
+    for transaction in unfinished(listed, journal):
+        with apart(transaction.project, transaction.name):
+            ended.append(updater.resume(transaction))
+    return tuple(ended)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,22 +94,27 @@ def reap(
     names: frozenset[tuple[str, str]] = frozenset(),
     *,
     retention: Retention | None = None,
+    apart: Apart = together,
+    instances: tuple[Instance, ...] | None = None,
 ) -> Reaped:
     """Remove copies that aren't needed; those with snapshots stay.
 
     With ``names`` (project and name) only copies of these, before their time is over as well. A copy
     that can't be removed is reported and keeps none of the others; LXD being away is raised.
+    ``instances`` are those just listed.
     """
     removed: list[str] = []
     failed: list[tuple[str, str, str]] = []
-    for copy in copies_of(lxd.instances.list(project=None), now, retention):
+    listed = lxd.instances.list(project=None) if instances is None else instances
+    for copy in copies_of(listed, now, retention):
         instance = copy.instance
         named = (instance.project, copy.stamp.name) in names
         if not (named and not copy.needed if names else copy.removable):
             continue
         try:
-            if remove_copy(lxd, instance, copy.stamp):
-                removed.append(instance.name)
+            with apart(instance.project, instance.name):
+                if remove_copy(lxd, instance, copy.stamp):
+                    removed.append(instance.name)
         except (NotRunningError, UnreachableError):
             raise
         except LxdError as error:

@@ -25,11 +25,12 @@ from lxdocker_lxd.update.host_program import ProgramRun
 from lxdocker_lxd.update.journal_record import Entry
 from lxdocker_lxd.update.means import Means, Outcome, Verdict
 from lxdocker_lxd.update.polled_images import PolledImages
+from lxdocker_lxd.update.problem import Problems
 from lxdocker_lxd.update.procedure import ENDS, Step
 from lxdocker_lxd.update.recovery import reap, recover
 from lxdocker_lxd.update.remapping import BARRIER
 from lxdocker_lxd.update.rounds import Report, Rounds
-from lxdocker_lxd.update.scene import read_scene
+from lxdocker_lxd.update.scene import Picture
 from lxdocker_lxd.update.transaction import Transaction
 from lxdocker_lxd.update.trusted_path import ROOT
 from lxdocker_lxd.update.updater import Updater
@@ -144,8 +145,10 @@ class Rehearsal:
     def ask_servers(self) -> None:
         """Ask the image servers that the service asks directly, so that a round knows of them."""
         if self._polled is not None:
-            scene = read_scene(self._pretending, self._clock(), projects=self._projects)
-            self._polled.follow(scene)
+            picture = Picture(self._pretending, self._clock, Problems(), projects=self._projects)
+            picture.look_at_instances()
+            picture.look()
+            self._polled.follow(picture.scene())
             self._polled.poll.look(at_once=True)
 
     def round(

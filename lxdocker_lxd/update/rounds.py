@@ -1,44 +1,38 @@
 """A round: finish what is open, learn sources, hold images, plan, and do what the plan says.
 
-One instance at a time; the first update that fails ends the round, so that a bad version stops one
-service and not all that share it. One that was put off, or that somebody changed meanwhile, hasn't
-failed: the round goes on without it, and those that depend on it aren't restarted.
+One instance at a time, and what goes wrong with one is that one's: it is told, and the round goes on.
+A version that failed is not given to others in the same round, and what depends on an instance whose
+update failed waits for a later one. Only when LXD is away or the journal fails the round ends.
 """
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from lxdocker_lxd.errors import LxdError, LxdockerError
 from lxdocker_lxd.lxd.failures import StopTimedOutError
 from lxdocker_lxd.lxd.ports import Lxd
-from lxdocker_lxd.lxd.records import Image, Instance, UpdateSource
-from lxdocker_lxd.update.enrolment import HOLDER_KEY, holder_of, is_enrolled, policy_of
+from lxdocker_lxd.lxd.records import Image, Instance
+from lxdocker_lxd.update.enrolment import policy_of
+from lxdocker_lxd.update.followed_images import FollowedImages
 from lxdocker_lxd.update.journal import Journal
 from lxdocker_lxd.update.journal_record import Entry, Event
 from lxdocker_lxd.update.means import Outcome
-from lxdocker_lxd.update.plan import Choice, Decision, Key, Scene, chosen, plan
-from lxdocker_lxd.update.polled_images import PolledImages, let_look
+from lxdocker_lxd.update.plan import Choice, Decision, Key, chosen, plan
+from lxdocker_lxd.update.polled_images import PolledImages
+from lxdocker_lxd.update.problem import Problem, Problems
 from lxdocker_lxd.update.procedure import Act
-from lxdocker_lxd.update.recovery import reap, recover
-from lxdocker_lxd.update.scene import read_scene
-from lxdocker_lxd.update.source import (
-    CERTIFICATE_KEY,
-    SOURCE_KEY,
-    Source,
-    certificate_of,
-    discovered,
-    newest,
-)
+from lxdocker_lxd.update.recovery import reap, recover, remove_copy, unfinished
+from lxdocker_lxd.update.retention import Copy, copies_of
+from lxdocker_lxd.update.scene import Picture
+from lxdocker_lxd.update.source import Source
+from lxdocker_lxd.update.stage_room import StageRoom
 from lxdocker_lxd.update.updater import Updater
 
-_TRIED_AGAIN = frozenset({Act.GIVEN_UP, Act.ROLLED_BACK})
+_TRIED_AGAIN = frozenset({Act.GIVEN_UP, Act.ROLLED_BACK, Act.HOLD})
 _FIRST_REST = timedelta(minutes=5)
 _LONGEST_REST = timedelta(hours=6)
 _MOST_DOUBLINGS = 10
 _LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
-_ROOM_FACTOR = 3
-_ROOM_BYTES = 64 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +44,7 @@ class Report:
     outcomes: tuple[Outcome, ...] = ()
     restarted: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
-    problems: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
     remarks: tuple[str, ...] = ()
 
     @property
@@ -58,6 +52,18 @@ class Report:
         """Whether something needs somebody's eyes."""
         outcomes = (*self.recovered, *self.outcomes)
         return bool(self.problems) or any(outcome.bad for outcome in outcomes)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Wave:
+    """What has become of a round's updates so far; ``failed`` are versions, ``waiting`` instances."""
+
+    outcomes: list[Outcome] = field(default_factory=list)
+    restarted: list[str] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
+    moved: set[Key] = field(default_factory=set)
+    failed: set[tuple[str, Source | None, str]] = field(default_factory=set)
+    waiting: set[Key] = field(default_factory=set)
 
 
 class Rounds:
@@ -79,21 +85,24 @@ class Rounds:
         self._clock = clock
         self._projects = projects
         self._polled = polled
+        self._begin()
+
+    def _begin(self) -> None:
+        """Forget the round before."""
+        self._problems = Problems()
+        self._picture = Picture(self._lxd, self._clock, self._problems, projects=self._projects)
+        self._room = StageRoom(self._lxd, self._clock)
+        self._wave = _Wave()
 
     def plan(
         self, names: frozenset[str] = frozenset(), *, by_hand: bool = False
     ) -> tuple[Decision, ...]:
         """Return the decisions as they are now, changing nothing."""
-        return chosen(plan(self._scene(by_hand=by_hand)), names)
-
-    def _scene(self, *, by_hand: bool = False) -> Scene:
-        return read_scene(
-            self._lxd,
-            self._clock(),
-            projects=self._projects,
-            by_hand=by_hand,
-            standing=self._polled.standing() if self._polled is not None else {},
-        )
+        self._begin()
+        self._picture.look_at_instances()
+        self._picture.look()
+        self._note_unfinished()
+        return self._decisions(names, by_hand=by_hand)
 
     def run(
         self,
@@ -103,159 +112,169 @@ class Rounds:
         refresh: bool = False,
     ) -> Report:
         """Do one round; ``names`` limits what is updated, ``refresh`` asks servers first."""
-        problems: list[str] = []
-        remarks: list[str] = []
-        recovered = recover(self._lxd, self._updater, self._journal)
-        self._learn_sources(problems)
-        self._fetch_polled(problems, remarks, refresh=refresh)
-        self._hold_images(problems, refresh=refresh)
-        decisions = self.plan(names, by_hand=by_hand)
-        outcomes: list[Outcome] = []
-        restarted: list[str] = []
-        moved: set[Key] = set()
+        self._begin()
+        problems, picture, remarks = self._problems, self._picture, list[str]()
+        recovered = self._recover()
+        picture.look()
+        images = FollowedImages(self._lxd, picture, problems, polled=self._polled)
+        images.learn_sources()
+        images.fetch_polled(remarks, refresh=refresh)
+        images.hold(refresh=refresh)
+        decisions = self._decisions(names, by_hand=by_hand)
         for decision in decisions:
-            if decision.choice is Choice.UPDATE:
-                outcome = self._update(decision, problems, by_hand=by_hand)
-                if outcome is None:
-                    continue
-                outcomes.append(outcome)
-                if outcome.bad:
-                    break
-                if outcome.act is Act.COMMITTED:
-                    moved.add(decision.key)
-            elif decision.choice is Choice.RESTART and any(
-                (decision.project, name) in moved for name in decision.because
-            ):
-                moved.add(decision.key)
-                self._restart(decision, restarted, problems)
-        reaped = reap(self._lxd, self._clock())
-        problems += [f"remove the copy {name}: {reason}" for _, name, reason in reaped.failed]
-        if self._polled is not None:
-            self._polled.clear_up(self._lxd, self._scene(), problems)
+            with problems.about(*decision.key):
+                self._do(decision, by_hand=by_hand)
+        if self._wave.outcomes or recovered:
+            picture.look_at_instances()
+        reaped = reap(self._lxd, self._clock(), apart=problems.about, instances=picture.instances)
+        if reaped.removed:
+            picture.look_at_instances()
+        images.clear_up()
         return Report(
             recovered=recovered,
             decisions=decisions,
-            outcomes=tuple(outcomes),
-            restarted=tuple(restarted),
-            removed=reaped.removed,
-            problems=tuple(problems),
+            outcomes=tuple(self._wave.outcomes),
+            restarted=tuple(self._wave.restarted),
+            removed=(*self._wave.removed, *reaped.removed),
+            problems=problems.found,
             remarks=tuple(remarks),
         )
 
-    def _update(self, decision: Decision, problems: list[str], *, by_hand: bool) -> Outcome | None:
+    def _recover(self) -> tuple[Outcome, ...]:
+        """Finish what is open, each for itself; what then still is gets nothing new."""
+        listed = self._picture.look_at_instances()
+        recovered = recover(
+            self._lxd,
+            self._updater,
+            self._journal,
+            apart=self._problems.about,
+            instances=listed,
+        )
+        self._note_unfinished(again=bool(recovered or self._problems.found))
+        return recovered
+
+    def _note_unfinished(self, *, again: bool = False) -> None:
+        listed = self._picture.look_at_instances() if again else self._picture.instances
+        self._picture.unfinished = frozenset(
+            (one.project, one.name) for one in unfinished(listed, self._journal)
+        )
+
+    # ---- what is to be done
+
+    def _decisions(self, names: frozenset[str], *, by_hand: bool) -> tuple[Decision, ...]:
+        """Plan; what LXD is at work on matters only where something is to be done."""
+        found = self._planned(by_hand=by_hand)
+        acting = {one.project for one in found if one.choice in {Choice.UPDATE, Choice.RESTART}}
+        if acting:
+            found = self._planned(by_hand=by_hand, busy=self._picture.busy(acting))
+        return chosen(found, names)
+
+    def _planned(
+        self,
+        *,
+        by_hand: bool,
+        busy: frozenset[Key] = frozenset(),
+        only: Instance | None = None,
+    ) -> tuple[Decision, ...]:
+        standing = self._polled.standing() if self._polled is not None else {}
+        scene = self._picture.scene(by_hand=by_hand, busy=busy, standing=standing, only=only)
+        return plan(scene)
+
+    def _do(self, decision: Decision, *, by_hand: bool) -> None:
+        wave = self._wave
+        if decision.choice is Choice.UPDATE:
+            if self._waits(decision):
+                return
+            outcome = self._update(decision, by_hand=by_hand)
+            if outcome is None:
+                return
+            wave.outcomes.append(outcome)
+            if outcome.bad:
+                wave.waiting.add(decision.key)
+            if outcome.bad and (outcome.act is not Act.HOLD or outcome.blame):
+                wave.failed.add(self._version(decision))
+            if outcome.act is Act.COMMITTED:
+                wave.moved.add(decision.key)
+        elif decision.choice is Choice.RESTART and any(
+            (decision.project, name) in wave.moved for name in decision.because
+        ):
+            wave.moved.add(decision.key)
+            self._restart(decision)
+
+    def _waits(self, decision: Decision) -> bool:
+        """Whether the version, or an instance this one depends on, failed in this round."""
+        instance = self._picture.get(decision.key)
+        depends = policy_of(instance.expanded_config).depends if instance is not None else ()
+        if any((decision.project, name) in self._wave.waiting for name in depends):
+            self._wave.waiting.add(decision.key)
+        return decision.key in self._wave.waiting or self._version(decision) in self._wave.failed
+
+    def _version(self, decision: Decision) -> tuple[str, Source | None, str]:
+        """What instances of the same version share: project, source and image."""
+        instance = self._picture.get(decision.key)
+        source = policy_of(instance.expanded_config).source if instance is not None else None
+        shared = source is not None and source.server
+        return ("" if shared else decision.project, source, decision.fingerprint)
+
+    def _update(self, decision: Decision, *, by_hand: bool) -> Outcome | None:
         """Update one instance, if that is still what is to be done, and there is room for it."""
-        still = self.plan(frozenset({decision.name}), by_hand=by_hand)
-        if decision.key not in {one.key for one in still if one.choice is Choice.UPDATE}:
+        picture = self._picture
+        instance = picture.renew(decision.key)
+        if instance is None:
             return None
-        (now,) = (one for one in still if one.key == decision.key)
+        picture.renew_images(decision.project, aged=True)
+        busy = picture.busy([decision.project])
+        still = self._planned(by_hand=by_hand, busy=busy, only=instance)
+        now = next((one for one in still if one.choice is Choice.UPDATE), None)
+        if now is None:
+            return None
         if not by_hand and self._clock() < rests_until(self._journal.read(), now):
             return None
-        lack = self._lack_of_room(now)
+        image = self._image(now)
+        if image is None:
+            return None
+        lack = self._lack_of_room(instance, image)
         if lack:
-            problems.append(f"{now.name}: {lack}")
+            self._problems.add(lack, project=now.project, name=now.name)
             return None
         return self._updater.update(now.name, now.fingerprint, project=now.project)
 
-    def _lack_of_room(self, decision: Decision) -> str:
-        instance = self._lxd.instances.get(decision.name, project=decision.project)
-        usage = self._lxd.projects.usage(decision.project).get("instances")
-        if usage is not None and usage.limit is not None and usage.used >= usage.limit:
-            return f"the project allows {usage.limit} instances, and an update needs one more"
-        image = self._lxd.images.get(decision.fingerprint, project=decision.project)
-        roots = [one for one in instance.expanded_devices.values() if one.get("path") == "/"]
-        pool = roots[0].get("pool", "") if roots else ""
-        target = "" if instance.location in ("", "none") else instance.location
-        if not pool:
-            return "it has no root disk"
-        free = self._lxd.pools.space(pool, target=target).free_bytes
-        needed = _ROOM_FACTOR * image.size_bytes + _ROOM_BYTES
-        return (
-            ""
-            if free >= needed
-            else (
-                f"the pool {pool} has {free >> 20} MiB left, and an update needs {needed >> 20} MiB"
-            )
-        )
+    def _image(self, decision: Decision) -> Image | None:
+        held = self._picture.images(decision.project)
+        return next((one for one in held if one.fingerprint == decision.fingerprint), None)
 
-    def _restart(self, decision: Decision, restarted: list[str], problems: list[str]) -> None:
+    # ---- room
+
+    def _lack_of_room(self, instance: Instance, image: Image) -> str:
+        """Return what is missing; copies of the project that nobody needs make room before."""
+        limits = self._picture.config(instance.project)
+        lack = self._room.lack_in_project(instance, limits)
+        if lack:
+            for copy in self._early(instance.project):
+                name = copy.instance.name
+                with self._problems.about(instance.project, name):
+                    if remove_copy(self._lxd, copy.instance, copy.stamp):
+                        self._wave.removed.append(name)
+                        lack = self._room.lack_in_project(instance, limits)
+                if not lack:
+                    break
+        return lack or self._room.lack_in_pool(instance, image)
+
+    def _early(self, project: str) -> list[Copy]:
+        """Return the project's copies that may go before their time: failed ones, then the oldest."""
+        listed = self._picture.look_at_instances()
+        found = copies_of(listed, self._clock())
+        mine = [one for one in found if one.instance.project == project and not one.needed]
+        return sorted(mine, key=lambda one: one.order)
+
+    def _restart(self, decision: Decision) -> None:
         power, name, project = self._lxd.power, decision.name, decision.project
         try:
-            try:
-                power.stop(name, project=project)
-            except StopTimedOutError:
-                power.kill(name, project=project)
-            power.start(name, project=project)
-            restarted.append(name)
-        except LxdError as error:
-            problems.append(f"restart {name}: {error.message}")
-
-    # ---- sources and images
-
-    def _learn_sources(self, problems: list[str]) -> None:
-        """Write down of each enrolled instance whom its keys are for, and where its image comes from."""
-        scene = self._scene()
-        for instance in scene.instances:
-            if not is_enrolled(instance, self._projects):
-                continue
-            images = scene.images.get(instance.project, ())
-            try:
-                if not instance.config.get(HOLDER_KEY):
-                    write_key(self._lxd, instance, HOLDER_KEY, holder_of(instance))
-                if not instance.expanded_config.get(SOURCE_KEY):
-                    source = discovered(instance, images)
-                    write_key(self._lxd, instance, SOURCE_KEY, str(source))
-                    remember_certificate(self._lxd, instance, source, images)
-                elif (known := policy_of(instance.expanded_config).source) is not None:
-                    remember_certificate(self._lxd, instance, known, images)
-            except LxdockerError as error:
-                problems.append(error.message)
-
-    def _fetch_polled(self, problems: list[str], remarks: list[str], *, refresh: bool) -> None:
-        """Bring what servers have that are asked directly; with ``refresh`` ask them now."""
-        if self._polled is None:
-            return
-        scene = self._scene()
-        self._polled.follow(scene)
-        if refresh:
-            self._polled.poll.look(at_once=True)
-        self._polled.fetch(self._lxd, scene, problems, remarks, at_once=refresh)
-
-    def _hold_images(self, problems: list[str], *, refresh: bool) -> None:
-        """Fetch tracked images that the store hasn't, and look for newer ones if asked to.
-
-        What LXD fetched for an instance it removes some days later (and would not keep if it was
-        asked to fetch it again); what we fetch then it keeps, and follows by itself.
-        """
-        scene = self._scene()
-        tracked: dict[tuple[str, Source], tuple[Image | None, str]] = {}
-        for instance in scene.instances:
-            policy = policy_of(instance.expanded_config)
-            source = policy.source
-            if is_enrolled(instance, self._projects) and source is not None and source.server:
-                images = scene.images.get(instance.project, ())
-                standing = scene.standing.get((instance.project, source), frozenset())
-                image = newest(source, images, (), standing)
-                certificate = certificate_of(source, images) or policy.certificate
-                tracked[(instance.project, source)] = (image, certificate)
-        for (project, source), (image, certificate) in tracked.items():
-            try:
-                if image is None:
-                    self._pull(project, source, certificate)
-                elif refresh:
-                    let_look(self._lxd, image, project=project)
-            except LxdockerError as error:
-                problems.append(f"{source}: {error.message}")
-
-    def _pull(self, project: str, source: Source, certificate: str) -> None:
-        wanted = UpdateSource(
-            server=source.server,
-            alias=source.alias,
-            protocol=source.protocol,
-            certificate=certificate,
-        )
-        fingerprint = self._lxd.images.pull(wanted, project=project)
-        if self._polled is not None:
-            self._polled.remember((project, source), fingerprint)
+            power.stop(name, project=project)
+        except StopTimedOutError:
+            power.kill(name, project=project)
+        power.start(name, project=project)
+        self._wave.restarted.append(name)
 
 
 def rests_until(entries: tuple[Entry, ...], decision: Decision) -> datetime:
@@ -271,18 +290,3 @@ def rests_until(entries: tuple[Entry, ...], decision: Decision) -> datetime:
         waits, last = waits + 1, entry.at
     rest: timedelta = _FIRST_REST * (1 << min(waits, _MOST_DOUBLINGS))
     return last + min(rest, _LONGEST_REST)
-
-
-def write_key(lxd: Lxd, instance: Instance, key: str, value: str) -> None:
-    """Set one key of an instance, on the condition that nobody changed it since it was read."""
-    fresh = lxd.instances.get(instance.name, project=instance.project)
-    lxd.instances.patch(fresh.name, config={key: value}, etag=fresh.etag, project=fresh.project)
-
-
-def remember_certificate(
-    lxd: Lxd, instance: Instance, source: Source, images: Iterable[Image]
-) -> None:
-    """Write down what LXD trusts for the image's server, before it forgets it with the image."""
-    certificate = certificate_of(source, images) if source.server else ""
-    if certificate and not instance.expanded_config.get(CERTIFICATE_KEY):
-        write_key(lxd, instance, CERTIFICATE_KEY, certificate)

@@ -23,6 +23,7 @@ from lxdocker_lxd.update.metrics import OutboxGauge, Tally, rendered
 from lxdocker_lxd.update.metrics_endpoint import MetricsEndpoint
 from lxdocker_lxd.update.notification import Message, Round, of_problem, of_round
 from lxdocker_lxd.update.outbox import Outbox
+from lxdocker_lxd.update.problem import Problem
 from lxdocker_lxd.update.receivers import ping_of, receivers_of
 from lxdocker_lxd.update.rounds import Report
 from lxdocker_lxd.update.settings import UpdateSettings
@@ -112,7 +113,7 @@ class Telling:
         """Tell of a round; ``complaints`` are problems beside those of the report."""
         now = self._clock()
         outcomes = (*report.recovered, *report.outcomes)
-        problems = (*report.problems, *complaints)
+        problems = (*report.problems, *(Problem(text=text) for text in complaints))
         good = not report.bad and not problems
         self._tally = self._tally.with_round(
             now,
@@ -141,7 +142,7 @@ class Telling:
         """Tell of a round that an error ended, or of a connection that broke."""
         now = self._clock()
         self._tally = self._tally.with_failed_round(now)
-        self._announce([of_problem(message, host=self._host, at=now)])
+        self._announce([of_problem(Problem(text=message), host=self._host, at=now)])
 
     def _flush(self) -> None:
         """Wait a while for first attempts; what isn't delivered then waits for the service."""

@@ -10,9 +10,12 @@ from dataclasses import dataclass
 from lxdocker_lxd.errors import LxdockerError
 from lxdocker_lxd.lxd.ports import EventStream
 from lxdocker_lxd.lxd.server_records import LifecycleEvent
+from lxdocker_lxd.update.problem import internal_error
 
 _HINTS = frozenset({"image", "image-alias"})
 _LONGEST_BACKOFF_SECONDS = 60.0
+_LONGEST_REST_SECONDS = 3600.0
+_MOST_DOUBLINGS = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +32,7 @@ class Rhythm:
 
 
 class Watch:
-    """Runs rounds until it is told to stop; no failure of one ends it.
+    """Runs rounds until it is told to stop; no failure of one ends it, not even a bug.
 
     ``subscribe`` connects, to LXD if need be, and is tried again when it fails. ``clock`` counts
     seconds; ``has_news`` tells, once, of what was noticed elsewhere; ``pause`` waits up to so many
@@ -54,6 +57,7 @@ class Watch:
         self._tell = tell
         self._rhythm = rhythm
         self._has_news = has_news
+        self._bugs = 0
 
     def run(self) -> None:
         """Watch until ``pause`` says stop."""
@@ -66,6 +70,8 @@ class Watch:
                     return
             except LxdockerError as error:
                 self._tell(error)
+            except Exception as error:  # noqa: BLE001 - a service outlives its bugs
+                self._tell(internal_error(error))
             # A connection that held for a while was a good one.
             lived = self._clock() - began > _LONGEST_BACKOFF_SECONDS
             backoff = 1.0 if lived else min(backoff * 2, _LONGEST_BACKOFF_SECONDS)
@@ -74,12 +80,13 @@ class Watch:
 
     def _follow(self, stream: EventStream) -> None:
         due = first_hint = self._clock()
-        hinted = False
+        hinted, rests = False, 0.0
         while not self._pause(0):
             now = self._clock()
-            if now >= due or self._has_news():
+            if now >= due or (self._has_news() and now >= rests):
                 self._round()
-                due, hinted = self._clock() + self._rhythm.interval_seconds, False
+                due, hinted = self._clock() + self._rest_seconds(), False
+                rests = due if self._bugs else 0.0
                 continue
             event = stream.take(min(due - now, self._rhythm.wait_seconds))
             if event is not None and is_hint(event):
@@ -87,13 +94,25 @@ class Watch:
                 first_hint = first_hint if hinted else now
                 hinted = True
                 latest = first_hint + self._rhythm.longest_debounce_seconds
-                due = min(due, max(now, min(now + self._rhythm.debounce_seconds, latest)))
+                soon = max(now, min(now + self._rhythm.debounce_seconds, latest), rests)
+                due = min(due, soon)
 
     def _round(self) -> None:
         try:
             self._work()
         except LxdockerError as error:
             self._tell(error)
+        except Exception as error:  # noqa: BLE001 - the next round may not meet it
+            self._bugs += 1
+            self._tell(internal_error(error))
+            return
+        self._bugs = 0
+
+    def _rest_seconds(self) -> float:
+        """How long until the next round: ever longer after bugs, as they may be met again."""
+        doublings = min(max(self._bugs - 1, 0), _MOST_DOUBLINGS)
+        interval = self._rhythm.interval_seconds
+        return min(interval * (1 << doublings), max(interval, _LONGEST_REST_SECONDS))
 
 
 def is_hint(event: LifecycleEvent) -> bool:

@@ -11,12 +11,14 @@ from lxdocker_lxd.lxd.failures import AbsentError
 from lxdocker_lxd.lxd.records import Instance
 from lxdocker_lxd.update.adoption import follow_rename
 from lxdocker_lxd.update.enrolment import HOLDER_KEY, UPDATE_KEY, holder_of
+from lxdocker_lxd.update.followed_images import remember_certificate, write_key
 from lxdocker_lxd.update.journal import service_lock
 from lxdocker_lxd.update.plan import Choice
+from lxdocker_lxd.update.problem import Problems
 from lxdocker_lxd.update.procedure import Act
 from lxdocker_lxd.update.recovery import parked_copy, reap, recover
 from lxdocker_lxd.update.retention import copies_of
-from lxdocker_lxd.update.rounds import Report, remember_certificate, write_key
+from lxdocker_lxd.update.rounds import Report
 from lxdocker_lxd.update.source import SOURCE_KEY, discovered, source_of_text
 from lxdocker_lxd.update.transaction import REJECTED_KEY, Role, Transaction
 from lxdocker_lxd.verbs.rounds_view import watched
@@ -194,25 +196,34 @@ def _reap(work: UpdateWork) -> int:
         rows = [copy_row(one, removed, named=bool(names), would=True) for one in mine]
         show_rehearsed(work, "copies", rows, COPY_COLUMNS, rehearsal)
         return 0
+    problems = Problems()
     with work.journal:
         reaped = reap(work.lxd, now(), names)
     rows = [copy_row(one, reaped.removed, named=bool(names)) for one in mine]
     work.show(rows, COPY_COLUMNS)
     for _, name, reason in reaped.failed:
-        work.console.note(f"problem: remove the copy {name}: {reason}")
-    return 1 if reaped.failed else 0
+        problems.add(f"remove the copy {name}: {reason}")
+    return _show_problems(work, problems)
+
+
+def _show_problems(work: UpdateWork, problems: Problems) -> int:
+    for problem in problems.found:
+        work.console.note(f"problem: {problem}")
+    return 1 if problems.found else 0
 
 
 def _recover(work: UpdateWork) -> int:
     if work.options.dry_run:
         return _rehearse_recovery(work)
+    problems = Problems()
     with work.journal as journal:
-        outcomes = recover(work.lxd, work.updater(journal), journal)
+        outcomes = recover(work.lxd, work.updater(journal), journal, apart=problems.about)
     work.show(
         [outcome_row(outcome) for outcome in outcomes],
         ("project", "name", "result", "outage", "reason"),
     )
-    return 1 if any(outcome.act is Act.HOLD for outcome in outcomes) else 0
+    held = any(outcome.act is Act.HOLD for outcome in outcomes)
+    return _show_problems(work, problems) or int(held)
 
 
 _ACTIONS: dict[str, Callable[[UpdateWork], int]] = {

@@ -48,7 +48,7 @@ def show_round(work: UpdateWork, *, by_hand: bool, refresh: bool) -> int:
             for one in report.outcomes
             if one.act is Act.COMMITTED
         ],
-        problems=(*report.problems, *unhappy, *resting),
+        problems=(*map(str, report.problems), *unhappy, *resting),
         remarks=(*report.remarks, *_unknown(rehearsal)),
     )
     return 0

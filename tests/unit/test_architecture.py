@@ -137,6 +137,7 @@ PURE = (
     "update/source.py",
     "update/enrolment.py",
     "update/plan.py",
+    "update/problem.py",
     "update/retention.py",
     "update/health.py",
     "update/means.py",

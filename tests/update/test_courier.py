@@ -12,6 +12,7 @@ from lxdocker_lxd.update.delivery import Delivery, Result
 from lxdocker_lxd.update.journal_record import Entry, Event
 from lxdocker_lxd.update.notification import Message, Severity, Topic, of_problem
 from lxdocker_lxd.update.outbox import Outbox
+from lxdocker_lxd.update.problem import Problem
 from lxdocker_lxd.update.procedure import Act
 from lxdocker_lxd.update.told import FILE, Told
 from tests.update.messages import NOW, Clock, Inbox, message, transaction
@@ -54,7 +55,7 @@ def test_lasting_problems_are_told_once_also_across_restarts(tmp_path: Path) -> 
     clock, inbox = Clock(), Inbox()
     for _ in range(5):
         teller = courier(tmp_path, clock, inbox)
-        teller.announce([of_problem("LXD is away", host="h", at=clock.now)])
+        teller.announce([of_problem(Problem(text="LXD is away"), host="h", at=clock.now)])
         teller.work_off(inbox)
         clock.now += timedelta(minutes=5)
     assert len(inbox.given) == 1

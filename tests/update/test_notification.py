@@ -24,6 +24,7 @@ from lxdocker_lxd.update.notification import (
     of_test,
 )
 from lxdocker_lxd.update.plan import Choice, Decision
+from lxdocker_lxd.update.problem import Problem
 from lxdocker_lxd.update.procedure import ENDS, Act
 from lxdocker_lxd.update.redaction import cleaned
 from tests.update.messages import MESSAGES, NEW, NOW, OLD, outcome
@@ -82,7 +83,7 @@ def test_a_round_tells_in_order_and_each_thing_once() -> None:
                 Decision(project="default", name="db", choice=Choice.REFUSE, reason="ephemeral"),
             ),
             restarted=("app",),
-            problems=("no room", "no room"),
+            problems=(Problem(text="no room"), Problem(text="no room")),
         )
     )
     assert [one.topic for one in found] == ["updated", "refused", "restarted", "problem"]
@@ -95,16 +96,16 @@ def test_what_lasts_is_told_when_it_begins_and_once_a_day() -> None:
     for minutes in range(0, 60 * 49, 5):
         now = NOW + timedelta(minutes=minutes)
         # The number in it changes from round to round; it is the same problem.
-        problem = of_problem(f"the pool has {minutes} MiB left", host="h", at=now)
+        problem = of_problem(Problem(text=f"the pool has {minutes} MiB left"), host="h", at=now)
         for one in news([problem], told, now):
             told[one.subject] = now
             heard.append(minutes // 60)
     assert heard == [0, 24, 48]
-    assert news([of_problem("LXD is away", host="h", at=NOW)], told, NOW) != ()
+    assert news([of_problem(Problem(text="LXD is away"), host="h", at=NOW)], told, NOW) != ()
 
 
 def test_a_clock_that_was_wrong_silences_nobody() -> None:
-    problem = of_problem("LXD is away", host="h", at=NOW)
+    problem = of_problem(Problem(text="LXD is away"), host="h", at=NOW)
     assert news([problem], {problem.subject: NOW + timedelta(days=300)}, NOW) == (problem,)
 
 
@@ -157,7 +158,7 @@ def test_other_documents_are_refused(change: dict[str, object]) -> None:
 )
 def test_what_looks_like_a_secret_is_hidden(said: str) -> None:
     assert "s3cr3t" not in cleaned(said)
-    assert "s3cr3t" not in of_problem(said, host="h", at=NOW).text
+    assert "s3cr3t" not in of_problem(Problem(text=said), host="h", at=NOW).text
     assert "s3cr3t" not in of_outcome(outcome(Act.HOLD, reason=said), host="h", at=NOW).text
 
 

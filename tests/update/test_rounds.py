@@ -204,7 +204,7 @@ def test_too_little_room_or_a_full_project_costs_no_outage(house: House) -> None
     house.lxd.store.pool_bytes["default"] = 1 << 20
     report = house.run()
     assert report.outcomes == ()
-    assert "the pool default has" in report.problems[0]
+    assert "the pool default has" in report.problems[0].text
 
 
 def test_only_allowed_projects_are_followed(house: House) -> None:

@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from lxdocker_lxd.lxd.failures import NotRunningError
 from lxdocker_lxd.update.journal_record import Entry, Event
+from lxdocker_lxd.update.problem import Problem
 from lxdocker_lxd.update.procedure import Act
 from lxdocker_lxd.update.rounds import Report
 from lxdocker_lxd.update.settings import AddressSettings, ReceiverSettings, UpdateSettings
@@ -69,7 +70,7 @@ def test_a_good_round_is_told_and_pinged(server: LoopbackServer, tmp_path: Path)
 def test_a_bad_round_is_told_and_not_pinged(server: LoopbackServer, tmp_path: Path) -> None:
     with telling(settings(server), tmp_path) as teller:
         teller.round(Report(outcomes=(outcome(Act.ROLLED_BACK, blame=True),)))
-        teller.round(Report(problems=("the pool is full",)))
+        teller.round(Report(problems=(Problem(text="the pool is full"),)))
         teller.round(Report(), ["web: after the rollback: the hook a ended with 1"])
         teller.failed_round(NotRunningError("LXD doesn't run").message)
     assert [title for _, title in GOT] == [
@@ -115,7 +116,7 @@ def test_a_receiver_that_is_down_gets_it_from_the_next(tmp_path: Path) -> None:
 
 def test_metrics_tell_of_rounds_and_the_outbox(server: LoopbackServer, tmp_path: Path) -> None:
     with telling(settings(server), tmp_path) as teller:
-        teller.round(Report(outcomes=(outcome(Act.COMMITTED),), problems=("x",)))
+        teller.round(Report(outcomes=(outcome(Act.COMMITTED),), problems=(Problem(text="x"),)))
         families = list(text_string_to_metric_families(teller.metrics().decode()))
     samples = {
         (sample.name, *sample.labels.values()): sample.value
@@ -129,7 +130,7 @@ def test_metrics_tell_of_rounds_and_the_outbox(server: LoopbackServer, tmp_path:
 
 def test_without_receivers_nothing_is_written(tmp_path: Path) -> None:
     with telling(UpdateSettings(), tmp_path) as teller:
-        teller.round(Report(problems=("x",)))
+        teller.round(Report(problems=(Problem(text="x"),)))
         teller.failed_round("y")
     assert list(tmp_path.iterdir()) == []
 

@@ -18,7 +18,7 @@ class Attempt:
     ``failed``: it is given up for something that went
     wrong. ``confirmed`` is a last word that was seen once, ``failures`` how many calls failed in a row,
     ``waited_seconds`` how long a passing state was waited for. ``check`` names the check that was passed,
-    ``volumes`` are to be snapshotted, ``restore_volumes`` that a return undoes what was written since.
+    ``evidence`` are the last lines of a version that failed, ``volumes`` are to be snapshotted, ``restore_volumes`` that a return undoes what was written since.
     """
 
     transaction: Transaction
@@ -47,6 +47,7 @@ class Attempt:
     holder_crashed: bool = False
     asked_back: bool = False
     check: str = ""
+    evidence: tuple[str, ...] = ()
     unreadable: str = ""
     outage_began: datetime | None = None
     outage_ended: datetime | None = None
@@ -94,4 +95,5 @@ def resumed(transaction: Transaction, account: Account | None) -> Attempt:
         became=account.became,
         blame=account.blame,
         reason=account.reason or "interrupted",
+        evidence=account.evidence,
     )

@@ -19,7 +19,7 @@ from lxdocker_lxd.update.health import (
     check_of,
     wait_for_health,
 )
-from lxdocker_lxd.update.means import Verdict
+from lxdocker_lxd.update.means import Judgement, Verdict
 
 _MISSING = frozenset({126, 127})
 _LAST_GOOD_STATUS = 399
@@ -47,7 +47,7 @@ class HealthGate:
         try:
             check = check_of(instance.expanded_config)
         except HealthError as error:
-            return Verdict(healthy=False, reason=error.message)
+            return Verdict(judgement=Judgement.FAILED, reason=error.message)
         probe = InstanceProbe(self._lxd, name, project)
         with contextlib.ExitStack() as opened:
             stream = None
@@ -58,7 +58,7 @@ class HealthGate:
                 return verdict
             if not _stopped_by_somebody(stream, name, project):
                 return verdict
-        return Verdict(healthy=False, reason="somebody stopped it", stopped=True)
+        return Verdict(judgement=Judgement.STOPPED, reason="somebody stopped it")
 
 
 def _stopped_by_somebody(stream: EventStream, name: str, project: str) -> bool:

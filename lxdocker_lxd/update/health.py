@@ -14,7 +14,7 @@ from typing import Protocol
 
 from lxdocker_lxd.errors import UsageError
 from lxdocker_lxd.lxd.records import Config
-from lxdocker_lxd.update.means import Verdict
+from lxdocker_lxd.update.means import Judgement, Verdict
 
 PREFIX = "user.lxdocker.update."
 HEALTH_KEY = PREFIX + "health"
@@ -141,22 +141,24 @@ def wait_for_health(
     first_process, in_a_row, setbacks = 0, 0, 0
     while True:
         if not probe.running():
-            return Verdict(healthy=False, reason="it ended by itself")
+            return Verdict(judgement=Judgement.FAILED, reason="it ended by itself")
         process = probe.process_id()
         first_process = first_process or process
         if process != first_process:
-            return Verdict(healthy=False, reason="it was restarted while it was watched")
+            return Verdict(
+                judgement=Judgement.FAILED, reason="it was restarted while it was watched"
+            )
         answer = probe.look(check)
         now = clock()
         if answer is not Answer.UNHEALTHY:
             in_a_row, was_healthy = 0, True
             healthy_since = now if healthy_since is None else healthy_since
             if now - healthy_since >= check.stable_seconds:
-                return Verdict(healthy=True, reason=answer)
+                return Verdict(judgement=Judgement.HEALTHY, reason=answer)
         elif was_healthy or now - began >= check.start_period_seconds:
             healthy_since = None
             in_a_row, setbacks = in_a_row + 1, setbacks + was_healthy
             if in_a_row >= check.retries or setbacks > _FLAPPING * check.retries:
                 said = "it was healthy, then its check failed" if was_healthy else "its check fails"
-                return Verdict(healthy=False, reason=said)
+                return Verdict(judgement=Judgement.FAILED, reason=said)
         pause(check.interval_seconds)

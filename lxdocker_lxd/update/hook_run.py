@@ -27,7 +27,7 @@ from lxdocker_lxd.update.hook import (
     said_by,
 )
 from lxdocker_lxd.update.host_program import ProgramRun, run_program
-from lxdocker_lxd.update.means import Gate, Verdict
+from lxdocker_lxd.update.means import Gate, Judgement, Verdict
 from lxdocker_lxd.update.transaction import Transaction, readable_stamp
 from lxdocker_lxd.update.trusted_path import ROOT, check_trusted
 
@@ -189,4 +189,4 @@ class HookedGate:
         said = self._hooks.after_start(name, project)
         if said.choice is Choice.GO:
             return verdict
-        return Verdict(healthy=False, reason=said.reason)
+        return Verdict(judgement=Judgement.FAILED, reason=said.reason, check="hook.after")

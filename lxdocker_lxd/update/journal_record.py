@@ -31,7 +31,8 @@ class Event(StrEnum):
 class Entry:
     """One line. ``result`` and ``outage_seconds`` are set when a transaction ended.
 
-    ``blame`` says that the new version was at fault, so that it isn't tried again.
+    ``blame`` says that the new version was at fault, so that it isn't tried again. ``evidence`` are the
+    last lines of a version that failed, without secrets.
     """
 
     at: datetime
@@ -42,6 +43,7 @@ class Entry:
     blame: bool = False
     previous: str = ""
     outage_seconds: float | None = None
+    evidence: tuple[str, ...] = ()
 
 
 def line_of(entry: Entry) -> bytes:
@@ -61,6 +63,7 @@ def line_of(entry: Entry) -> bytes:
         "blame": entry.blame,
         "previous": entry.previous,
         "outage_seconds": entry.outage_seconds,
+        "evidence": list(entry.evidence) or None,
     }
     document |= {key: value for key, value in optional.items() if value not in ("", False, None)}
     return json.dumps(document, separators=(",", ":")).encode() + b"\n"
@@ -76,6 +79,7 @@ def _entry(line: bytes) -> Entry | None:
     try:
         document = json.loads(line)
         seconds = document.get("outage_seconds")
+        evidence = document.get("evidence")
         at = datetime.fromisoformat(document["at"])
         return Entry(
             at=at if at.tzinfo is not None else at.replace(tzinfo=UTC),
@@ -91,6 +95,7 @@ def _entry(line: bytes) -> Entry | None:
             blame=document.get("blame") is True,
             previous=str(document.get("previous", "")),
             outage_seconds=float(seconds) if isinstance(seconds, int | float) else None,
+            evidence=tuple(map(str, evidence)) if isinstance(evidence, list) else (),
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
@@ -108,6 +113,7 @@ class Account:
     back: bool = False
     blame: bool = False
     reason: str = ""
+    evidence: tuple[str, ...] = ()
     ended: Entry | None = None
 
 
@@ -140,6 +146,7 @@ def _with(account: Account, entry: Entry) -> Account:
                 committed=False,
                 blame=entry.blame,
                 reason=entry.reason,
+                evidence=entry.evidence,
                 ended=None,
             )
         case Event.ENDED:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Protocol
 
 from lxdocker_lxd.errors import LxdError
@@ -16,13 +17,36 @@ class PutOffError(LxdError):
     """Somebody who was asked before the outage wants the update later; nothing is wrong."""
 
 
+class Judgement(StrEnum):
+    """What a health gate says of a new version.
+
+    ``STOPPED``: a user stopped the instance, which says nothing of the version. ``UNDECIDED``: the
+    version has shown neither that it works nor that it doesn't; the update turns back without blame.
+    """
+
+    HEALTHY = "healthy"
+    FAILED = "failed"
+    STOPPED = "stopped"
+    UNDECIDED = "undecided"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What a health gate says, and why; ``stopped`` when a user stopped the instance meanwhile."""
+    """What a health gate says, and why.
 
-    healthy: bool
+    ``check`` names the check that decided, as ``tcp 8080`` or ``the image's health check``.
+    ``evidence`` are lines that a failed version left: its log, its check's output; without secrets.
+    """
+
+    judgement: Judgement
     reason: str = ""
-    stopped: bool = False
+    check: str = ""
+    evidence: tuple[str, ...] = ()
+
+    @property
+    def healthy(self) -> bool:
+        """Whether the version was shown to work."""
+        return self.judgement is Judgement.HEALTHY
 
 
 class Gate(Protocol):
@@ -38,7 +62,7 @@ class Outcome:
     """How a transaction ended; HOLD leaves it open and needs somebody's eyes.
 
     ``failed`` says of one that was given up that something went wrong: it wasn't merely put off, nor
-    did somebody change the instance meanwhile.
+    did somebody change the instance meanwhile. ``evidence`` are the last lines of a failed version.
     """
 
     transaction: Transaction
@@ -47,6 +71,7 @@ class Outcome:
     blame: bool = False
     failed: bool = False
     outage_seconds: float | None = None
+    evidence: tuple[str, ...] = ()
 
     @property
     def bad(self) -> bool:

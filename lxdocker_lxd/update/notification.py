@@ -83,6 +83,7 @@ class Message:
     reason: str = ""
     transaction: str = ""
     outage_seconds: float | None = None
+    evidence: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:
@@ -93,6 +94,8 @@ class Message:
             f"from: {self.running[:_SHORT]}" if self.running else "",
             f"to: {self.fingerprint[:_SHORT]}" if self.fingerprint else "",
             f"outage: {self.outage_seconds:.1f} s" if self.outage_seconds is not None else "",
+            "the last it said:" if self.evidence else "",
+            *(f"  {line}" for line in self.evidence),
         ]
         return "\n".join(fact for fact in facts if fact)
 
@@ -131,6 +134,7 @@ def of_outcome(outcome: Outcome, *, host: str, at: datetime, running: str = "") 
         reason=outcome.reason,
         transaction=transaction.id,
         outage_seconds=None if seconds is None else round(seconds, 3),
+        evidence=outcome.evidence,
     )
 
 
@@ -153,6 +157,7 @@ def of_entry(entry: Entry, *, host: str) -> Message | None:
         reason=entry.reason,
         blame=entry.blame,
         outage_seconds=entry.outage_seconds,
+        evidence=entry.evidence,
     )
     return of_outcome(outcome, host=host, at=entry.at)
 
@@ -274,6 +279,7 @@ def document_of(message: Message) -> dict[str, object]:
         "at": message.at.astimezone(UTC).isoformat(),
         "topic": str(message.topic),
         "severity": str(message.severity),
+        "evidence": list(message.evidence),
         "text": message.text,
     }
 
@@ -292,6 +298,10 @@ def message_of(document: Mapping[str, object]) -> Message:
         raise ValueError("a field of the message is missing")
     if seconds is not None and not isinstance(seconds, int | float):
         raise ValueError("outage_seconds is no number")
+    # Messages of an older version that still wait have none.
+    evidence = document.get("evidence", [])
+    if not isinstance(evidence, list | tuple) or not all(isinstance(one, str) for one in evidence):
+        raise ValueError("evidence is no list of texts")
     at = datetime.fromisoformat(str(document.get("at")))
     return Message(
         **texts,  # type: ignore[arg-type]  # all of them were found to be texts
@@ -299,6 +309,7 @@ def message_of(document: Mapping[str, object]) -> Message:
         topic=Topic(str(document.get("topic"))),
         severity=Severity(str(document.get("severity"))),
         outage_seconds=seconds,
+        evidence=tuple(evidence),
     )
 
 

@@ -23,7 +23,7 @@ from lxdocker_lxd.update.hook import Hook
 from lxdocker_lxd.update.hook_run import HookedGate, HookedUpdate, HookRunner
 from lxdocker_lxd.update.host_program import ProgramRun
 from lxdocker_lxd.update.journal_record import Entry
-from lxdocker_lxd.update.means import Means, Outcome, Verdict
+from lxdocker_lxd.update.means import Judgement, Means, Outcome, Verdict
 from lxdocker_lxd.update.polled_images import PolledImages
 from lxdocker_lxd.update.problem import Problems
 from lxdocker_lxd.update.procedure import ENDS, Step
@@ -83,13 +83,13 @@ class _Gate:
         try:
             check = check_of(instance.expanded_config)
         except HealthError as error:
-            return Verdict(healthy=False, reason=error.message)
+            return Verdict(judgement=Judgement.FAILED, reason=error.message)
         if check.kind in {Kind.TCP, Kind.HTTP}:
             path = f" {check.path}" if check.kind is Kind.HTTP else ""
             self._note(project, name, f"ask its address: {check.kind} {check.port}{path}")
         else:
             InstanceProbe(self._lxd, name, project).look(check)
-        return Verdict(healthy=True)
+        return Verdict(judgement=Judgement.HEALTHY)
 
 
 class Rehearsal:

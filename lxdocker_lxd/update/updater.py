@@ -27,7 +27,7 @@ from lxdocker_lxd.update.configuration import PROTECT_START_EXTENSION
 from lxdocker_lxd.update.ending import Cause, ending_of
 from lxdocker_lxd.update.journal import Journal
 from lxdocker_lxd.update.journal_record import Entry, Event, accounts
-from lxdocker_lxd.update.means import Means, Outcome, PutOffError
+from lxdocker_lxd.update.means import Judgement, Means, Outcome, PutOffError
 from lxdocker_lxd.update.procedure import ENDS, Act, Step, decide
 from lxdocker_lxd.update.steps import AnotherUpdaterError, Handling, HeldError, Steps
 from lxdocker_lxd.update.transaction import Role, Transaction, VolumeName, is_hands_off
@@ -262,16 +262,19 @@ class Updater:
     def _gate(self, run: Attempt) -> None:
         verdict = self._means.gate.judge(run.transaction.name, project=run.transaction.project)
         if verdict.healthy:
-            run.passed, run.check = True, verdict.reason
+            run.passed, run.check = True, verdict.check or verdict.reason
         else:
-            run.stays_stopped = verdict.stopped
-            self._turn(run, verdict.reason, blame=not verdict.stopped)
+            run.stays_stopped = verdict.judgement is Judgement.STOPPED
+            run.evidence = verdict.evidence
+            self._turn(run, verdict.reason, blame=verdict.judgement is Judgement.FAILED)
 
     def _turn(self, run: Attempt, reason: str, *, blame: bool) -> None:
         """Write down that the transaction goes back, before the first step that does."""
         if not run.back:
             run.back, run.blame, run.reason = True, blame, reason
-            self._note(run.transaction, Event.BACK, reason=reason, blame=blame)
+            self._note(
+                run.transaction, Event.BACK, reason=reason, blame=blame, evidence=run.evidence
+            )
 
     # ---- what goes wrong
 
@@ -325,6 +328,7 @@ class Updater:
                 reason=reason,
                 blame=run.blame,
                 outage_seconds=seconds,
+                evidence=run.evidence,
             )
             self._journal.append(entry)
         if step.act is Act.ROLLED_BACK:
@@ -338,6 +342,7 @@ class Updater:
             blame=run.blame,
             failed=run.failed and step.act is Act.GIVEN_UP,
             outage_seconds=seconds,
+            evidence=run.evidence,
         )
 
     def _note(
@@ -348,6 +353,7 @@ class Updater:
         reason: str = "",
         blame: bool = False,
         previous: str = "",
+        evidence: tuple[str, ...] = (),
     ) -> None:
         self._journal.append(
             Entry(
@@ -357,6 +363,7 @@ class Updater:
                 reason=reason,
                 blame=blame,
                 previous=previous,
+                evidence=evidence,
             )
         )
 

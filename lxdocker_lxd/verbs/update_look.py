@@ -83,6 +83,7 @@ def show_history(work: UpdateWork) -> int:
             "result": entry.result,
             **_outage(entry.outage_seconds),
             "reason": entry.reason,
+            "evidence": list(entry.evidence),
         }
         for entry in work.journal.read()
         if entry.event is Event.ENDED
@@ -119,6 +120,7 @@ def outcome_row(outcome: Outcome) -> dict[str, object]:
         "result": outcome.act,
         **_outage(outcome.outage_seconds),
         "reason": outcome.reason,
+        "evidence": list(outcome.evidence),
     }
 
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from lxdocker_lxd.errors import LxdError, NotFoundError
 from lxdocker_lxd.lxd.records import Config, Devices
 from lxdocker_lxd.update.configuration import differences, saved_of
-from lxdocker_lxd.update.means import Means, Outcome, Verdict
+from lxdocker_lxd.update.means import Judgement, Means, Outcome, Verdict
 from lxdocker_lxd.update.procedure import Act
 from lxdocker_lxd.update.recovery import parked_copy, reap, recover
 from lxdocker_lxd.update.transaction import Phase, Saved, VolumeName, readable_stamp
@@ -82,9 +82,11 @@ class World:
         """Be the gate: three looks at the instance, and the image's own word."""
         for _ in range(3):
             if self.lxd.power.state(name, project=project).status != "Running":
-                return Verdict(healthy=False, reason="it ended by itself")
+                return Verdict(judgement=Judgement.FAILED, reason="it ended by itself")
         sick = self.lxd.known[self.lxd.box(name).root] == "sick"
-        return Verdict(healthy=not sick, reason="looked at")
+        return Verdict(
+            judgement=Judgement.FAILED if sick else Judgement.HEALTHY, reason="looked at"
+        )
 
     # ---- what is done
 

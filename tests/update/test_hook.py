@@ -31,7 +31,7 @@ from lxdocker_lxd.update.hook import (
     said_by,
 )
 from lxdocker_lxd.update.hook_run import HookedGate, HookedUpdate, HookRunner
-from lxdocker_lxd.update.means import Verdict
+from lxdocker_lxd.update.means import Judgement, Verdict
 from tests.update.messages import transaction
 
 BEFORE = "user.lxdocker.update.hook.before"
@@ -279,16 +279,35 @@ class Gate:
         self.healthy = healthy
 
     def judge(self, _name: str, *, project: str) -> Verdict:  # noqa: ARG002 - the port's
-        return Verdict(healthy=self.healthy, reason="its check says")
+        return Verdict(
+            judgement=Judgement.HEALTHY if self.healthy else Judgement.FAILED,
+            reason="its check says",
+        )
 
 
 @pytest.mark.parametrize(
     ("healthy", "code", "expected", "calls"),
     [
-        (True, 0, Verdict(healthy=True, reason="its check says"), 1),
-        (True, 3, Verdict(healthy=False, reason="the hook a ended with 3: err"), 1),
-        (True, 75, Verdict(healthy=False, reason="the hook a puts it off: err"), 1),
-        (False, 0, Verdict(healthy=False, reason="its check says"), 0),
+        (True, 0, Verdict(judgement=Judgement.HEALTHY, reason="its check says"), 1),
+        (
+            True,
+            3,
+            Verdict(
+                judgement=Judgement.FAILED,
+                reason="the hook a ended with 3: err",
+                check="hook.after",
+            ),
+            1,
+        ),
+        (
+            True,
+            75,
+            Verdict(
+                judgement=Judgement.FAILED, reason="the hook a puts it off: err", check="hook.after"
+            ),
+            1,
+        ),
+        (False, 0, Verdict(judgement=Judgement.FAILED, reason="its check says"), 0),
     ],
 )
 def test_a_hook_after_is_part_of_the_health_gate(

@@ -139,6 +139,7 @@ PURE = (
     "update/plan.py",
     "update/problem.py",
     "update/retention.py",
+    "update/liveness.py",
     "update/health.py",
     "update/means.py",
     "update/notification.py",

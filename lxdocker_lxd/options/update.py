@@ -47,6 +47,12 @@ def add(verbs: Verbs) -> None:
     _add_names(_action(below, "disable", _DISABLE))
     rollback = _action(below, "rollback", _ROLLBACK)
     rollback.add_argument("name", metavar="NAME")
+    rollback.add_argument(
+        "--restore-volumes",
+        action="store_true",
+        help="undo also what was written to the volumes since that update made snapshots of them"
+        " (user.lxdocker.update.volumes)",
+    )
     _add_dry_run(rollback)
     _add_dry_run(_action(below, "recover", _RECOVER))
     reap = _action(below, "reap", _REAP)

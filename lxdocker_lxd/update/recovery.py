@@ -11,6 +11,7 @@ from lxdocker_lxd.errors import LxdError
 from lxdocker_lxd.lxd.failures import NotRunningError, UnreachableError
 from lxdocker_lxd.lxd.ports import Lxd
 from lxdocker_lxd.lxd.records import Instance
+from lxdocker_lxd.update.copy_ages import CopyAges
 from lxdocker_lxd.update.journal import Journal
 from lxdocker_lxd.update.journal_record import accounts, still_open
 from lxdocker_lxd.update.means import Outcome
@@ -94,19 +95,24 @@ def reap(
     names: frozenset[tuple[str, str]] = frozenset(),
     *,
     retention: Retention | None = None,
+    ages: CopyAges | None = None,
     apart: Apart = together,
     instances: tuple[Instance, ...] | None = None,
 ) -> Reaped:
     """Remove copies that aren't needed; those with snapshots stay.
 
-    With ``names`` (project and name) only copies of these, before their time is over as well. A copy
-    that can't be removed is reported and keeps none of the others; LXD being away is raised.
-    ``instances`` are those just listed.
+    ``ages`` counts the copies' time; without it the dates of their stamps do. With ``names`` (project
+    and name) only copies of these, before their time is over as well. A copy that can't be removed is
+    reported and keeps none of the others; LXD being away is raised. ``instances`` are those just listed.
     """
     removed: list[str] = []
     failed: list[tuple[str, str, str]] = []
     listed = lxd.instances.list(project=None) if instances is None else instances
-    for copy in copies_of(listed, now, retention):
+    counted = None
+    if ages is not None:
+        left = copies_of(listed, now, retention)
+        counted = ages.advance([copy.stamp.transaction for copy in left], now)
+    for copy in copies_of(listed, now, retention, counted):
         instance = copy.instance
         named = (instance.project, copy.stamp.name) in names
         if not (named and not copy.needed if names else copy.removable):

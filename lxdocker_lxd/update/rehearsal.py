@@ -158,10 +158,10 @@ class Rehearsal:
         with self._claimed():
             return self._rounds.run(names, by_hand=by_hand, refresh=refresh)
 
-    def turn_back(self, transaction: Transaction) -> Outcome:
+    def turn_back(self, transaction: Transaction, *, restore_volumes: bool = False) -> Outcome:
         """A return to a parked copy."""
         with self._claimed():
-            return self._updater.turn_back(transaction)
+            return self._updater.turn_back(transaction, restore_volumes=restore_volumes)
 
     def recover(self) -> tuple[Outcome, ...]:
         """The end of what was interrupted."""

@@ -4,7 +4,7 @@ The last root file system of a name that was shown to work is never removed, wha
 however many newer ones there are that prove nothing.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -155,13 +155,17 @@ def _worth_of_holder(holder: Instance, now: datetime) -> int:
 
 
 def copies_of(
-    instances: Iterable[Instance], now: datetime, default: Retention | None = None
+    instances: Iterable[Instance],
+    now: datetime,
+    default: Retention | None = None,
+    ages: Mapping[str, timedelta] | None = None,
 ) -> tuple[Copy, ...]:
     """Return the copies that updates left, each where its stamp says.
 
     A copy is needed while it is the last root of its name that was shown to work, while its name's
     instance is missing or in the middle of an update, and when it runs or is protected. Otherwise it
-    is kept for its time, and only the newest few of a name.
+    is kept for its time, and only the newest few of a name. ``ages`` are the copies' ages by the id of
+    their update; without them the dates of their stamps count.
     """
     everything = tuple(instances)
     by_name = {(instance.project, instance.name): instance for instance in everything}
@@ -174,12 +178,16 @@ def copies_of(
             groups.setdefault((instance.project, stamp.name), []).append((instance, stamp))
     found: list[Copy] = []
     for key, group in groups.items():
-        found += _copies_of_name(group, by_name.get(key), now, default or Retention())
+        found += _copies_of_name(group, by_name.get(key), now, default or Retention(), ages)
     return tuple(sorted(found, key=lambda copy: (copy.instance.project, copy.instance.name)))
 
 
 def _copies_of_name(
-    group: list[tuple[Instance, Stamp]], holder: Instance | None, now: datetime, default: Retention
+    group: list[tuple[Instance, Stamp]],
+    holder: Instance | None,
+    now: datetime,
+    default: Retention,
+    ages: Mapping[str, timedelta] | None,
 ) -> list[Copy]:
     newest_first = sorted(group, key=lambda one: _moment(one[1]), reverse=True)
     config = holder.expanded_config if holder is not None else newest_first[0][0].expanded_config
@@ -198,6 +206,8 @@ def _copies_of_name(
             last_proved, surplus = worth > 0 and best < _PROVED, good > retention.copies
             best = max(best, worth)
         until = _until(stamp, retention)
+        if ages is not None and until is not None:
+            until = now + retention.keep - ages.get(stamp.transaction, timedelta(0))
         over = holder is not None and (surplus or until is None or now >= until)
         found.append(
             Copy(

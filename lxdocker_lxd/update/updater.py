@@ -113,7 +113,8 @@ class Updater:
     def turn_back(self, transaction: Transaction, *, restore_volumes: bool = False) -> Outcome:
         """Return a committed update to its parked copy, because a user asks for it.
 
-        Volumes keep what was written since, unless ``restore_volumes``. Raises NotItsCopyError when the name belongs to an instance that isn't the copy's successor.
+        Volumes keep what was written since, unless ``restore_volumes``. Raises NotItsCopyError when
+        the name belongs to an instance that isn't the copy's successor.
         """
         take_over(self._lxd, transaction)
         self._note(transaction, Event.BACK, reason="asked for")

@@ -124,7 +124,8 @@ def _rollback(work: UpdateWork) -> int:
     if work.options.dry_run:
         return _rehearse_rollback(work, transaction, instances)
     with work.journal as journal:
-        outcome = work.updater(journal).turn_back(transaction)
+        restore = work.options.restore_volumes
+        outcome = work.updater(journal).turn_back(transaction, restore_volumes=restore)
     work.show([outcome_row(outcome)], ("project", "name", "result", "outage", "reason"))
     if outcome.act is not Act.ROLLED_BACK:
         raise UpdateFailedError(
@@ -141,7 +142,8 @@ def _rehearse_rollback(
     by_name = {one.name: one for one in instances}
     current, copy = by_name.get(transaction.name), by_name[transaction.parked(Role.OLD)]
     rehearsal = rehearsal_of(work)
-    outcome = rehearsal.turn_back(transaction)
+    restore = work.options.restore_volumes
+    outcome = rehearsal.turn_back(transaction, restore_volumes=restore)
     row: dict[str, object] = {
         "project": transaction.project,
         "name": transaction.name,

@@ -328,6 +328,7 @@ complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using update rollback' -l remot
 complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using update rollback' -l format -xka "table json" -d 'of the result'
 complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using update rollback' -l config -xka "(__fish_complete_path (commandline -ct))" -d 'settings file'
 complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using update rollback' -l debug -d 'show tracebacks'
+complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using update rollback' -l restore-volumes -d 'undo also what was written to the volumes since that update made snapshots of them (user.lxdocker.update.volumes)'
 complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using update rollback' -l dry-run -d 'show each call to LXD that would be made'
 complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using update; and test $_shtab_lxdocker_lxd_npos -eq 0' -a recover -d 'Finish interrupted updates.'
 complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using update recover' -s h -l help -d 'show this help message and exit'

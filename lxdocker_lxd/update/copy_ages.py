@@ -24,11 +24,13 @@ _LONGEST = timedelta(days=36500)
 class CopyAges:
     """The ages of copies by the id of their update, in a file of the state directory.
 
-    A file that is lost or can't be read makes every copy new again, which keeps it longer.
+    A file that is lost or can't be read makes every copy new again, which keeps it longer. With
+    ``dry_run`` nothing is written.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, dry_run: bool = False) -> None:
         self._path = directory / FILE
+        self._dry_run = dry_run
 
     def read(self) -> Mapping[str, timedelta]:
         """Return the ages as they were at the last round."""
@@ -47,6 +49,8 @@ class CopyAges:
             one: min(known[one] + passed, _LONGEST) if one in known else timedelta(0)
             for one in transactions
         }
+        if self._dry_run:
+            return ages
         document = {
             "format": _FORMAT,
             "at": now.astimezone(UTC).isoformat(),

@@ -17,6 +17,7 @@ from lxdocker_lxd.lxd.rehearsed_lxd import RehearsedLxd
 from lxdocker_lxd.lxd.request import Request
 from lxdocker_lxd.update.call import Call, Difference, call_of, differences_of
 from lxdocker_lxd.update.claim import Claim, OtherUpdaterError
+from lxdocker_lxd.update.copy_ages import CopyAges
 from lxdocker_lxd.update.gate import InstanceProbe
 from lxdocker_lxd.update.health import HealthError, Kind, check_of
 from lxdocker_lxd.update.hook import Hook
@@ -105,12 +106,14 @@ class Rehearsal:
         hooks: Mapping[str, Hook] | None = None,
         owner: int = ROOT,
         polled: PolledImages | None = None,
+        ages: CopyAges | None = None,
         claimant: str = "",
     ) -> None:
         self._real = lxd
         self._projects = projects
         self._claimant = claimant
         self._polled = polled
+        self._ages = ages
         self._clock = clock
         self._drawn = 0
         self._at_work: tuple[Transaction, Step] | None = None
@@ -138,6 +141,7 @@ class Rehearsal:
             clock,
             projects=projects,
             polled=polled,
+            ages=ages,
         )
 
     # ---- the work
@@ -171,7 +175,7 @@ class Rehearsal:
     def reap(self, names: frozenset[tuple[str, str]] = frozenset()) -> tuple[str, ...]:
         """The removal of what isn't needed, or of all copies of these names."""
         with self._claimed():
-            return reap(self._pretending, self._clock(), names).removed
+            return reap(self._pretending, self._clock(), names, ages=self._ages).removed
 
     @contextlib.contextmanager
     def _claimed(self) -> Iterator[None]:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from lxdocker_lxd.lxd.failures import StopTimedOutError
 from lxdocker_lxd.lxd.ports import Lxd
 from lxdocker_lxd.lxd.records import Image, Instance
+from lxdocker_lxd.update.copy_ages import CopyAges
 from lxdocker_lxd.update.enrolment import policy_of
 from lxdocker_lxd.update.followed_images import FollowedImages
 from lxdocker_lxd.update.journal import Journal
@@ -78,6 +79,7 @@ class Rounds:
         *,
         projects: frozenset[str] = frozenset(),
         polled: PolledImages | None = None,
+        ages: CopyAges | None = None,
     ) -> None:
         self._lxd = lxd
         self._updater = updater
@@ -85,6 +87,7 @@ class Rounds:
         self._clock = clock
         self._projects = projects
         self._polled = polled
+        self._ages = ages
         self._begin()
 
     def _begin(self) -> None:
@@ -126,7 +129,13 @@ class Rounds:
                 self._do(decision, by_hand=by_hand)
         if self._wave.outcomes or recovered:
             picture.look_at_instances()
-        reaped = reap(self._lxd, self._clock(), apart=problems.about, instances=picture.instances)
+        reaped = reap(
+            self._lxd,
+            self._clock(),
+            ages=self._ages,
+            apart=problems.about,
+            instances=picture.instances,
+        )
         if reaped.removed:
             picture.look_at_instances()
         images.clear_up()

@@ -25,6 +25,7 @@ def rehearsal_of(work: UpdateWork) -> Rehearsal:
         hooks=work.settings.hooks,
         owner=os.geteuid(),
         polled=work.polled,
+        ages=work.ages,
         claimant=work.claimant,
     )
 

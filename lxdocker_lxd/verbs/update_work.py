@@ -18,6 +18,7 @@ from lxdocker_lxd.service_notify import Heartbeat, ServiceNotify
 from lxdocker_lxd.settings import DEFAULT_FILE, FILE_VARIABLE
 from lxdocker_lxd.update import followed_lxd
 from lxdocker_lxd.update.claim import Claim
+from lxdocker_lxd.update.copy_ages import CopyAges
 from lxdocker_lxd.update.gate import HealthGate
 from lxdocker_lxd.update.hook_run import HookedGate, HookedUpdate, HookRunner
 from lxdocker_lxd.update.image_server_http import ask
@@ -172,7 +173,14 @@ class UpdateWork:
             now,
             projects=projects,
             polled=self.polled,
+            ages=self.ages,
         )
+
+    @property
+    def ages(self) -> CopyAges:
+        """How long kept copies have been there, as the state directory knows it."""
+        dry_run = getattr(self.options, "dry_run", False) or self.options.action == "plan"
+        return CopyAges(Path(self.options.state), dry_run=dry_run)
 
     @property
     def polled(self) -> PolledImages:

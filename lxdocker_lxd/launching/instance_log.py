@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 from lxdocker_lxd.errors import LxdockerError
 from lxdocker_lxd.lxd.calls import Command
-from lxdocker_lxd.lxd.failures import AbsentError, WrongStateError
+from lxdocker_lxd.lxd.failures import AbsentError, UnknownOutcomeError
 from lxdocker_lxd.lxd.ports import Lxd
 
 LOG_PATH = "/.lxdocker/log"
@@ -18,6 +18,7 @@ _OLDER_PATH = "/.lxdocker/log.1"
 _MOST_BYTES = 1 << 30
 _POLL_SECONDS = 0.5
 _PIECE_BYTES = 1 << 18
+_MOST_UNKNOWN = 10
 # Prints the size, then what follows the offset $1, at most $2 bytes of it.
 _SCRIPT = (
     'stat -c %s /.lxdocker/log 2>/dev/null || echo 0; tail -c "+$1" /.lxdocker/log | head -c "$2"'
@@ -61,14 +62,20 @@ class InstanceLog:
                     yield piece
             return
         yield self._file(_OLDER_PATH) or b""
-        offset = 0
+        offset, unknown = 0, 0
         while True:
             try:
                 size, piece = self._piece(offset)
-            except (WrongStateError, LxdockerError):
+                unknown = 0
+            except LxdockerError as error:
                 # It has stopped, perhaps just now: what is left is in the file.
                 if self._runs():
-                    raise
+                    unknown += 1
+                    if not isinstance(error, UnknownOutcomeError) or unknown > _MOST_UNKNOWN:
+                        raise
+                    # It ends just now.
+                    self._pause(_POLL_SECONDS)
+                    continue
                 rest = self._file(LOG_PATH) or b""
                 yield rest[offset if len(rest) >= offset else 0 :]
                 return

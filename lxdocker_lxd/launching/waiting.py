@@ -11,7 +11,13 @@ from dataclasses import dataclass
 
 from lxdocker_lxd.errors import LxdError, LxdockerError
 from lxdocker_lxd.lxd.calls import Command
-from lxdocker_lxd.lxd.failures import AbsentError, BusyError, CommandTimedOutError, WrongStateError
+from lxdocker_lxd.lxd.failures import (
+    AbsentError,
+    BusyError,
+    CommandTimedOutError,
+    UnknownOutcomeError,
+    WrongStateError,
+)
 from lxdocker_lxd.lxd.ports import Lxd
 from lxdocker_lxd.lxd.records import Instance
 
@@ -73,7 +79,8 @@ class Watch:
         command = Command(words=words, directory="/", timeout_seconds=_CHECK_SECONDS)
         try:
             result = self._lxd.guests.execute(self._name, command, project=self._project)
-        except (CommandTimedOutError, BusyError, WrongStateError):
+        except (CommandTimedOutError, BusyError, WrongStateError, UnknownOutcomeError):
+            # Not known to be ready; the next look tells whether it still runs.
             return False
         return result.exit_code == 0
 

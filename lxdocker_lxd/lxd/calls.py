@@ -74,7 +74,10 @@ class Command:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommandResult:
-    """How a command ended. A signal N gives 128 + N; a missing program gives 127."""
+    """How a command ended. A signal N gives 128 + N; a missing program gives 127.
+
+    Where LXD doesn't know how it ended there is no result: ``execute`` raises UnknownOutcomeError.
+    """
 
     exit_code: int
     stdout: bytes

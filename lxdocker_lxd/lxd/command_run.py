@@ -13,9 +13,13 @@ from collections.abc import Sequence
 from lxdocker_lxd.lxd.api import Answer, Api
 from lxdocker_lxd.lxd.calls import Command, CommandResult
 from lxdocker_lxd.lxd.document import Document
-from lxdocker_lxd.lxd.failures import CommandTimedOutError, ConnectionLostError, NoAnswerError
+from lxdocker_lxd.lxd.failures import (
+    CommandTimedOutError,
+    ConnectionLostError,
+    NoAnswerError,
+    UnknownOutcomeError,
+)
 from lxdocker_lxd.lxd.operations import Operations
-from lxdocker_lxd.lxd.refusal import refusal
 from lxdocker_lxd.lxd.websocket import LxdWebsocket
 
 _STDIN, _STDOUT, _STDERR, _CONTROL = "0", "1", "2", "control"
@@ -72,7 +76,9 @@ class CommandRun:
                 self._connect(accepted.operation, name, secrets)
             self._feed()
             ended = self._watch(accepted.operation)
-            self._drain(_AFTERWARDS_SECONDS)
+            # LXD says no end of outputs that it never had.
+            if _exit_code(ended) is not None:
+                self._drain(_AFTERWARDS_SECONDS)
         finally:
             for websocket in self._sockets.values():
                 websocket.end()
@@ -124,24 +130,40 @@ class CommandRun:
             output.ended.wait(seconds)
 
     def _result(self, ended: Document) -> CommandResult:
-        metadata = ended.part("metadata")
-        if "return" not in metadata:
-            raise refusal(ended.number("status_code"), ended.text("err"), self._doing)
+        exit_code = _exit_code(ended)
+        if exit_code is None:
+            said = ended.text("err") or "LXD gives no reason"
+            raise UnknownOutcomeError(
+                f"could not {self._doing}: LXD doesn't know how it ended ({said})",
+                hint="the instance may have ended meanwhile; look at it and try again",
+            )
         lost: Sequence[str] = [
             name for name, out in self._outputs.items() if not out.ended.is_set()
         ]
-        if lost and metadata.number("return") == 0:
+        if lost and exit_code == 0:
             raise ConnectionLostError(
                 f"could not {self._doing}: it ended well, but its output broke off",
                 hint="try again",
             )
         out, err = self._outputs[_STDOUT], self._outputs[_STDERR]
         return CommandResult(
-            exit_code=metadata.number("return"),
+            exit_code=exit_code,
             stdout=out.kept,
             stderr=err.kept,
             truncated=out.truncated or err.truncated,
         )
+
+
+def _exit_code(ended: Document) -> int | None:
+    """Return the command's exit code; None when LXD doesn't know it.
+
+    LXD writes -1 when it could not attach to the instance, as to one that ends just now, and when
+    it lost sight of the process. Nothing at all is there when it was asked to end the operation.
+    """
+    metadata = ended.part("metadata")
+    if "return" not in metadata or metadata.number("return") < 0:
+        return None
+    return metadata.number("return")
 
 
 def _read(websocket: LxdWebsocket, output: _Output | None) -> None:

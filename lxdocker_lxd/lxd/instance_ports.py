@@ -114,7 +114,10 @@ class Guests(Protocol):
     def execute(
         self, name: str, command: Command, *, project: str = DEFAULT_PROJECT
     ) -> CommandResult:
-        """Run a command in a running instance and wait; CommandTimedOutError after killing it."""
+        """Run a command in a running instance and wait; CommandTimedOutError after killing it.
+
+        UnknownOutcomeError says that it ran or not, and LXD doesn't know how it ended.
+        """
         ...
 
     def console_log(self, name: str, *, project: str = DEFAULT_PROJECT) -> bytes:

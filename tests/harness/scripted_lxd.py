@@ -88,11 +88,12 @@ def answer(document: object) -> Step:
     )
 
 
-def begin(operation: str) -> Step:
-    """An answer that names an operation."""
+def begin(operation: str, *, metadata: Mapping[str, object] | None = None) -> Step:
+    """An answer that names an operation, and what LXD says of it already."""
     path = f"/1.0/operations/{operation}"
+    described = {"id": operation, "metadata": dict(metadata or {})}
     return lambda handler: handler.say(
-        202, {"type": "async", "operation": path, "metadata": {"id": operation, "metadata": {}}}
+        202, {"type": "async", "operation": path, "metadata": described}
     )
 
 

@@ -42,6 +42,7 @@ KINDS: dict[str, tuple[str, Behaviour]] = {
         Behaviour(stops=False),
     ),
     "quick": ("#!/bin/sh\nexit 3\n", EXITS_AT_ONCE),
+    "brief": ("#!/bin/sh\nsleep 2\nexit 3\n", Behaviour(ends_after_seconds=2.0)),
     "broken": ("#!/nonexistent\n", REFUSES_TO_START),
 }
 

@@ -5,6 +5,7 @@ import logging
 import os
 import socket
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -274,6 +275,37 @@ def test_a_refused_websocket_is_a_lost_connection(scripted: ScriptedLxd) -> None
     scripted.script["GET /1.0/events"] = [refuse(403, "Forbidden")]
     with pytest.raises(ConnectionLostError):
         opened(scripted).events.subscribe()
+
+
+# ---- commands
+
+
+ATTACH_FAILED = "Failed to retrieve PID of executing child process"
+
+
+@pytest.mark.parametrize(
+    "metadata", [{"return": -1}, {}], ids=["a code of no process", "no code at all"]
+)
+def test_a_command_whose_end_lxd_does_not_know_has_no_exit_code(
+    scripted: ScriptedLxd, metadata: dict[str, object]
+) -> None:
+    secrets = {"0": "a", "1": "b", "2": "c", "control": "d"}
+    ended = {
+        "id": "op",
+        "status": "Failure",
+        "status_code": 400,
+        "err": ATTACH_FAILED,
+        "metadata": metadata,
+    }
+    scripted.script["POST /1.0/instances/web/exec"] = [begin("op", metadata={"fds": secrets})]
+    scripted.script["GET /1.0/operations/op/websocket"] = [websocket()]
+    scripted.script["GET /1.0/operations/op/wait"] = [answer(ended)]
+    began = time.monotonic()
+    with pytest.raises(UnknownOutcomeError) as caught:
+        opened(scripted).guests.execute("web", Command(words=("/bin/health",)))
+    assert ATTACH_FAILED in told(caught.value)
+    # There is no output whose end could be waited for.
+    assert time.monotonic() - began < 4
 
 
 # ---- a remote one, and what is written down

@@ -1,6 +1,7 @@
 """Inside instances: commands, files, the console."""
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -10,9 +11,11 @@ from lxdocker_lxd.lxd.failures import (
     CommandTimedOutError,
     RefusedError,
     TooLongError,
+    UnknownOutcomeError,
     WrongStateError,
 )
-from tests.lxd_port.site import Site, settings
+from tests.harness.simulated_lxd import Behaviour
+from tests.lxd_port.site import RealSite, SimulatedSite, Site, settings
 
 
 def ran(exit_code: int = 0, stdout: bytes = b"", stderr: bytes = b"") -> CommandResult:
@@ -51,6 +54,57 @@ def test_a_command_that_takes_too_long_is_killed(site: Site) -> None:
         site.lxd.guests.execute("web", Command(words=("/bin/sleep", "77"), timeout_seconds=1))
     assert time.monotonic() - began < 10
     assert site.lxd.guests.execute("web", Command(words=("/bin/echo",))) == ran(stdout=b"\n")
+
+
+def test_a_command_is_killed_when_its_instance_ends(site: Site) -> None:
+    site.create("web", kind="brief", start=True)
+    command = Command(words=("/bin/sleep", "30"), timeout_seconds=40)
+    assert site.lxd.guests.execute("web", command) == ran(137)
+    with pytest.raises(WrongStateError):
+        site.lxd.guests.execute("web", command)
+
+
+def test_a_simulated_instance_that_no_command_reaches_any_more(simulated: SimulatedSite) -> None:
+    simulated.create("web", start=True)
+    simulated.simulated.box("web").guest.behaviour = Behaviour(attaches_for_seconds=5.0)
+    command = Command(words=("/bin/echo",))
+    assert simulated.lxd.guests.execute("web", command) == ran(stdout=b"\n")
+    simulated.simulated.clock.advance(5)
+    with pytest.raises(UnknownOutcomeError):
+        simulated.lxd.guests.execute("web", command)
+
+
+@pytest.mark.lxd
+def test_a_command_that_meets_the_end_of_its_instance_ends_killed_or_unknown(
+    real: RealSite,
+) -> None:
+    """LXD lists it before it is attached; an end in between leaves no exit code."""
+    real.create("web", start=True)
+    command = Command(words=("/bin/sleep", "30"), timeout_seconds=40)
+
+    def outcome() -> int | None:
+        try:
+            return real.lxd.guests.execute("web", command).exit_code
+        except UnknownOutcomeError:
+            return None
+
+    began = time.monotonic()
+    with ThreadPoolExecutor(1) as pool:
+        for attached in (False, True, False):
+            future = pool.submit(outcome)
+            real.eventually(lambda: commands_in(real, "web"), "the command")
+            if attached:
+                real.eventually(lambda: real.lxd.power.state("web").processes > 2, "its process")
+            real.lxd.power.kill("web")
+            # Once the process was seen its end is known.
+            assert future.result(20) in ({137} if attached else {137, None})
+            real.lxd.power.start("web")
+    assert time.monotonic() - began < 20
+
+
+def commands_in(real: RealSite, name: str) -> bool:
+    listed = real.lxd.server.operations(project="default")
+    return any(f"/1.0/instances/{name}" in one.resources and not one.ended for one in listed)
 
 
 def test_commands_need_a_running_instance(site: Site) -> None:

@@ -9,6 +9,9 @@ from lxdocker_lxd.lxd.failures import ChangedMeanwhileError, RefusedError
 from lxdocker_lxd.lxd.resources import Project
 from tests.lxd_port.site import RealSite, Site
 
+# The shell that is PID 1 of the image, and what it waits for.
+INIT_PROCESSES = 2
+
 
 def test_what_it_is(site: Site) -> None:
     info = site.lxd.server.info()
@@ -60,6 +63,8 @@ def test_a_running_command_shows_as_an_operation(real: RealSite) -> None:
         return any("/1.0/instances/web" in one.resources and not one.ended for one in listed)
 
     real.eventually(shown, "the command")
+    # LXD lists it before it is attached; until then its end would be unknown.
+    real.eventually(lambda: real.lxd.power.state("web").processes > INIT_PROCESSES, "its process")
     real.lxd.power.kill("web")
     worker.join(20)
     assert not worker.is_alive()

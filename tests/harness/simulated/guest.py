@@ -14,7 +14,8 @@ class Behaviour:
     """An image's character.
 
     ``starts`` false fails each start. ``ends_after_seconds`` 0 exits at once, None never by itself.
-    ``stops`` false ignores a clean stop; otherwise that takes ``stop_seconds``. ``answer`` replies
+    Commands later than ``attaches_for_seconds`` after the start aren't attached: LXD knows no exit
+    code of them. ``stops`` false ignores a clean stop; otherwise that takes ``stop_seconds``. ``answer`` replies
     to commands, as a HEALTHCHECK; ``console`` is written at each start. ``health`` is shorthand:
     pairs of seconds since the start and the exit code that ``/bin/health`` gives from then on.
     A first start takes ``remap_seconds`` for its files' owners, or fails there if not ``remaps``.
@@ -24,6 +25,7 @@ class Behaviour:
 
     starts: bool = True
     ends_after_seconds: float | None = None
+    attaches_for_seconds: float | None = None
     stops: bool = True
     stop_seconds: float = 0.0
     answer: Answer | None = None

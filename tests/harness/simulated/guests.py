@@ -10,12 +10,16 @@ from lxdocker_lxd.lxd.failures import (
     CommandTimedOutError,
     RefusedError,
     TooLongError,
+    UnknownOutcomeError,
     WrongStateError,
 )
 from lxdocker_lxd.lxd.records import DEFAULT_PROJECT
 from tests.harness.simulated.call_log import CallLog
 from tests.harness.simulated.mounts import Mounts
 from tests.harness.simulated.store import Box, Store
+
+# 128 and the number of SIGKILL.
+_KILLED = 137
 
 
 class SimulatedGuests:
@@ -36,6 +40,13 @@ class SimulatedGuests:
         if box.status != "Running" or box.started_at is None:
             raise WrongStateError(f"could not run {command.words[0]} in {name}: it is not running")
         seconds = (store.clock() - box.started_at).total_seconds()
+        attaches = box.guest.behaviour.attaches_for_seconds
+        if attaches is not None and seconds >= attaches:
+            raise UnknownOutcomeError(
+                f"could not run {command.words[0]} in {name}: LXD doesn't know how it ended"
+                " (Failed to retrieve PID of executing child process)",
+                hint="look again",
+            )
         config = store.expanded_config(project, box.settings)
         environment = {
             key.removeprefix("environment."): value
@@ -44,6 +55,10 @@ class SimulatedGuests:
         }
         ran = box.guest.run(command, seconds, environment, Mounts(store, box))
         store.clock.advance(min(ran.seconds, command.timeout_seconds))
+        ends = box.guest.behaviour.ends_after_seconds
+        if ends is not None and ends < seconds + min(ran.seconds, command.timeout_seconds):
+            # Whatever runs in an instance is killed when it ends.
+            return CommandResult(exit_code=_KILLED, stdout=b"", stderr=b"")
         if ran.seconds > command.timeout_seconds:
             raise CommandTimedOutError(
                 f"could not run {command.words[0]} within {command.timeout_seconds:g} s",

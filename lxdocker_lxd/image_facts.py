@@ -14,11 +14,15 @@ _MOST_BYTES = 8 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageFacts:
-    """Paths it declares as volumes, ports it exposes (``80/tcp``), whether it has a health check."""
+    """Paths it declares as volumes, ports it exposes (``80/tcp``), whether it has a health check.
+
+    ``stop_timeout_seconds`` is how long its command may take to end; None when it doesn't say.
+    """
 
     volumes: tuple[str, ...] = ()
     ports: tuple[str, ...] = ()
     health: bool = False
+    stop_timeout_seconds: int | None = None
 
 
 def facts_of(lxd: Lxd, instance: str, *, project: str) -> ImageFacts:
@@ -41,9 +45,16 @@ def parse_facts(content: bytes) -> ImageFacts:
         ports = tuple(str(text) for text in document.get("ports") or ())
         check = document.get("healthcheck")
         test = (check.get("Test") if isinstance(check, dict) else None) or ["NONE"]
+        config = document.get("config")
+        stop = config.get("StopTimeout") if isinstance(config, dict) else None
     except (ValueError, AttributeError, TypeError, LxdockerError) as error:
         raise VerificationError(f"{PATH} of the image can't be understood: {error}") from error
-    return ImageFacts(volumes=volumes, ports=ports, health=test[0] != "NONE")
+    return ImageFacts(
+        volumes=volumes,
+        ports=ports,
+        health=test[0] != "NONE",
+        stop_timeout_seconds=stop if type(stop) is int and stop >= 0 else None,
+    )
 
 
 def _path(text: object) -> str:

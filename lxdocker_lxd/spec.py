@@ -74,6 +74,7 @@ class ImageSpec:
     user: str | None = None
     working_dir: str | None = None
     stop_signal: str | None = None
+    stop_timeout_seconds: int | None = None
     restart: str | None = None
     tmpfs: tuple[str, ...] | None = None
     files: tuple[FileChange, ...] = ()
@@ -95,6 +96,9 @@ class ImageSpec:
         """
         fields = asdict(self)
         fields.pop("aliases")
+        # It came later: a specification without it means what it always meant.
+        if self.stop_timeout_seconds is None:
+            del fields["stop_timeout_seconds"]
         fields["image"] = str(self.image)
         fields["architectures"] = [str(platform) for platform in self.architectures]
         text = json.dumps(fields, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
@@ -116,7 +120,9 @@ def parse_spec(text: str, *, name: str, file: str) -> ImageSpec:
     image = values.get("image")
     if image is None:
         raise document.error("the key 'image' is missing", hint=_IMAGE_HINT)
-    fields = {key: read(values[key]) for key, read in _READERS.items() if key in values}
+    fields = {
+        _FIELDS.get(key, key): read(values[key]) for key, read in _READERS.items() if key in values
+    }
     return ImageSpec(
         name=name,
         image=_parsed(image, parse_source),
@@ -274,6 +280,8 @@ def _file(item: Value) -> FileChange:
     )
 
 
+# Keys whose field has another name.
+_FIELDS = {"stop_timeout": "stop_timeout_seconds"}
 _READERS: dict[str, Callable[[Value], object]] = {
     "disable_supervisor": Value.boolean,
     "architectures": _architectures,
@@ -283,6 +291,7 @@ _READERS: dict[str, Callable[[Value], object]] = {
     "user": _scalar(spec_values.user),
     "working_dir": _scalar(spec_values.absolute_path),
     "stop_signal": _scalar(spec_values.stop_signal),
+    "stop_timeout": _scalar(spec_values.stop_timeout),
     "restart": _scalar(spec_values.restart),
     "tmpfs": _list(spec_values.tmpfs),
     "files": _files,

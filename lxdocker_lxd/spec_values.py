@@ -22,6 +22,7 @@ _RESERVED = ("/busybox-lxd", "/lxd-", "/.lxdocker")
 _INIT = "/sbin/init"
 _NEEDED = ("/sbin", "/etc", "/dev", "/proc", "/sys")
 _LAST_SIGNAL = 64
+_LONGEST_STOP_SECONDS = 3600
 _REALTIME_SPAN = 30
 # An image configuration counts nanoseconds in 64 bits.
 _LONGEST_SECONDS = (2**63 - 1) // 10**9
@@ -139,6 +140,13 @@ def stop_signal(text: str) -> str:
     if not _SIGNALS.fullmatch(name):
         raise ValueError(f"{text!r} is no signal; expected a name like SIGTERM or a number")
     return "SIG" + name
+
+
+def stop_timeout(text: str) -> int:
+    """Return whole seconds between the stop signal and SIGKILL, from ``0`` to ``3600``."""
+    if not re.fullmatch(r"0|[1-9][0-9]{0,3}", text) or int(text) > _LONGEST_STOP_SECONDS:
+        raise ValueError(f"expected seconds from 0 to {_LONGEST_STOP_SECONDS}, got {text!r}")
+    return int(text)
 
 
 def restart(text: str) -> str:

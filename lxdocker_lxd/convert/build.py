@@ -14,7 +14,12 @@ from pathlib import Path
 from lxdocker_lxd.catalogue import Json, LxcSettings
 from lxdocker_lxd.convert.account import Account
 from lxdocker_lxd.convert.delivery import OpenCarrier
-from lxdocker_lxd.convert.guest_files import GuestImage, GuestReport, add_guest
+from lxdocker_lxd.convert.guest_files import (
+    DEFAULT_STOP_TIMEOUT_SECONDS,
+    GuestImage,
+    GuestReport,
+    add_guest,
+)
 from lxdocker_lxd.convert.guest_scripts import load_guest_scripts
 from lxdocker_lxd.convert.image_config import ImageConfig
 from lxdocker_lxd.convert.layer.rootfs_stream import ARCHIVE_FORM, SQUASHFS_FORM, TarForm, write_tar
@@ -130,6 +135,9 @@ def _guest_image(
         config=config,
         disable_supervisor=spec.disable_supervisor,
         restart=spec.restart or "no",
+        stop_timeout_seconds=DEFAULT_STOP_TIMEOUT_SECONDS
+        if config.stop_timeout_seconds is None
+        else config.stop_timeout_seconds,
         tmpfs=spec.tmpfs,
         busybox=target.busybox.file,
         scripts=load_guest_scripts(),

@@ -16,6 +16,7 @@ from lxdocker_lxd.platform import Platform
 CONFIG_LIMIT_BYTES = 4 << 20
 
 _NANOSECONDS_PER_SECOND = 1_000_000_000
+_LONGEST_STOP_SECONDS = 3600
 _DEFAULT_SHELL = ("/bin/sh", "-c")
 
 
@@ -62,6 +63,7 @@ class ImageConfig:
     user: str
     working_dir: str
     stop_signal: str | None
+    stop_timeout_seconds: int | None = None
     volumes: tuple[str, ...]
     exposed_ports: tuple[str, ...]
     labels: Mapping[str, str]
@@ -109,6 +111,7 @@ def parse_image_config(raw: bytes, *, what: str) -> ImageConfig:
         user=_clean(run, "User", run.text("User")),
         working_dir=working_dir if working_dir.startswith("/") else "/" + working_dir,
         stop_signal=_clean(run, "StopSignal", run.text("StopSignal")) or None,
+        stop_timeout_seconds=_stop_timeout(run.fields.get("StopTimeout")),
         volumes=_clean_all(run, "Volumes", run.keys_of("Volumes")),
         exposed_ports=_clean_all(run, "ExposedPorts", run.keys_of("ExposedPorts")),
         labels=_labels(run),
@@ -117,6 +120,13 @@ def parse_image_config(raw: bytes, *, what: str) -> ImageConfig:
         diff_ids=rootfs.digests("diff_ids"),
         history=tuple(_history_entry(entry) for entry in document.children("history")),
     )
+
+
+def _stop_timeout(value: object) -> int | None:
+    """Docker's own field, which OCI doesn't know; what is no time is left out."""
+    if type(value) is not int or value < 0:
+        return None
+    return min(value, _LONGEST_STOP_SECONDS)
 
 
 def _clean(place: JsonObject, key: str, text: str) -> str:

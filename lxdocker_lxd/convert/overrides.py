@@ -46,6 +46,7 @@ def overridden(config: ImageConfig, spec: ImageSpec) -> ImageConfig:
         user=_either(spec.user, config.user),
         working_dir=_either(spec.working_dir, config.working_dir),
         stop_signal=_either(spec.stop_signal, config.stop_signal),
+        stop_timeout_seconds=_either(spec.stop_timeout_seconds, config.stop_timeout_seconds),
         volumes=_either(spec.volumes, config.volumes),
         exposed_ports=_either(spec.ports, config.exposed_ports),
         healthcheck=_health(config.healthcheck, spec.healthcheck, spec.name),
@@ -146,7 +147,11 @@ def config_fields(config: ImageConfig) -> dict[str, Json]:
         "Shell": list(config.shell),
         "Healthcheck": _health_fields(config.healthcheck),
     }
-    return {key: value for key, value in fields.items() if value}
+    found: dict[str, Json] = {key: value for key, value in fields.items() if value}
+    # Zero says something: kill at once.
+    if config.stop_timeout_seconds is not None:
+        found["StopTimeout"] = config.stop_timeout_seconds
+    return found
 
 
 def _health_fields(check: Healthcheck | None) -> dict[str, Json]:

@@ -18,7 +18,9 @@ class Attempt:
     ``failed``: it is given up for something that went
     wrong. ``confirmed`` is a last word that was seen once, ``failures`` how many calls failed in a row,
     ``waited_seconds`` how long a passing state was waited for. ``check`` names the check that was passed,
-    ``evidence`` are the last lines of a version that failed, ``volumes`` are to be snapshotted, ``restore_volumes`` that a return undoes what was written since.
+    ``evidence`` are the last lines of a version that failed,
+    ``volumes`` are to be snapshotted, ``restore_volumes`` that a return undoes what was written since.
+    ``killed`` tells of an instance that didn't stop in its time.
     """
 
     transaction: Transaction
@@ -49,6 +51,7 @@ class Attempt:
     check: str = ""
     evidence: tuple[str, ...] = ()
     unreadable: str = ""
+    killed: str = ""
     outage_began: datetime | None = None
     outage_ended: datetime | None = None
 

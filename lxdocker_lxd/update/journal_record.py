@@ -29,7 +29,7 @@ class Event(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One line. ``result`` and ``outage_seconds`` are set when a transaction ended.
+    """One line. ``result``, ``outage_seconds`` and ``killed`` are set when a transaction ended.
 
     ``blame`` says that the new version was at fault, so that it isn't tried again. ``evidence`` are the
     last lines of a version that failed, without secrets.
@@ -44,6 +44,12 @@ class Entry:
     previous: str = ""
     outage_seconds: float | None = None
     evidence: tuple[str, ...] = ()
+    killed: str = ""
+
+    @property
+    def explanation(self) -> str:
+        """Why it ended so, and which instance was killed because it didn't stop."""
+        return "; ".join(text for text in (self.reason, self.killed) if text)
 
 
 def line_of(entry: Entry) -> bytes:
@@ -64,6 +70,7 @@ def line_of(entry: Entry) -> bytes:
         "previous": entry.previous,
         "outage_seconds": entry.outage_seconds,
         "evidence": list(entry.evidence) or None,
+        "killed": entry.killed,
     }
     document |= {key: value for key, value in optional.items() if value not in ("", False, None)}
     return json.dumps(document, separators=(",", ":")).encode() + b"\n"
@@ -96,6 +103,7 @@ def _entry(line: bytes) -> Entry | None:
             previous=str(document.get("previous", "")),
             outage_seconds=float(seconds) if isinstance(seconds, int | float) else None,
             evidence=tuple(map(str, evidence)) if isinstance(evidence, list) else (),
+            killed=str(document.get("killed", "")),
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None

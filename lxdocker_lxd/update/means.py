@@ -63,6 +63,7 @@ class Outcome:
 
     ``failed`` says of one that was given up that something went wrong: it wasn't merely put off, nor
     did somebody change the instance meanwhile. ``evidence`` are the last lines of a failed version.
+    ``killed`` says which instance was killed because it didn't stop, and after which time.
     """
 
     transaction: Transaction
@@ -72,6 +73,12 @@ class Outcome:
     failed: bool = False
     outage_seconds: float | None = None
     evidence: tuple[str, ...] = ()
+    killed: str = ""
+
+    @property
+    def explanation(self) -> str:
+        """Why it ended so, and which instance was killed because it didn't stop."""
+        return "; ".join(text for text in (self.reason, self.killed) if text)
 
     @property
     def bad(self) -> bool:
@@ -92,7 +99,6 @@ class Means:
     clock: Callable[[], datetime]
     pause: Callable[[float], None]
     draw_id: Callable[[], str]
-    stop_timeout_seconds: int = 30
     retention: timedelta = RETENTION
     on_step: Callable[[Transaction, Step], None] = lambda _transaction, _step: None
     before_outage: Callable[[Transaction], None] = lambda _transaction: None

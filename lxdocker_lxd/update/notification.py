@@ -119,6 +119,8 @@ def of_outcome(outcome: Outcome, *, host: str, at: datetime, running: str = "") 
     if outcome.act is Act.ROLLED_BACK and not outcome.blame:
         # By request, or for a reason that isn't the version's.
         severity = Severity.WARNING
+    if outcome.killed and severity is Severity.INFO:
+        severity = Severity.WARNING
     seconds = outcome.outage_seconds
     return _message(
         id=_outcome_id(transaction.id, topic, at),
@@ -131,7 +133,7 @@ def of_outcome(outcome: Outcome, *, host: str, at: datetime, running: str = "") 
         name=transaction.name,
         running=running,
         fingerprint=transaction.fingerprint,
-        reason=outcome.reason,
+        reason=outcome.explanation,
         transaction=transaction.id,
         outage_seconds=None if seconds is None else round(seconds, 3),
         evidence=outcome.evidence,
@@ -158,6 +160,7 @@ def of_entry(entry: Entry, *, host: str) -> Message | None:
         blame=entry.blame,
         outage_seconds=entry.outage_seconds,
         evidence=entry.evidence,
+        killed=entry.killed,
     )
     return of_outcome(outcome, host=host, at=entry.at)
 

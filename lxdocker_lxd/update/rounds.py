@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from lxdocker_lxd.lxd.failures import StopTimedOutError
 from lxdocker_lxd.lxd.ports import Lxd
 from lxdocker_lxd.lxd.records import Image, Instance
 from lxdocker_lxd.update.copy_ages import CopyAges
@@ -27,6 +26,7 @@ from lxdocker_lxd.update.retention import Copy, copies_of
 from lxdocker_lxd.update.scene import Picture
 from lxdocker_lxd.update.source import Source
 from lxdocker_lxd.update.stage_room import StageRoom
+from lxdocker_lxd.update.stopping import killed_remark, stop_or_kill
 from lxdocker_lxd.update.updater import Updater
 
 _TRIED_AGAIN = frozenset({Act.GIVEN_UP, Act.ROLLED_BACK, Act.HOLD})
@@ -277,12 +277,13 @@ class Rounds:
         return sorted(mine, key=lambda one: one.order)
 
     def _restart(self, decision: Decision) -> None:
-        power, name, project = self._lxd.power, decision.name, decision.project
-        try:
-            power.stop(name, project=project)
-        except StopTimedOutError:
-            power.kill(name, project=project)
-        power.start(name, project=project)
+        name, project = decision.name, decision.project
+        instance = self._lxd.instances.get(name, project=project)
+        seconds = stop_or_kill(self._lxd, instance)
+        if seconds is not None:
+            text = f"restart: {killed_remark(name, seconds)}"
+            self._problems.add(text, project=project, name=name)
+        self._lxd.power.start(name, project=project)
         self._wave.restarted.append(name)
 
 

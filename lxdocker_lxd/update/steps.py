@@ -14,7 +14,6 @@ from lxdocker_lxd.lxd.calls import NewInstance
 from lxdocker_lxd.lxd.failures import (
     NotRunningError,
     StartFailedError,
-    StopTimedOutError,
     UnknownOutcomeError,
     UnreachableError,
 )
@@ -24,6 +23,7 @@ from lxdocker_lxd.update import configuration
 from lxdocker_lxd.update.procedure import Act, Step
 from lxdocker_lxd.update.remapping import barred_settings, ended_at_barrier
 from lxdocker_lxd.update.retention import proof_of
+from lxdocker_lxd.update.stopping import stop_or_kill
 from lxdocker_lxd.update.transaction import (
     STAMP_KEY,
     Phase,
@@ -75,9 +75,10 @@ class Handling:
 
     ``check`` names the health check that the new version has passed. ``volumes`` are to be snapshotted
     after the stop; ``restore_volumes`` gives them that content again when a committed update goes back.
+    ``on_kill`` hears of an instance that didn't stop, and of the seconds it had.
     """
 
-    stop_timeout_seconds: int = 30
+    on_kill: Callable[[Instance, int], None] = lambda _instance, _seconds: None
     protect_start: bool = False
     now: datetime
     retention_until: datetime
@@ -212,20 +213,13 @@ class Steps:
 
     def _stop(self, view: View, step: Step, handling: Handling) -> None:
         party = _party(view, step)
-        name, project = party.instance.name, party.instance.project
-        if party.stamp.role is Role.NEW:
-            # It has failed, or was never let run: nothing to ask it.
-            self._lxd.power.kill(name, project=project)
-            return
-        if party.stamp.snapshots is not None:
+        if party.stamp.role is Role.OLD and party.stamp.snapshots is not None:
             # A user started it again: what was written since isn't in the snapshots.
             self._stamp(party, replace(party.stamp, snapshots=None))
-        try:
-            self._lxd.power.stop(
-                name, timeout_seconds=handling.stop_timeout_seconds, project=project
-            )
-        except StopTimedOutError:
-            self._lxd.power.kill(name, project=project)
+        # A new version that goes is asked like an old one: both write to the same volumes.
+        seconds = stop_or_kill(self._lxd, party.instance)
+        if seconds is not None:
+            handling.on_kill(party.instance, seconds)
 
     def _snapshot_volumes(self, view: View, step: Step, _handling: Handling) -> None:
         party, transaction = _party(view, step), view.transaction

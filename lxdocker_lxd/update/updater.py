@@ -30,6 +30,7 @@ from lxdocker_lxd.update.journal_record import Entry, Event, accounts
 from lxdocker_lxd.update.means import Judgement, Means, Outcome, PutOffError
 from lxdocker_lxd.update.procedure import ENDS, Act, Step, decide
 from lxdocker_lxd.update.steps import AnotherUpdaterError, Handling, HeldError, Steps
+from lxdocker_lxd.update.stopping import killed_remark
 from lxdocker_lxd.update.transaction import Role, Transaction, VolumeName, is_hands_off
 from lxdocker_lxd.update.view import Party, View, party_of
 
@@ -330,6 +331,7 @@ class Updater:
                 blame=run.blame,
                 outage_seconds=seconds,
                 evidence=run.evidence,
+                killed=run.killed,
             )
             self._journal.append(entry)
         if step.act is Act.ROLLED_BACK:
@@ -344,6 +346,7 @@ class Updater:
             failed=run.failed and step.act is Act.GIVEN_UP,
             outage_seconds=seconds,
             evidence=run.evidence,
+            killed=run.killed,
         )
 
     def _note(
@@ -371,8 +374,12 @@ class Updater:
     def _handling(self, run: Attempt) -> Handling:
         if self._protect_start is None:
             self._protect_start = self._lxd.server.info().supports(PROTECT_START_EXTENSION)
+
+        def note_kill(instance: Instance, seconds: int) -> None:
+            run.killed = killed_remark(instance.name, seconds)
+
         return Handling(
-            stop_timeout_seconds=self._means.stop_timeout_seconds,
+            on_kill=note_kill,
             protect_start=self._protect_start,
             now=self._means.clock(),
             retention_until=self._means.clock() + self._means.retention,

@@ -129,7 +129,7 @@ def _rollback(work: UpdateWork) -> int:
     work.show([outcome_row(outcome)], ("project", "name", "result", "outage", "reason"))
     if outcome.act is not Act.ROLLED_BACK:
         raise UpdateFailedError(
-            f"go back with {name}: {outcome.act}: {outcome.reason}",
+            f"go back with {name}: {outcome.act}: {outcome.explanation}",
             hint="nothing was removed; `lxdocker-lxd update status` shows what is there",
         )
     return 0

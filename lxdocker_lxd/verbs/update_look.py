@@ -82,8 +82,9 @@ def show_history(work: UpdateWork) -> int:
             "to": entry.transaction.fingerprint[:SHORT],
             "result": entry.result,
             **_outage(entry.outage_seconds),
-            "reason": entry.reason,
             "evidence": list(entry.evidence),
+            "killed": entry.killed,
+            "reason": entry.explanation,
         }
         for entry in work.journal.read()
         if entry.event is Event.ENDED
@@ -119,8 +120,9 @@ def outcome_row(outcome: Outcome) -> dict[str, object]:
         "name": outcome.transaction.name,
         "result": outcome.act,
         **_outage(outcome.outage_seconds),
-        "reason": outcome.reason,
         "evidence": list(outcome.evidence),
+        "killed": outcome.killed,
+        "reason": outcome.explanation,
     }
 
 

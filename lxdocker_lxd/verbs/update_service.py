@@ -142,7 +142,9 @@ class _Service:
 
 def _tell_report(work: UpdateWork, report: Report) -> None:
     for outcome in (*report.recovered, *report.outcomes):
-        work.console.note(f"{outcome.transaction.name}: {outcome.act}: {outcome.reason or 'done'}")
+        work.console.note(
+            f"{outcome.transaction.name}: {outcome.act}: {outcome.explanation or 'done'}"
+        )
     for decision in report.decisions:
         if decision.choice in {Choice.NOTIFY, Choice.REFUSE}:
             work.console.note(f"{decision.name}: {decision.choice}: {decision.reason}")

@@ -96,7 +96,7 @@ def followed_row(
         "reason": decision.reason,
         "last": last.result if last else None,
         "at": last.at.isoformat(timespec="seconds") if last else None,
-        "last_reason": (last.reason or None) if last else None,
+        "last_reason": (last.explanation or None) if last else None,
         "rejected": f"{rejected} of {BREAKER}",
         "breaker": "open" if rejected >= BREAKER else "closed",
         "window": _window(policy.windows, moment),

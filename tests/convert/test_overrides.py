@@ -51,6 +51,12 @@ def test_the_rest_is_replaced_each_by_itself() -> None:
     assert (found.volumes, found.exposed_ports) == ((), ("53/udp",))
 
 
+def test_a_stop_timeout_is_kept_under_dockers_name_zero_too() -> None:
+    assert "StopTimeout" not in config_fields(changed(""))
+    assert config_fields(changed("stop_timeout: 0\n"))["StopTimeout"] == 0
+    assert config_fields(changed("stop_timeout: 90\n"))["StopTimeout"] == 90
+
+
 def test_a_health_check_is_merged_field_by_field_or_switched_off() -> None:
     assert changed("healthcheck: {timeout: 2s}\n").healthcheck == Healthcheck(
         test=("CMD", "check"),

@@ -69,7 +69,6 @@ def hooked_updater(daemon: LxdDaemon, complaints: list[str], *defined: Hook) -> 
             clock=lambda: datetime.now(UTC),
             pause=time.sleep,
             draw_id=lambda: secrets.token_hex(4),
-            stop_timeout_seconds=10,
         ),
     )
 

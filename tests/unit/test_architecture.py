@@ -128,6 +128,7 @@ PURE = (
     "update/transaction.py",
     "update/configuration.py",
     "update/procedure.py",
+    "update/stop_timeout.py",
     "update/remapping.py",
     "update/attempt.py",
     "update/user_change.py",

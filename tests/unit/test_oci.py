@@ -255,6 +255,7 @@ def test_a_configuration_is_read() -> None:
             "User": "www-data:www-data",
             "WorkingDir": "/srv",
             "StopSignal": "SIGQUIT",
+            "StopTimeout": 90,
             "Volumes": {"/b": {}, "/a": {}},
             "ExposedPorts": {"80/tcp": {}},
             "Labels": {"l": "v"},
@@ -267,7 +268,7 @@ def test_a_configuration_is_read() -> None:
     assert read.env == ("PATH=/bin", "A=3", "EMPTY=")
     assert (read.entrypoint, read.cmd) == (("/e", ""), ("c d",))
     assert (read.user, read.working_dir) == ("www-data:www-data", "/srv")
-    assert read.stop_signal == "SIGQUIT"
+    assert (read.stop_signal, read.stop_timeout_seconds) == ("SIGQUIT", 90)
     assert (read.volumes, read.exposed_ports) == (("/a", "/b"), ("80/tcp",))
     assert read.labels == {"l": "v"}
     assert read.created == "2024-01-02T03:04:05.123456789Z"
@@ -304,6 +305,11 @@ def test_null_is_not_set(run: object) -> None:
     assert (read.working_dir, read.stop_signal, read.created) == ("/", None, None)
     assert (read.volumes, read.labels, read.healthcheck) == ((), {}, None)
     assert (read.shell, read.history, read.healthcheck_command) == ((), (), ())
+
+
+@pytest.mark.parametrize("value", [-1, "90", True, 1.5, None])
+def test_a_stop_timeout_that_is_none_is_left_out(value: object) -> None:
+    assert config({"StopTimeout": value}).stop_timeout_seconds is None
 
 
 def test_old_images_hold_one_string_as_entrypoint() -> None:

@@ -53,6 +53,7 @@ cmd: echo "$HOME"
 user: 1000:www-data
 working_dir: /srv/./app/
 stop_signal: rtmin+3
+stop_timeout: 90
 restart: no
 tmpfs: [/tmp]
 files:
@@ -82,6 +83,7 @@ lxc: true
     assert spec.cmd == ("/bin/sh", "-c", 'echo "$HOME"')
     assert (spec.user, spec.working_dir) == ("1000:www-data", "/srv/app")
     assert (spec.stop_signal, spec.restart, spec.tmpfs) == ("SIGRTMIN+3", "no", ("/tmp",))
+    assert spec.stop_timeout_seconds == 90
     assert [(file.path, file.kind, file.mode, file.uid, file.gid) for file in spec.files] == [
         ("/etc/motd", "content", None, 0, 0),
         ("/etc/app.conf", "source", 0o640, 33, 33),
@@ -156,6 +158,11 @@ def test_an_unknown_key_inside_is_named_with_its_path() -> None:
         ("image: nginx\nworking_dir: srv\n", "web.yaml:2:14: working_dir: expected an absolute"),
         ("image: nginx\nworking_dir: /a/../b\n", "web.yaml:2:14: working_dir: expected an abs"),
         ("image: nginx\nstop_signal: SIGFOO\n", "web.yaml:2:14: stop_signal: 'SIGFOO' is no sig"),
+        (
+            "image: nginx\nstop_timeout: 1m\n",
+            "web.yaml:2:15: stop_timeout: expected seconds from 0",
+        ),
+        ("image: nginx\nstop_timeout: 3601\n", "web.yaml:2:15: stop_timeout: expected seconds"),
         ("image: nginx\nstop_signal: 99\n", "web.yaml:2:14: stop_signal: expected a signal num"),
         ("image: nginx\nrestart: unless-stopped\n", "web.yaml:2:10: restart: expected no, on-fai"),
         ("image: nginx\nrestart: on-failure:0\n", "web.yaml:2:10: restart: expected no, on-fail"),
@@ -224,6 +231,12 @@ def test_layout_and_comments_do_not_change_the_digest_but_meaning_does() -> None
     ]
     assert len({parse(text).digest for text in texts}) == len(texts)
     assert parse("image: nginx\n").digest != parse("image: nginx\n", name="other").digest
+
+
+def test_a_key_that_came_later_changes_no_digest_where_it_isnt_used() -> None:
+    before = "sha256:c7e9799ae5ea50db660da946774aca3ef725330de3871f96146bdf7722f1007d"
+    assert str(parse("image: nginx\n").digest) == before
+    assert str(parse("image: nginx\nstop_timeout: 10\n").digest) != before
 
 
 def test_aliases_live_in_the_catalogue_and_do_not_make_another_image() -> None:

@@ -17,7 +17,7 @@ from lxdocker_lxd.update.journal_record import accounts, still_open
 from lxdocker_lxd.update.means import Outcome
 from lxdocker_lxd.update.problem import Apart, together
 from lxdocker_lxd.update.procedure import Act
-from lxdocker_lxd.update.retention import Retention, copies_of
+from lxdocker_lxd.update.retention import RetentionDefaults, copies_of
 from lxdocker_lxd.update.steps import remove_volume_snapshots
 from lxdocker_lxd.update.transaction import (
     Phase,
@@ -94,7 +94,7 @@ def reap(
     now: datetime,
     names: frozenset[tuple[str, str]] = frozenset(),
     *,
-    retention: Retention | None = None,
+    retention: RetentionDefaults | None = None,
     ages: CopyAges | None = None,
     apart: Apart = together,
     instances: tuple[Instance, ...] | None = None,

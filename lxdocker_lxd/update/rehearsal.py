@@ -30,6 +30,7 @@ from lxdocker_lxd.update.problem import Problems
 from lxdocker_lxd.update.procedure import ENDS, Step
 from lxdocker_lxd.update.recovery import reap, recover
 from lxdocker_lxd.update.remapping import BARRIER
+from lxdocker_lxd.update.retention import RetentionDefaults
 from lxdocker_lxd.update.rounds import Report, Rounds
 from lxdocker_lxd.update.scene import Picture
 from lxdocker_lxd.update.transaction import Transaction
@@ -107,6 +108,7 @@ class Rehearsal:
         owner: int = ROOT,
         polled: PolledImages | None = None,
         ages: CopyAges | None = None,
+        retention: RetentionDefaults | None = None,
         claimant: str = "",
     ) -> None:
         self._real = lxd
@@ -114,6 +116,7 @@ class Rehearsal:
         self._claimant = claimant
         self._polled = polled
         self._ages = ages
+        self._retention = retention
         self._clock = clock
         self._drawn = 0
         self._at_work: tuple[Transaction, Step] | None = None
@@ -142,6 +145,7 @@ class Rehearsal:
             projects=projects,
             polled=polled,
             ages=ages,
+            retention=retention,
         )
 
     # ---- the work
@@ -175,7 +179,14 @@ class Rehearsal:
     def reap(self, names: frozenset[tuple[str, str]] = frozenset()) -> tuple[str, ...]:
         """The removal of what isn't needed, or of all copies of these names."""
         with self._claimed():
-            return reap(self._pretending, self._clock(), names, ages=self._ages).removed
+            reaped = reap(
+                self._pretending,
+                self._clock(),
+                names,
+                retention=self._retention,
+                ages=self._ages,
+            )
+            return reaped.removed
 
     @contextlib.contextmanager
     def _claimed(self) -> Iterator[None]:

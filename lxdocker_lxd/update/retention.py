@@ -5,7 +5,7 @@ however many newer ones there are that prove nothing.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from lxdocker_lxd.lxd.records import Config, Instance
@@ -26,7 +26,7 @@ LEFT_BEHIND = frozenset({Phase.KEPT, Phase.REJECTED, Phase.RETIRED})
 LONG_RUN = timedelta(hours=24)
 """An instance that has been running for so long is proved, whoever made it."""
 _LONGEST_KEEP = timedelta(days=3650)
-_MOST_COPIES = 1000
+MOST_COPIES = 1000
 _MOST_DIGITS = 9
 _UNITS = {"m": 60, "h": 3600, "d": 86400, "w": 604800}
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
@@ -46,6 +46,18 @@ class Retention:
 
     keep: timedelta = timedelta(hours=72)
     copies: int = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetentionDefaults:
+    """What holds for instances whose keys don't say it: by project, and everywhere else."""
+
+    everywhere: Retention = Retention()
+    projects: Mapping[str, Retention] = field(default_factory=dict)
+
+    def of(self, project: str) -> Retention:
+        """Return what holds in a project."""
+        return self.projects.get(project, self.everywhere)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +96,11 @@ def retention_of(config: Config, default: Retention) -> Retention:
     )
 
 
+def keep_of_text(text: str) -> timedelta | None:
+    """Return the time that ``12h``, ``3d`` or ``2w`` names, of ten years at most; None for others."""
+    return _keep(text)
+
+
 def retention_problems(config: Config) -> tuple[str, ...]:
     """Return what can't be understood of the keys that ``retention_of`` reads."""
     found = []
@@ -92,7 +109,7 @@ def retention_problems(config: Config) -> tuple[str, ...]:
             f"{KEEP_KEY}: {text[:40]!r} is no time, as in 12h, 3d or 2w, of ten years at most"
         )
     if (text := config.get(COPIES_KEY, "")) and _copies(text) is None:
-        found.append(f"{COPIES_KEY}: {text[:40]!r} is no number from 1 to {_MOST_COPIES}")
+        found.append(f"{COPIES_KEY}: {text[:40]!r} is no number from 1 to {MOST_COPIES}")
     return tuple(found)
 
 
@@ -113,7 +130,7 @@ def _copies(text: str) -> int | None:
     number = text.strip()
     if not number.isascii() or not number.isdecimal() or len(number) > _MOST_DIGITS:
         return None
-    return int(number) if 1 <= int(number) <= _MOST_COPIES else None
+    return int(number) if 1 <= int(number) <= MOST_COPIES else None
 
 
 # ---- proof
@@ -157,7 +174,7 @@ def _worth_of_holder(holder: Instance, now: datetime) -> int:
 def copies_of(
     instances: Iterable[Instance],
     now: datetime,
-    default: Retention | None = None,
+    default: RetentionDefaults | None = None,
     ages: Mapping[str, timedelta] | None = None,
 ) -> tuple[Copy, ...]:
     """Return the copies that updates left, each where its stamp says.
@@ -178,7 +195,8 @@ def copies_of(
             groups.setdefault((instance.project, stamp.name), []).append((instance, stamp))
     found: list[Copy] = []
     for key, group in groups.items():
-        found += _copies_of_name(group, by_name.get(key), now, default or Retention(), ages)
+        in_project = (default or RetentionDefaults()).of(key[0])
+        found += _copies_of_name(group, by_name.get(key), now, in_project, ages)
     return tuple(sorted(found, key=lambda copy: (copy.instance.project, copy.instance.name)))
 
 

@@ -22,7 +22,7 @@ from lxdocker_lxd.update.polled_images import PolledImages
 from lxdocker_lxd.update.problem import Problem, Problems
 from lxdocker_lxd.update.procedure import Act
 from lxdocker_lxd.update.recovery import reap, recover, remove_copy, unfinished
-from lxdocker_lxd.update.retention import Copy, copies_of
+from lxdocker_lxd.update.retention import Copy, RetentionDefaults, copies_of
 from lxdocker_lxd.update.scene import Picture
 from lxdocker_lxd.update.source import Source
 from lxdocker_lxd.update.stage_room import StageRoom
@@ -80,6 +80,7 @@ class Rounds:
         projects: frozenset[str] = frozenset(),
         polled: PolledImages | None = None,
         ages: CopyAges | None = None,
+        retention: RetentionDefaults | None = None,
     ) -> None:
         self._lxd = lxd
         self._updater = updater
@@ -88,6 +89,7 @@ class Rounds:
         self._projects = projects
         self._polled = polled
         self._ages = ages
+        self._retention = retention
         self._begin()
 
     def _begin(self) -> None:
@@ -133,6 +135,7 @@ class Rounds:
             self._lxd,
             self._clock(),
             ages=self._ages,
+            retention=self._retention,
             apart=problems.about,
             instances=picture.instances,
         )
@@ -272,7 +275,7 @@ class Rounds:
     def _early(self, project: str) -> list[Copy]:
         """Return the project's copies that may go before their time: failed ones, then the oldest."""
         listed = self._picture.look_at_instances()
-        found = copies_of(listed, self._clock())
+        found = copies_of(listed, self._clock(), self._retention)
         mine = [one for one in found if one.instance.project == project and not one.needed]
         return sorted(mine, key=lambda one: one.order)
 

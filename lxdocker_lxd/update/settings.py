@@ -18,6 +18,12 @@ from lxdocker_lxd.update.enrolment import Poll
 from lxdocker_lxd.update.hook import DEFAULT_TIMEOUT_SECONDS, Hook, is_hook_name
 from lxdocker_lxd.update.message_template import JSON, BodyTemplate, template_of
 from lxdocker_lxd.update.notification import Severity
+from lxdocker_lxd.update.retention import (
+    MOST_COPIES,
+    Retention,
+    RetentionDefaults,
+    keep_of_text,
+)
 
 _RECEIVER_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}")
@@ -80,6 +86,7 @@ class UpdateSettings:
     metrics: Listen | None = None
     poll: Poll = Poll.LXD
     poll_interval_seconds: int = 60
+    retention: RetentionDefaults = field(default_factory=RetentionDefaults)
 
     @property
     def runs_programs(self) -> bool:
@@ -93,7 +100,9 @@ def update_settings(value: Value | None) -> UpdateSettings:
     """Return what the section says; raise SpecError that names file and line."""
     if value is None or value.is_null:
         return UpdateSettings()
-    found = value.mapping({"notify", "ping", "hooks", "metrics", "poll", "poll_interval"})
+    found = value.mapping(
+        {"notify", "ping", "hooks", "metrics", "poll", "poll_interval", "retention"}
+    )
     return UpdateSettings(
         receivers=tuple(
             _receiver(name, one) for name, one in _mapping(found.get("notify")).items()
@@ -109,7 +118,30 @@ def update_settings(value: Value | None) -> UpdateSettings:
             if "poll_interval" in found
             else 60
         ),
+        retention=_retention(found["retention"]) if "retention" in found else RetentionDefaults(),
     )
+
+
+def _retention(value: Value) -> RetentionDefaults:
+    found = value.mapping({"keep", "copies", "projects"})
+    everywhere = _retention_of(found, Retention())
+    projects = {
+        name: _retention_of(one.mapping({"keep", "copies"}), everywhere)
+        for name, one in _mapping(found.get("projects")).items()
+    }
+    return RetentionDefaults(everywhere=everywhere, projects=MappingProxyType(projects))
+
+
+def _retention_of(found: Mapping[str, Value], default: Retention) -> Retention:
+    keep, copies = default.keep, default.copies
+    if "keep" in found:
+        given = keep_of_text(found["keep"].text())
+        if given is None:
+            raise found["keep"].error("expected a time as 12h, 3d or 2w, ten years at most")
+        keep = given
+    if "copies" in found:
+        copies = found["copies"].integer(least=1, most=MOST_COPIES)
+    return Retention(keep=keep, copies=copies)
 
 
 def _poll(value: Value) -> Poll:

@@ -185,7 +185,8 @@ def _reap(work: UpdateWork) -> int:
     """Remove copies: those whose time is over, or all of the instances that are named."""
     project = work.options.project
     names = frozenset((project, name) for name in work.names)
-    found = copies_of(work.lxd.instances.list(project=None), now(), ages=work.ages.read())
+    listed = work.lxd.instances.list(project=None)
+    found = copies_of(listed, now(), work.settings.retention, work.ages.read())
     mine = [one for one in found if not names or (one.instance.project, one.stamp.name) in names]
     for name in work.names - {one.stamp.name for one in mine}:
         raise NotFoundError(
@@ -200,7 +201,8 @@ def _reap(work: UpdateWork) -> int:
         return 0
     problems = Problems()
     with work.journal:
-        reaped = reap(work.lxd, now(), names, ages=work.ages)
+        retention = work.settings.retention
+        reaped = reap(work.lxd, now(), names, retention=retention, ages=work.ages)
     rows = [copy_row(one, reaped.removed, named=bool(names)) for one in mine]
     work.show(rows, COPY_COLUMNS)
     for _, name, reason in reaped.failed:

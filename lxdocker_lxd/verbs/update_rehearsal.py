@@ -26,6 +26,7 @@ def rehearsal_of(work: UpdateWork) -> Rehearsal:
         owner=os.geteuid(),
         polled=work.polled,
         ages=work.ages,
+        retention=work.settings.retention,
         claimant=work.claimant,
     )
 

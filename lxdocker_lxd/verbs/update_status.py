@@ -42,7 +42,7 @@ def show_status(work: UpdateWork) -> int:
     ]
     kept = [
         copy_row(one, (), named=False) | {"kind": f"{one.stamp.phase} copy"}
-        for one in copies_of(instances, now(), ages=work.ages.read())
+        for one in copies_of(instances, now(), work.settings.retention, work.ages.read())
     ]
     open_now: list[Row] = [
         {

@@ -174,6 +174,7 @@ class UpdateWork:
             projects=projects,
             polled=self.polled,
             ages=self.ages,
+            retention=self.settings.retention,
         )
 
     @property

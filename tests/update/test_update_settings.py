@@ -2,6 +2,7 @@
 
 import json
 import re
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from lxdocker_lxd.update.metrics import Tally, rendered
 from lxdocker_lxd.update.notification import Topic
 from lxdocker_lxd.update.notify_command import NotifyCommand
 from lxdocker_lxd.update.receivers import ping_of, receivers_of
+from lxdocker_lxd.update.retention import Retention
 from lxdocker_lxd.update.settings import Listen, UpdateSettings
 from lxdocker_lxd.update.webhook import Webhook
 from tests.update.messages import NOW, message
@@ -42,6 +44,14 @@ def test_who_looks_at_image_servers_and_how_often() -> None:
     for text in ("poll: often", "poll_interval: 4", "poll_interval: 100000"):
         with pytest.raises(UsageError, match="expected"):
             settings(f"update: {{{text}}}\n")
+
+
+def test_how_long_copies_are_kept_by_project_and_everywhere_else() -> None:
+    text = "retention: {keep: 1w, copies: 5, projects: {shop: {copies: 1}}}"
+    found = settings(f"update: {{{text}}}\n").retention
+    assert found.of("default") == Retention(keep=timedelta(days=7), copies=5)
+    assert found.of("shop") == Retention(keep=timedelta(days=7), copies=1)
+    assert settings("").retention.of("any") == Retention()
 
 
 def test_every_example_of_the_document_works() -> None:
@@ -115,6 +125,9 @@ def test_the_document_names_what_there_is() -> None:
         ("hooks: {dump: {command: [/bin/x], projects: [a]}}", "a hook of the instance has none"),
         ("hooks: {dump: {command: [/bin/x], where: host, user: 3}}", "a hook of the host has none"),
         ("hooks: {dump: {command: [/bin/x], user: root}}", "whole number"),
+        ("retention: {keep: forever}", "12h, 3d or 2w"),
+        ("retention: {copies: 0}", "from 1 to 1000"),
+        ("retention: {projects: {shop: {keep: 3}}}", "12h, 3d or 2w"),
         ("metrics: 9178", "HOST:PORT"),
         ("metrics: '127.0.0.1:0'", "HOST:PORT"),
     ],

@@ -259,7 +259,9 @@ class Updater:
         elif step.act is Act.NOTE_STARTED:
             run.stays_stopped = False
         elif step.act is Act.COMMIT and view.old is None:
-            run.reason = run.reason or "the parked copy was removed by somebody"
+            run.reason = run.reason or "the parked copy was removed by a user"
+        elif step.act is Act.COMMIT and view.saved is not None and not view.saved.running:
+            run.reason = run.reason or "it is stopped, so nothing of the new version has run yet"
 
     def _gate(self, run: Attempt) -> None:
         verdict = self._means.gate.judge(run.transaction.name, project=run.transaction.project)

@@ -14,7 +14,8 @@ BEHAVIOURS = ("good", "ends", "refuses", "sick")
 def test_an_update_without_a_crash(running: bool) -> None:
     world = World(running=running)
     outcome = world.update()
-    assert (outcome.act, outcome.reason) == (Act.COMMITTED, "")
+    said = "" if running else "it is stopped, so nothing of the new version has run yet"
+    assert (outcome.act, outcome.reason) == (Act.COMMITTED, said)
     world.settled()
     assert world.root == NEW
     # Before the outage; what isn't to run at once has time.

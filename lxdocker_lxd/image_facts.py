@@ -1,6 +1,7 @@
 """What an image asks of its instances, from the ``/lxd-image.json`` that every one of ours has."""
 
 import json
+import math
 from dataclasses import dataclass
 
 from lxdocker_lxd.errors import LxdockerError, VerificationError
@@ -10,19 +11,42 @@ from lxdocker_lxd.spec_values import volume
 
 PATH = "/lxd-image.json"
 _MOST_BYTES = 8 << 20
+_NANOSECONDS_PER_SECOND = 1_000_000_000
+_LONGEST_SECONDS = 86_400.0
+_MOST_RETRIES = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealthcheckTimes:
+    """When the image's health check is to be asked, and how often; None for what it doesn't state.
+
+    All in seconds, more than 0 and at most a day. ``start_interval_seconds`` counts during the start
+    period.
+    """
+
+    interval_seconds: float | None = None
+    timeout_seconds: float | None = None
+    start_period_seconds: float | None = None
+    start_interval_seconds: float | None = None
+    retries: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageFacts:
-    """Paths it declares as volumes, ports it exposes (``80/tcp``), whether it has a health check.
+    """Paths it declares as volumes, ports it exposes (``80/tcp``), its health check if it has one.
 
     ``stop_timeout_seconds`` is how long its command may take to end; None when it doesn't say.
     """
 
     volumes: tuple[str, ...] = ()
     ports: tuple[str, ...] = ()
-    health: bool = False
+    healthcheck: HealthcheckTimes | None = None
     stop_timeout_seconds: int | None = None
+
+    @property
+    def health(self) -> bool:
+        """Whether it has a health check."""
+        return self.healthcheck is not None
 
 
 def facts_of(lxd: Lxd, instance: str, *, project: str) -> ImageFacts:
@@ -43,18 +67,45 @@ def parse_facts(content: bytes) -> ImageFacts:
         document = json.loads(content)
         volumes = tuple(dict.fromkeys(_path(text) for text in document.get("volumes") or ()))
         ports = tuple(str(text) for text in document.get("ports") or ())
-        check = document.get("healthcheck")
-        test = (check.get("Test") if isinstance(check, dict) else None) or ["NONE"]
+        healthcheck = _healthcheck(document.get("healthcheck"))
         config = document.get("config")
         stop = config.get("StopTimeout") if isinstance(config, dict) else None
-    except (ValueError, AttributeError, TypeError, LxdockerError) as error:
+    except (ValueError, AttributeError, TypeError, RecursionError, LxdockerError) as error:
         raise VerificationError(f"{PATH} of the image can't be understood: {error}") from error
     return ImageFacts(
         volumes=volumes,
         ports=ports,
-        health=test[0] != "NONE",
+        healthcheck=healthcheck,
         stop_timeout_seconds=stop if type(stop) is int and stop >= 0 else None,
     )
+
+
+def _healthcheck(check: object) -> HealthcheckTimes | None:
+    """Return the times of a check in Docker's form; what makes no sense counts as not stated."""
+    if not isinstance(check, dict):
+        return None
+    test = check.get("Test")
+    if not isinstance(test, list) or not test or test[0] == "NONE":
+        return None
+    retries = check.get("Retries")
+    return HealthcheckTimes(
+        interval_seconds=_seconds(check.get("Interval")),
+        timeout_seconds=_seconds(check.get("Timeout")),
+        start_period_seconds=_seconds(check.get("StartPeriod")),
+        start_interval_seconds=_seconds(check.get("StartInterval")),
+        retries=min(retries, _MOST_RETRIES) if isinstance(retries, int) and retries > 0 else None,
+    )
+
+
+def _seconds(nanoseconds: object) -> float | None:
+    if isinstance(nanoseconds, bool) or not isinstance(nanoseconds, int | float):
+        return None
+    # Compared before it is divided: a long number has no value as a float.
+    if isinstance(nanoseconds, float) and not math.isfinite(nanoseconds):
+        return None
+    if nanoseconds <= 0:
+        return None
+    return min(nanoseconds, _LONGEST_SECONDS * _NANOSECONDS_PER_SECOND) / _NANOSECONDS_PER_SECOND
 
 
 def _path(text: object) -> str:

@@ -8,9 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from lxdocker_lxd.errors import LxdockerError
+from lxdocker_lxd.guest_health import HEALTH_COMMAND, Health, has_health_check, health_of
+from lxdocker_lxd.guest_state import read_guest_state
 from lxdocker_lxd.image_facts import facts_of
 from lxdocker_lxd.launching.launch import IMAGE_KEY
-from lxdocker_lxd.launching.waiting import HEALTH_COMMAND, Watch, guest_state
+from lxdocker_lxd.launching.waiting import Watch
 from lxdocker_lxd.lxd.calls import Command
 from lxdocker_lxd.lxd.failures import CommandTimedOutError
 from lxdocker_lxd.lxd.ports import Lxd
@@ -28,8 +30,9 @@ class Listed:
     """One instance.
 
     ``image`` is what it was made from, ``version`` the serial of its image. ``health`` is
-    ``healthy``, ``unhealthy``, ``no answer`` in time, ``none`` (no check) or empty where nothing can be
-    asked. ``update`` is what the caller's ``standing`` says, empty where nobody knows.
+    ``healthy``, ``unhealthy``, ``starting`` (the command was not started yet), ``no answer`` in time,
+    ``none`` (no check) or empty where nothing can be asked. ``update`` is what the caller's ``standing``
+    says, empty where nobody knows.
     """
 
     name: str
@@ -82,8 +85,7 @@ def _look(
         health, address = ask(instance), _address(lxd, instance)
     else:
         health = address = ""
-        found = guest_state(lxd, instance.name, project=instance.project).get("exit_code")
-        code = found if isinstance(found, int) else None
+        code = read_guest_state(lxd, instance.name, project=instance.project).exit_code
     return Listed(
         name=instance.name,
         project=instance.project,
@@ -101,18 +103,16 @@ def _look(
 def image_health(lxd: Lxd, instance: Instance, *, seconds: float = _CHECK_SECONDS) -> str:
     """Ask the image's own check, or the one that a key puts in its place; see Listed."""
     try:
-        if instance.config.get("user.lxdocker.health") == "none":
-            return "none"
-        own = bool(instance.config.get("user.lxdocker.health"))
-        if not own and not facts_of(lxd, instance.name, project=instance.project).health:
-            return "none"
+        facts = facts_of(lxd, instance.name, project=instance.project)
+        if not has_health_check(instance.expanded_config, image=facts.health):
+            return str(Health.NONE)
         command = Command(words=HEALTH_COMMAND, directory="/", timeout_seconds=seconds)
         result = lxd.guests.execute(instance.name, command, project=instance.project)
     except CommandTimedOutError:
         return NO_ANSWER
     except LxdockerError:
         return ""
-    return "healthy" if result.exit_code == 0 else "unhealthy"
+    return str(health_of(result.exit_code, check=True))
 
 
 def _address(lxd: Lxd, instance: Instance) -> str:

@@ -1,15 +1,16 @@
 """Until an instance is of use: its address, its health check, or its first port.
 
-What is waited for: the image's health check where it has one; else a TCP port that the image
+What is waited for: the health check where there is one; else a TCP port that the image
 exposes or that was published; else an address, where there is a network.
 """
 
-import json
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from lxdocker_lxd.errors import LxdError, LxdockerError
+from lxdocker_lxd.errors import LxdError
+from lxdocker_lxd.guest_health import HEALTH_COMMAND, Health, has_health_check, health_of
+from lxdocker_lxd.guest_state import read_guest_state
 from lxdocker_lxd.lxd.calls import Command
 from lxdocker_lxd.lxd.failures import (
     AbsentError,
@@ -21,8 +22,6 @@ from lxdocker_lxd.lxd.failures import (
 from lxdocker_lxd.lxd.ports import Lxd
 from lxdocker_lxd.lxd.records import Instance
 
-HEALTH_COMMAND = ("/.lxdocker/run", "--health")
-STATE_PATH = "/.lxdocker/state"
 _POLL_SECONDS = 0.5
 _CHECK_SECONDS = 30.0
 _PORT_SCRIPT = 'nc -w 1 "$1" "$2" </dev/null >/dev/null 2>&1'
@@ -50,8 +49,13 @@ class Watch:
         self._clock = clock or Clock()
 
     def until_ready(self, *, health: bool, ports: Iterable[int], seconds: float) -> None:
-        """Wait; raise NotReadyError when it ends first, or takes longer than ``seconds``."""
+        """Wait; raise NotReadyError when it ends first, or takes longer than ``seconds``.
+
+        ``health``: whether its image has a health check; the instance's own key decides before that.
+        """
         first = next(iter(ports), 0)
+        instance = self._lxd.instances.get(self._name, project=self._project)
+        health = has_health_check(instance.expanded_config, image=health)
         what = "healthy" if health else f"answering at port {first}" if first else "at its address"
         end = self._clock.now() + seconds
         while True:
@@ -67,29 +71,33 @@ class Watch:
 
     def _ready(self, *, health: bool, port: int) -> bool:
         if health:
-            return self._succeeds(HEALTH_COMMAND)
+            code = self._exit_code_of(HEALTH_COMMAND)
+            found = Health.UNKNOWN if code is None else health_of(code, check=True)
+            if found is not Health.NONE:
+                return found is Health.HEALTHY
         address = self.address()
         if port:
             words = ("/busybox-lxd", "sh", "-c", _PORT_SCRIPT, "port")
             hosts = ("127.0.0.1", address) if address else ("127.0.0.1",)
-            return any(self._succeeds((*words, host, str(port))) for host in hosts)
+            return any(self._exit_code_of((*words, host, str(port))) == 0 for host in hosts)
         return bool(address)
 
-    def _succeeds(self, words: tuple[str, ...]) -> bool:
+    def _exit_code_of(self, words: tuple[str, ...]) -> int | None:
+        """Run a command; None when it can't be run now, or hangs."""
         command = Command(words=words, directory="/", timeout_seconds=_CHECK_SECONDS)
         try:
             result = self._lxd.guests.execute(self._name, command, project=self._project)
         except (CommandTimedOutError, BusyError, WrongStateError, UnknownOutcomeError):
             # Not known to be ready; the next look tells whether it still runs.
-            return False
-        return result.exit_code == 0
+            return None
+        return result.exit_code
 
     def _raise_if_ended(self) -> None:
         if self._lxd.power.state(self._name, project=self._project).process_id > 0:
             return
-        state = guest_state(self._lxd, self._name, project=self._project)
-        code = state.get("exit_code")
-        problem = state.get("problem") or (
+        state = read_guest_state(self._lxd, self._name, project=self._project)
+        code = state.exit_code
+        problem = state.problem or (
             f"its command ended with code {code}" if code is not None else "it stopped"
         )
         raise NotReadyError(
@@ -101,8 +109,7 @@ class Watch:
         """Return with which code its command ended, None while it runs."""
         if self._lxd.power.state(self._name, project=self._project).process_id > 0:
             return None
-        code = guest_state(self._lxd, self._name, project=self._project).get("exit_code")
-        return code if isinstance(code, int) else 0
+        return read_guest_state(self._lxd, self._name, project=self._project).exit_code or 0
 
     def address(self, *, seconds: float = 0.0) -> str:
         """Return its first address that others reach, IPv4 before IPv6; empty for none in time."""
@@ -114,16 +121,6 @@ class Watch:
             if found or self._clock.now() >= end or state.process_id <= 0:
                 return found[0].address if found else ""
             self._clock.pause(_POLL_SECONDS)
-
-
-def guest_state(lxd: Lxd, name: str, *, project: str) -> dict[str, object]:
-    """Return the guest's own account of its command; empty where there is none."""
-    try:
-        file = lxd.guests.read_file(name, STATE_PATH, project=project, most_bytes=1 << 16)
-        found = json.loads(file.content)
-    except (LxdockerError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def existing(lxd: Lxd, name: str, *, project: str) -> Instance | None:

@@ -24,6 +24,7 @@ class GuestShell:
             text = text.replace(b"/.lxdocker", bytes(directory)).replace(b"/busybox-lxd", BUSYBOX)
             text = text.replace(b"/etc/", bytes(self.etc) + b"/")
             (directory / f"{name}.sh").write_bytes(text)
+        (directory / "run").symlink_to("run.sh")
 
     def run(
         self,

@@ -225,6 +225,36 @@ def test_the_state_is_json_that_a_stopped_instance_still_has(guests: Guests) -> 
     state = json.loads(raw)
     assert sorted(state) == [
         *("exit_code", "finished_at", "prelaunch_exit_code", "problem", "restarts"),
-        *("started_at", "status", "supervisor"),
+        *("started_at", "status", "stop_requested", "supervisor"),
     ]
     assert state["problem"].startswith('no "such\\ program: not found')
+
+
+def test_the_state_tells_of_this_start_from_its_first_moment_on(guests: Guests) -> None:
+    prelaunch = {"user.lxdocker_init_script": "sleep 1000"}
+    alias = guests.image(small_tree({"bin/app": b"#!/bin/sh\nexit 3\n"}), image_config(cmd=["app"]))
+    name = guests.launch(alias)
+    guests.lxd.wait_status(name, "Stopped")
+    ended = guests.state(name)
+    assert (ended["status"], ended["exit_code"], ended["stop_requested"]) == ("exited", 3, False)
+    guests.lxd.set_config(name, prelaunch)
+    guests.lxd.start(name)
+
+    def starting() -> bool:
+        return bool(guests.state(name)["status"] == "starting")
+
+    eventually(starting, timeout_seconds=10, what="the state of the second start")
+    assert guests.lxd.exec(name, "/.lxdocker/run", "--health", check=False).returncode == 125
+    guests.lxd.stop(name)
+    stopped = guests.state(name)
+    assert (stopped["status"], stopped["stop_requested"]) == ("exited", True)
+
+
+def test_the_state_tells_a_stop_that_was_asked_for(guests: Guests) -> None:
+    name = guests.run(small_tree({"bin/probe": PROBE}), image_config(cmd=["probe"]))
+    guests.lxd.wait_console(name, "ready")
+    assert guests.state(name)["status"] == "running"
+    assert guests.lxd.exec(name, "/.lxdocker/run", "--health", check=False).returncode == 124
+    guests.lxd.stop(name)
+    stopped = guests.state(name)
+    assert (stopped["exit_code"], stopped["stop_requested"]) == (7, True)

@@ -62,6 +62,7 @@ PURE = (
     "catalogue.py",
     "catalogue_document.py",
     "instance_keys.py",
+    "guest_health.py",
     "convert/oci.py",
     "convert/image_config.py",
     "convert/json_document.py",

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from lxdocker_lxd.errors import VerificationError
-from lxdocker_lxd.image_facts import ImageFacts, parse_facts
+from lxdocker_lxd.image_facts import HealthcheckTimes, ImageFacts, parse_facts
 
 
 def said(**fields: object) -> ImageFacts:
@@ -18,7 +18,36 @@ def test_volumes_ports_and_health() -> None:
         ports=["80/tcp"],
         healthcheck={"Test": ["CMD", "true"]},
     )
-    assert found == ImageFacts(volumes=("/data",), ports=("80/tcp",), health=True)
+    assert found == ImageFacts(
+        volumes=("/data",), ports=("80/tcp",), healthcheck=HealthcheckTimes()
+    )
+    assert found.health
+
+
+def test_the_times_of_the_health_check() -> None:
+    second = 10**9
+    check = {
+        "Test": ["CMD-SHELL", "x"],
+        "Interval": 5 * second,
+        "Timeout": second / 2,
+        "StartPeriod": 300 * second,
+        "StartInterval": second,
+        "Retries": 4,
+    }
+    assert said(healthcheck=check).healthcheck == HealthcheckTimes(
+        interval_seconds=5,
+        timeout_seconds=0.5,
+        start_period_seconds=300,
+        start_interval_seconds=1,
+        retries=4,
+    )
+
+
+@pytest.mark.parametrize("value", [0, -1, "5s", None, [], True, float("inf"), float("nan")])
+def test_times_that_make_no_sense_are_not_stated(value: object) -> None:
+    check = {"Test": ["CMD", "x"], "Interval": value, "Retries": -1, "StartPeriod": 10**400}
+    found = said(healthcheck=check).healthcheck
+    assert found == HealthcheckTimes(start_period_seconds=86400)
 
 
 @pytest.mark.parametrize("check", [None, {}, {"Test": ["NONE"]}, {"Test": []}])
@@ -26,7 +55,9 @@ def test_no_health_check(check: object) -> None:
     assert said(healthcheck=check) == ImageFacts()
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b"1", b'{"volumes": ["x"]}', b'{"volumes": 1}'])
+@pytest.mark.parametrize(
+    "content", [b"", b"[]", b"1", b'{"volumes": ["x"]}', b'{"volumes": 1}', b"[" * 100_000]
+)
 def test_another_file(content: bytes) -> None:
     with pytest.raises(VerificationError):
         parse_facts(content)

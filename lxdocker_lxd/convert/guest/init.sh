@@ -5,7 +5,7 @@
 # Only `wait` may ever block here: in anything else a signal would have to wait, and orphans would not
 # be reaped. Busybox finds its own applets by name; nothing of the image is started by name.
 
-stopping='' app='' pause='' logger='' network='' guard='' code=0 problem='' restarts=0 number=''
+mode='' stopping='' app='' pause='' logger='' network='' guard='' code=0 problem='' restarts=0 number=''
 live='' base='' box='' started_at='' prelaunch_code=null last_code=null restart=no stop_signal=15 stop_timeout=10
 
 on_stop() {
@@ -55,19 +55,27 @@ json_text() {
 	text=$(printf '%s' "$text" | sed 's/[\\"]/\\&/g')
 }
 
-# write_state STATUS: $base/state, which `lxc file pull` reads, also from a stopped
-# instance. The old one stays when the disk is full.
+# write_state STATUS: $base/state, which `lxc file pull` reads, also from a stopped instance. On a
+# full disk there is none: what an earlier start left would be taken for this one's.
 write_state() {
 	moment=$(date -u +%Y-%m-%dT%H:%M:%SZ)
-	finished_at=null
-	[ "$1" = running ] || finished_at="\"$moment\""
-	[ "$1" != running ] || started_at="\"$moment\""
+	finished_at=null supervised=null asked=false
+	case $1 in
+	running) started_at="\"$moment\"" ;;
+	restarting | exited) finished_at="\"$moment\"" ;;
+	esac
+	case $mode in
+	exec) supervised=false ;;
+	supervise) supervised=true ;;
+	esac
+	[ -z "$stopping" ] || asked=true
 	json_text "$problem"
-	printf '{"status":"%s","exit_code":%s,"restarts":%s,"supervisor":%s,"started_at":%s,%s}\n' \
-		"$1" "$last_code" "$restarts" "$([ "$mode" = exec ] && echo false || echo true)" \
-		"${started_at:-null}" \
-		"\"finished_at\":$finished_at,\"prelaunch_exit_code\":$prelaunch_code,\"problem\":\"$text\"" \
-		>"$base/state.new" 2>/dev/null && mv -f "$base/state.new" "$base/state"
+	printf '{"status":"%s","exit_code":%s,"restarts":%s,"stop_requested":%s,"supervisor":%s,%s}\n' \
+		"$1" "$last_code" "$restarts" "$asked" "$supervised" \
+		"\"started_at\":${started_at:-null},\"finished_at\":$finished_at,$(
+			printf '"prelaunch_exit_code":%s,"problem":"%s"' "$prelaunch_code" "$text"
+		)" >"$base/state.new" 2>/dev/null && mv -f "$base/state.new" "$base/state" && return 0
+	rm -f "$base/state.new" "$base/state"
 }
 
 # The fifo takes what the command and init write. Any user may open it by path (/dev/stdout), which
@@ -284,6 +292,7 @@ finish() {
 	exit "$1"
 }
 
+write_state starting
 prepare_live
 read_settings
 prepare_log

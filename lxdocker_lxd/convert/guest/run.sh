@@ -2,8 +2,10 @@
 # Runs a program as the entrypoint runs: same environment, user, groups and directory.
 #
 #   /.lxdocker/run PROGRAM [ARGUMENT...]
-#   /.lxdocker/run --health     the image's health check: 0 healthy or none, 1 unhealthy
+#   /.lxdocker/run --health [SECONDS]     the health check, of SECONDS at most
 #
+# The health check answers 0 when it was run and passed, 1 when it failed or took too long, 124 when
+# there is none, 125 when the command wasn't started yet; 126 and 127 as a shell does.
 # Read by hand (`lxc exec NAME -- /.lxdocker/run sh`) or by whoever watches the instance.
 
 . /.lxdocker/launch.sh
@@ -12,8 +14,13 @@ if [ $# = 0 ]; then
 	printf 'usage: /.lxdocker/run PROGRAM [ARGUMENT...] | --health\n' >&2
 	exit 2
 fi
+if [ "$(id -u)" != 0 ]; then
+	printf '/.lxdocker/run: only root may\n' >&2
+	exit 126
+fi
 if [ ! -r "$live/launch" ]; then
-	printf '/.lxdocker/run: only root may, and only after the command was started\n' >&2
+	printf '/.lxdocker/run: the command was not started yet\n' >&2
+	[ "$1" != --health ] || exit 125
 	exit 126
 fi
 {
@@ -25,9 +32,10 @@ fi
 } <"$live/launch"
 
 if [ "$1" = --health ]; then
-	IFS= read -r -d '' argv0 <"$live/health" || exit 0
-	[ "$argv0" != none ] || exit 0
+	IFS= read -r -d '' argv0 <"$live/health" || exit 124
+	[ "$argv0" != none ] || exit 124
 	argv_file=$live/health
+	! is_number "$2" || seconds=$2
 	# The limit has to be kept in here: from outside, a started check can't be called off.
 	if [ "$2" != now ]; then
 		timeout -s KILL "$seconds" "$box" sh /.lxdocker/run --health now || exit 1

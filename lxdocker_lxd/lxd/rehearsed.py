@@ -8,6 +8,7 @@ writes, what a start needs, what is written down at the first start.
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
 
 from lxdocker_lxd.lxd import instance_requests
 from lxdocker_lxd.lxd.calls import NewInstance
@@ -42,12 +43,23 @@ OnRequest = Callable[[Request, Instance | None, Instance | None], None]
 
 
 class Picture:
-    """What would be there by now. ``missing`` are host's devices that no instance could use."""
+    """What would be there by now. ``missing`` are host's devices that no instance could use.
 
-    def __init__(self, lxd: Lxd, on_request: OnRequest, *, missing: frozenset[str]) -> None:
+    ``clock`` says when an instance would have been started.
+    """
+
+    def __init__(
+        self,
+        lxd: Lxd,
+        on_request: OnRequest,
+        *,
+        missing: frozenset[str],
+        clock: Callable[[], datetime],
+    ) -> None:
         self.lxd = lxd
         self.tell = on_request
         self.missing = missing
+        self.clock = clock
         self._known: dict[Key, Instance | None] = {}
         self._snapshots: dict[Key, tuple[Snapshot, ...]] = {}
         self._drawn = 0
@@ -297,7 +309,8 @@ class RehearsedPower:
             for key, device in before.expanded_devices.items()
             if device.get("source") in self._picture.missing
         ]
-        after = mapped if lacking else self._turned(mapped, "Running")
+        started = replace(mapped, last_used_at=self._picture.clock())
+        after = mapped if lacking else self._turned(started, "Running")
         request = instance_requests.changing_power("start", name, project)
         self._picture.tell(request, before, after)
         if lacking:

@@ -4,8 +4,9 @@ Snapshots of volumes are noted too (``rehearsed_volumes``). What is about anythi
 one and is only to be read.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 
 from lxdocker_lxd.lxd import image_requests, instance_requests
 from lxdocker_lxd.lxd.calls import (
@@ -187,9 +188,14 @@ class RehearsedLxd:
     """Implements :class:`Lxd`; ``on_request`` hears of all that would be sent."""
 
     def __init__(
-        self, lxd: Lxd, on_request: OnRequest, *, missing: frozenset[str] = frozenset()
+        self,
+        lxd: Lxd,
+        on_request: OnRequest,
+        *,
+        missing: frozenset[str] = frozenset(),
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        picture = Picture(lxd, on_request, missing=missing)
+        picture = Picture(lxd, on_request, missing=missing, clock=clock)
         self.instances = RehearsedInstances(picture)
         self.power = RehearsedPower(picture)
         self.guests = RehearsedGuests(lxd, picture)

@@ -25,6 +25,14 @@ class Event(StrEnum):
     COMMITTED = "committed"
     BACK = "back"
     ENDED = "ended"
+    # Of an instance that depends on the transaction's: it is to be restarted, it is about to be
+    # stopped for that, and nothing is owed to it any more.
+    RESTART_OWED = "restart owed"
+    RESTARTING = "restarting"
+    RESTARTED = "restarted"
+
+
+_OF_DEPENDANTS = frozenset({Event.RESTART_OWED, Event.RESTARTING, Event.RESTARTED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +40,8 @@ class Entry:
     """One line. ``result``, ``outage_seconds`` and ``killed`` are set when a transaction ended.
 
     ``blame`` says that the new version was at fault, so that it isn't tried again. ``evidence`` are the
-    last lines of a version that failed, without secrets.
+    last lines of a version that failed, without secrets. ``dependant`` is the instance, of the same
+    project, that an event of dependants is about.
     """
 
     at: datetime
@@ -45,6 +54,7 @@ class Entry:
     outage_seconds: float | None = None
     evidence: tuple[str, ...] = ()
     killed: str = ""
+    dependant: str = ""
 
     @property
     def explanation(self) -> str:
@@ -71,6 +81,7 @@ def line_of(entry: Entry) -> bytes:
         "outage_seconds": entry.outage_seconds,
         "evidence": list(entry.evidence) or None,
         "killed": entry.killed,
+        "dependant": entry.dependant,
     }
     document |= {key: value for key, value in optional.items() if value not in ("", False, None)}
     return json.dumps(document, separators=(",", ":")).encode() + b"\n"
@@ -104,6 +115,7 @@ def _entry(line: bytes) -> Entry | None:
             outage_seconds=float(seconds) if isinstance(seconds, int | float) else None,
             evidence=tuple(map(str, evidence)) if isinstance(evidence, list) else (),
             killed=str(document.get("killed", "")),
+            dependant=str(document.get("dependant", "")),
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
@@ -129,6 +141,8 @@ def accounts(found: Iterable[Entry]) -> dict[str, Account]:
     """Return what is known of each transaction by its id, in the order of their beginnings."""
     known: dict[str, Account] = {}
     for entry in found:
+        if entry.event in _OF_DEPENDANTS:
+            continue
         account = known.get(entry.transaction.id) or Account(
             transaction=entry.transaction, began=entry.at
         )
@@ -138,8 +152,6 @@ def accounts(found: Iterable[Entry]) -> dict[str, Account]:
 
 def _with(account: Account, entry: Entry) -> Account:
     match entry.event:
-        case Event.BEGUN:
-            return account
         case Event.OUTAGE:
             return replace(account, outage=True)
         case Event.BECAME:
@@ -159,6 +171,8 @@ def _with(account: Account, entry: Entry) -> Account:
             )
         case Event.ENDED:
             return replace(account, ended=entry)
+        case _:
+            return account
 
 
 def still_open(known: Iterable[Account]) -> tuple[Account, ...]:
@@ -166,11 +180,51 @@ def still_open(known: Iterable[Account]) -> tuple[Account, ...]:
     return tuple(account for account in known if account.ended is None)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restart:
+    """A restart that is owed to a dependant because its dependency was updated, or went back.
+
+    ``stopping`` says that the updater has stopped it, or was about to.
+    """
+
+    dependency: Transaction
+    dependant: str
+    stopping: bool = False
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Project and name of the instance that is to be restarted."""
+        return (self.dependency.project, self.dependant)
+
+
+def owed_restarts(found: Iterable[Entry]) -> tuple[Restart, ...]:
+    """Return the restarts that weren't done yet, in the order in which they came to be owed."""
+    owed: dict[tuple[str, str], Restart] = {}
+    for entry in found:
+        if entry.event not in _OF_DEPENDANTS:
+            continue
+        key = (entry.transaction.id, entry.dependant)
+        if entry.event is Event.RESTARTED:
+            owed.pop(key, None)
+            continue
+        owed[key] = Restart(
+            dependency=entry.transaction,
+            dependant=entry.dependant,
+            stopping=entry.event is Event.RESTARTING,
+        )
+    return tuple(owed.values())
+
+
 def compacted(found: tuple[Entry, ...], most: int) -> tuple[Entry, ...]:
-    """Return the entries a rotation keeps: all of open transactions, and the last ``most`` ends."""
+    """Return the entries a rotation keeps: of open transactions and restarts, and ``most`` ends."""
     open_ids = {account.transaction.id for account in still_open(accounts(found).values())}
+    owed = {(one.dependency.id, one.dependant) for one in owed_restarts(found)}
     ends = [entry for entry in found if entry.event is Event.ENDED]
     kept_ends = {id(entry) for entry in ends[-most:]}
     return tuple(
-        entry for entry in found if entry.transaction.id in open_ids or id(entry) in kept_ends
+        entry
+        for entry in found
+        if id(entry) in kept_ends
+        or (entry.transaction.id, entry.dependant) in owed
+        or (entry.transaction.id in open_ids and not entry.dependant)
     )

@@ -98,7 +98,7 @@ def plan(scene: Scene) -> tuple[Decision, ...]:
         if is_enrolled(instance, scene.projects)
     }
     policies = {key: policy_of(one.expanded_config) for key, one in enrolled.items()}
-    order, cycle = _order(policies)
+    order, cycle = dependency_order(policies)
     decisions: dict[Key, Decision] = {}
     for key in order:
         decision = _decide(enrolled[key], policies[key], scene)
@@ -156,7 +156,9 @@ def _after(decision: Decision, instance: Instance, updated: list[str], scene: Sc
     return replace(restart, because=tuple(updated))
 
 
-def _order(policies: Mapping[Key, Policy]) -> tuple[tuple[Key, ...], tuple[Key, ...]]:
+def dependency_order(
+    policies: Mapping[Key, Policy],
+) -> tuple[tuple[Key, ...], tuple[Key, ...]]:
     """Return the keys with dependencies first, and those of cycles; names break ties."""
     left = dict(sorted(policies.items()))
     refused: set[Key] = set()

@@ -33,7 +33,7 @@ from lxdocker_lxd.update.remapping import BARRIER
 from lxdocker_lxd.update.retention import RetentionDefaults
 from lxdocker_lxd.update.rounds import Report, Rounds
 from lxdocker_lxd.update.scene import Picture
-from lxdocker_lxd.update.transaction import Transaction
+from lxdocker_lxd.update.transaction import Role, Transaction
 from lxdocker_lxd.update.trusted_path import ROOT
 from lxdocker_lxd.update.updater import Updater
 
@@ -55,6 +55,11 @@ class Changed:
     project: str
     name: str
     differences: tuple[Difference, ...]
+
+
+def _is_of(transaction: Transaction, name: str) -> bool:
+    """Whether an instance is one of an update's, and none that depends on it."""
+    return name in {transaction.name, *(transaction.parked(role) for role in Role)}
 
 
 class _Notes:
@@ -121,7 +126,7 @@ class Rehearsal:
         self._drawn = 0
         self._at_work: tuple[Transaction, Step] | None = None
         self._found: list[Call] = []
-        self._pretending = RehearsedLxd(lxd, self._asked, missing=MISSING)
+        self._pretending = RehearsedLxd(lxd, self._asked, missing=MISSING, clock=clock)
         self._journal = _Notes(entries)
         runner = HookRunner(
             self._pretending.guests, hooks or {}, owner=owner, program=self._program
@@ -174,7 +179,9 @@ class Rehearsal:
     def recover(self) -> tuple[Outcome, ...]:
         """The end of what was interrupted."""
         with self._claimed():
-            return recover(self._pretending, self._updater, self._journal)
+            outcomes = recover(self._pretending, self._updater, self._journal)
+            self._updater.dependants.work_off()
+            return outcomes
 
     def reap(self, names: frozenset[tuple[str, str]] = frozenset()) -> tuple[str, ...]:
         """The removal of what isn't needed, or of all copies of these names."""
@@ -231,7 +238,7 @@ class Rehearsal:
         subject = before or after
         name = subject.name if subject else ""
         step = _ERRANDS.get((request.method, subject is not None), "restart")
-        if self._at_work is not None:
+        if self._at_work is not None and (subject is None or _is_of(self._at_work[0], name)):
             name, step = self._at_work[0].name, str(self._at_work[1].act)
         self._found.append(call_of(request, before, after, name=name, step=step))
 

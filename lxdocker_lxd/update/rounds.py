@@ -5,10 +5,12 @@ A version that failed is not given to others in the same round, and what depends
 update failed waits for a later one. Only when LXD is away or the journal fails the round ends.
 """
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+from lxdocker_lxd.errors import LxdockerError
 from lxdocker_lxd.lxd.ports import Lxd
 from lxdocker_lxd.lxd.records import Image, Instance
 from lxdocker_lxd.update.copy_ages import CopyAges
@@ -19,14 +21,13 @@ from lxdocker_lxd.update.journal_record import Entry, Event
 from lxdocker_lxd.update.means import Outcome
 from lxdocker_lxd.update.plan import Choice, Decision, Key, chosen, plan
 from lxdocker_lxd.update.polled_images import PolledImages
-from lxdocker_lxd.update.problem import Problem, Problems
+from lxdocker_lxd.update.problem import ENDS_ROUND, Problem, Problems
 from lxdocker_lxd.update.procedure import Act
 from lxdocker_lxd.update.recovery import reap, recover, remove_copy, unfinished
 from lxdocker_lxd.update.retention import Copy, RetentionDefaults, copies_of
 from lxdocker_lxd.update.scene import Picture
 from lxdocker_lxd.update.source import Source
 from lxdocker_lxd.update.stage_room import StageRoom
-from lxdocker_lxd.update.stopping import killed_remark, stop_or_kill
 from lxdocker_lxd.update.updater import Updater
 
 _TRIED_AGAIN = frozenset({Act.GIVEN_UP, Act.ROLLED_BACK, Act.HOLD})
@@ -60,9 +61,7 @@ class _Wave:
     """What has become of a round's updates so far; ``failed`` are versions, ``waiting`` instances."""
 
     outcomes: list[Outcome] = field(default_factory=list)
-    restarted: list[str] = field(default_factory=list)
     removed: list[str] = field(default_factory=list)
-    moved: set[Key] = field(default_factory=set)
     failed: set[tuple[str, Source | None, str]] = field(default_factory=set)
     waiting: set[Key] = field(default_factory=set)
 
@@ -90,6 +89,7 @@ class Rounds:
         self._polled = polled
         self._ages = ages
         self._retention = retention
+        self._dependants = updater.dependants
         self._begin()
 
     def _begin(self) -> None:
@@ -118,17 +118,31 @@ class Rounds:
     ) -> Report:
         """Do one round; ``names`` limits what is updated, ``refresh`` asks servers first."""
         self._begin()
+        self._dependants.begin(self._problems)
+        try:
+            return self._run(names, by_hand=by_hand, refresh=refresh)
+        except ENDS_ROUND:
+            # Whatever it is: what was stopped for others isn't left so, if that can be helped.
+            with contextlib.suppress(LxdockerError):
+                self._dependants.start_stopped()
+            raise
+
+    def _run(self, names: frozenset[str], *, by_hand: bool, refresh: bool) -> Report:
         problems, picture, remarks = self._problems, self._picture, list[str]()
         recovered = self._recover()
+        self._dependants.start_stopped()
         picture.look()
         images = FollowedImages(self._lxd, picture, problems, polled=self._polled)
         images.learn_sources()
         images.fetch_polled(remarks, refresh=refresh)
         images.hold(refresh=refresh)
         decisions = self._decisions(names, by_hand=by_hand)
+        updating = frozenset(one.key for one in decisions if one.choice is Choice.UPDATE)
+        self._dependants.look(picture.instances, updating)
         for decision in decisions:
             with problems.about(*decision.key):
                 self._do(decision, by_hand=by_hand)
+        self._dependants.work_off()
         if self._wave.outcomes or recovered:
             picture.look_at_instances()
         reaped = reap(
@@ -146,7 +160,7 @@ class Rounds:
             recovered=recovered,
             decisions=decisions,
             outcomes=tuple(self._wave.outcomes),
-            restarted=tuple(self._wave.restarted),
+            restarted=tuple(self._dependants.restarted),
             removed=(*self._wave.removed, *reaped.removed),
             problems=problems.found,
             remarks=tuple(remarks),
@@ -193,25 +207,16 @@ class Rounds:
         return plan(scene)
 
     def _do(self, decision: Decision, *, by_hand: bool) -> None:
-        wave = self._wave
-        if decision.choice is Choice.UPDATE:
-            if self._waits(decision):
-                return
-            outcome = self._update(decision, by_hand=by_hand)
-            if outcome is None:
-                return
-            wave.outcomes.append(outcome)
-            if outcome.bad:
-                wave.waiting.add(decision.key)
-            if outcome.bad and (outcome.act is not Act.HOLD or outcome.blame):
-                wave.failed.add(self._version(decision))
-            if outcome.act is Act.COMMITTED:
-                wave.moved.add(decision.key)
-        elif decision.choice is Choice.RESTART and any(
-            (decision.project, name) in wave.moved for name in decision.because
-        ):
-            wave.moved.add(decision.key)
-            self._restart(decision)
+        if decision.choice is not Choice.UPDATE or self._waits(decision):
+            return
+        wave, outcome = self._wave, self._update(decision, by_hand=by_hand)
+        if outcome is None:
+            return
+        wave.outcomes.append(outcome)
+        if outcome.bad:
+            wave.waiting.add(decision.key)
+        if outcome.bad and (outcome.act is not Act.HOLD or outcome.blame):
+            wave.failed.add(self._version(decision))
 
     def _waits(self, decision: Decision) -> bool:
         """Whether the version, or an instance this one depends on, failed in this round."""
@@ -278,16 +283,6 @@ class Rounds:
         found = copies_of(listed, self._clock(), self._retention)
         mine = [one for one in found if one.instance.project == project and not one.needed]
         return sorted(mine, key=lambda one: one.order)
-
-    def _restart(self, decision: Decision) -> None:
-        name, project = decision.name, decision.project
-        instance = self._lxd.instances.get(name, project=project)
-        seconds = stop_or_kill(self._lxd, instance)
-        if seconds is not None:
-            text = f"restart: {killed_remark(name, seconds)}"
-            self._problems.add(text, project=project, name=name)
-        self._lxd.power.start(name, project=project)
-        self._wave.restarted.append(name)
 
 
 def rests_until(entries: tuple[Entry, ...], decision: Decision) -> datetime:

@@ -24,6 +24,7 @@ from lxdocker_lxd.lxd.records import Instance
 from lxdocker_lxd.update.adoption import take_over
 from lxdocker_lxd.update.attempt import Attempt, resumed
 from lxdocker_lxd.update.configuration import PROTECT_START_EXTENSION
+from lxdocker_lxd.update.dependants import Dependants
 from lxdocker_lxd.update.ending import Cause, ending_of
 from lxdocker_lxd.update.journal import Journal
 from lxdocker_lxd.update.journal_record import Entry, Event, accounts
@@ -81,6 +82,7 @@ class Updater:
         self._journal = journal
         self._means = means
         self._steps = Steps(lxd)
+        self.dependants = Dependants(lxd, journal, means)
         self._protect_start: bool | None = None
 
     def update(
@@ -119,6 +121,7 @@ class Updater:
         """
         take_over(self._lxd, transaction)
         self._note(transaction, Event.BACK, reason="asked for")
+        self.dependants.stop(transaction)
         return self._loop(
             Attempt(
                 transaction=transaction,
@@ -221,6 +224,7 @@ class Updater:
                 if not run.agreed:
                     self._means.before_outage(run.transaction)
                     run.agreed = True
+                self.dependants.stop(run.transaction)
                 self._note(run.transaction, Event.OUTAGE)
                 run.stop_asked = False
             case Act.STOP | Act.PARK:
@@ -340,6 +344,7 @@ class Updater:
             # The old version is back whatever they say who are told.
             with contextlib.suppress(LxdError):
                 self._means.went_back(run.transaction, reason)
+        self.dependants.ended(run.transaction, step.act, fresh=run.fresh)
         return Outcome(
             transaction=run.transaction,
             act=step.act,

@@ -2,7 +2,7 @@
 
 import argparse
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from lxdocker_lxd.console import Console
@@ -13,6 +13,7 @@ from lxdocker_lxd.update.adoption import follow_rename
 from lxdocker_lxd.update.enrolment import HOLDER_KEY, UPDATE_KEY, holder_of
 from lxdocker_lxd.update.followed_images import remember_certificate, write_key
 from lxdocker_lxd.update.journal import service_lock
+from lxdocker_lxd.update.means import Outcome
 from lxdocker_lxd.update.plan import Choice
 from lxdocker_lxd.update.problem import Problems
 from lxdocker_lxd.update.procedure import Act
@@ -123,10 +124,15 @@ def _rollback(work: UpdateWork) -> int:
         )
     if work.options.dry_run:
         return _rehearse_rollback(work, transaction, instances)
+    problems = Problems()
     with work.journal as journal:
         restore = work.options.restore_volumes
-        outcome = work.updater(journal).turn_back(transaction, restore_volumes=restore)
-    work.show([outcome_row(outcome)], ("project", "name", "result", "outage", "reason"))
+        updater = work.updater(journal)
+        updater.dependants.begin(problems)
+        outcome = updater.turn_back(transaction, restore_volumes=restore)
+        restarted = tuple(updater.dependants.restarted)
+    _show_outcomes(work, [outcome], restarted)
+    _show_problems(work, problems)
     if outcome.act is not Act.ROLLED_BACK:
         raise UpdateFailedError(
             f"go back with {name}: {outcome.act}: {outcome.explanation}",
@@ -216,16 +222,25 @@ def _show_problems(work: UpdateWork, problems: Problems) -> int:
     return 1 if problems.found else 0
 
 
+def _show_outcomes(
+    work: UpdateWork, outcomes: Iterable[Outcome], restarted: tuple[str, ...]
+) -> None:
+    rows = [outcome_row(outcome) for outcome in outcomes]
+    rows += [{"name": name, "result": "restarted"} for name in restarted]
+    work.show(rows, ("project", "name", "result", "outage", "reason"))
+
+
 def _recover(work: UpdateWork) -> int:
     if work.options.dry_run:
         return _rehearse_recovery(work)
     problems = Problems()
     with work.journal as journal:
-        outcomes = recover(work.lxd, work.updater(journal), journal, apart=problems.about)
-    work.show(
-        [outcome_row(outcome) for outcome in outcomes],
-        ("project", "name", "result", "outage", "reason"),
-    )
+        updater = work.updater(journal)
+        updater.dependants.begin(problems)
+        outcomes = recover(work.lxd, updater, journal, apart=problems.about)
+        updater.dependants.work_off()
+        restarted = tuple(updater.dependants.restarted)
+    _show_outcomes(work, outcomes, restarted)
     held = any(outcome.act is Act.HOLD for outcome in outcomes)
     return _show_problems(work, problems) or int(held)
 

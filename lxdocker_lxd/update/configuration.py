@@ -3,7 +3,7 @@
 The order was proved on LXD 5.0.2; others lose something there. A NIC that a write adds gets a new
 MAC, whatever the write says; a MAC written later isn't told to the bridge's DHCP server, unless an
 address of the NIC changes after it. So a name is restored in up to three writes: the NICs without
-fixed addresses, then their MACs, then everything exactly as it was.
+fixed addresses, then their MACs and names, then everything exactly as it was.
 
 While two instances of one update exist, one of them is parked: every device but the root disk is
 masked, so that it holds no MAC, no address and no volume, and it never starts by itself.
@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from lxdocker_lxd.lxd.records import Config, Devices, Instance, InstanceSettings
+from lxdocker_lxd.update.identity import interface_name_key, is_nic, kept_volatile
 from lxdocker_lxd.update.transaction import (
     OWN_KEYS,
     REJECTED_KEY,
@@ -33,9 +34,7 @@ PROTECT_START_EXTENSION = "instance_protection_start"
 def saved_of(instance: Instance) -> Saved:
     """Return all that an update of this instance has to preserve."""
     nics = {
-        name: dict(device)
-        for name, device in instance.expanded_devices.items()
-        if device.get("type") == "nic"
+        name: dict(device) for name, device in instance.expanded_devices.items() if is_nic(device)
     }
     addresses = {name: instance.config.get(f"volatile.{name}.hwaddr", "") for name in nics}
     return Saved(
@@ -50,6 +49,7 @@ def saved_of(instance: Instance) -> Saved:
         nics=nics,
         running=instance.running,
         idmap_base=_drawn_idmap_base(instance),
+        volatile=kept_volatile(instance),
     )
 
 
@@ -93,7 +93,7 @@ def parked_settings(
     instance: Instance, stamp: Stamp, *, protect_start: bool = False
 ) -> InstanceSettings:
     """Return settings with which an instance of a transaction waits; its files aren't touched."""
-    nics = [name for name, device in instance.expanded_devices.items() if _is_nic(device)]
+    nics = [name for name, device in instance.expanded_devices.items() if is_nic(device)]
     config = {
         key: value
         for key, value in instance.config.items()
@@ -169,17 +169,16 @@ def next_write(instance: Instance, saved: Saved, stamp: Stamp) -> InstanceSettin
     last one also writes ``stamp``, which tells by its phase that restoring is over.
     """
     now = instance.settings
-    missing = [
-        name for name in saved.nics if not _is_nic(instance.expanded_devices.get(name, MASK))
-    ]
+    missing = [name for name in saved.nics if not is_nic(instance.expanded_devices.get(name, MASK))]
     if missing:
         bare = {name: without_addresses(saved.nics[name]) for name in saved.nics}
         return replace(now, devices=_copied(instance.devices) | bare)
     addresses = {
         f"volatile.{name}.hwaddr": value for name, value in saved.hardware_addresses.items()
     }
+    # The last write says the rest again: only a MAC must be there before.
     if any(instance.config.get(key) != value for key, value in addresses.items()):
-        return replace(now, config={**instance.config, **addresses})
+        return replace(now, config={**instance.config, **saved.volatile, **addresses})
     final = _final(instance, saved, stamp)
     return None if _same(now, final) else final
 
@@ -190,7 +189,7 @@ def _final(instance: Instance, saved: Saved, stamp: Stamp) -> InstanceSettings:
         for key, value in instance.config.items()
         if key.startswith(_NOT_A_USERS) or key == REJECTED_KEY
     }
-    config = {**kept, **saved.config, STAMP_KEY: encoded(stamp)}
+    config = {**kept, **saved.volatile, **saved.config, STAMP_KEY: encoded(stamp)}
     if saved.idmap_base and stamp.role is Role.NEW:
         config[IDMAP_BASE] = saved.idmap_base
     return InstanceSettings(
@@ -218,7 +217,7 @@ def differences(instance: Instance, saved: Saved) -> tuple[str, ...]:
     """Return names of what isn't as it was saved; values stay out, for some are secrets.
 
     Allowed to differ, and so never named: ``image.*``, the updater's own keys, LXD's own volatile
-    keys except MACs, and an id map base that was drawn by LXD and is now written down.
+    keys except MACs and interface names, and an id map base that was drawn by LXD and is now written down.
     """
     config = users_config(instance.config)
     if saved.idmap_base:
@@ -229,6 +228,13 @@ def differences(instance: Instance, saved: Saved) -> tuple[str, ...]:
         f"MAC of {name}"
         for name, address in sorted(saved.hardware_addresses.items())
         if instance.config.get(f"volatile.{name}.hwaddr") != address
+    ]
+    found += [
+        f"interface name of {name}"
+        for name in sorted(saved.nics)
+        if saved.volatile.get(key := interface_name_key(name))
+        and "name" not in instance.devices.get(name, {})
+        and instance.config.get(key) != saved.volatile[key]
     ]
     pairs = {
         "profiles": instance.profiles == saved.profiles,
@@ -260,10 +266,6 @@ def released(instance: Instance, rejected: tuple[str, ...]) -> InstanceSettings:
 
 def _is_root(device: Mapping[str, str]) -> bool:
     return device.get("type") == "disk" and device.get("path") == "/"
-
-
-def _is_nic(device: Mapping[str, str]) -> bool:
-    return device.get("type") == "nic"
 
 
 def without_addresses(device: Mapping[str, str]) -> dict[str, str]:

@@ -88,7 +88,8 @@ class Saved:
     ``config`` has no ``volatile.*``, no ``image.*`` and none of the updater's own keys.
     ``hardware_addresses`` are those LXD drew, by device; ``nics`` the network devices with what
     profiles give them, for a parked instance's own devices hide them. ``idmap_base`` is set for an
-    isolated instance that doesn't name one: a new base would make LXD chown its volumes.
+    isolated instance that doesn't name one: a new base would make LXD chown its volumes. ``volatile``
+    are further keys of LXD's own that go on with the name, as the names it drew for interfaces.
     """
 
     architecture: str
@@ -102,6 +103,7 @@ class Saved:
     nics: Devices
     running: bool
     idmap_base: str = ""
+    volatile: Config = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -250,6 +252,7 @@ def saved_document(saved: Saved) -> dict[str, object]:
         "nics": {name: dict(device) for name, device in saved.nics.items()},
         "running": saved.running,
         "idmap_base": saved.idmap_base,
+        **({"volatile": dict(saved.volatile)} if saved.volatile else {}),
     }
 
 
@@ -397,4 +400,5 @@ def _saved(document: Mapping[str, object]) -> Saved:
         nics=fields.devices("nics"),
         running=fields.flag("running"),
         idmap_base=fields.text("idmap_base"),
+        volatile=fields.texts("volatile") if "volatile" in document else {},
     )

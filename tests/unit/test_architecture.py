@@ -128,6 +128,7 @@ PURE = (
     "update/stream_listing.py",
     "update/transaction.py",
     "update/configuration.py",
+    "update/identity.py",
     "update/procedure.py",
     "update/stop_timeout.py",
     "update/remapping.py",

@@ -1,10 +1,12 @@
 """NICs on managed networks: who draws which MAC, who may have which address, who is told.
 
 All of it seen on LXD 5.0.2: a NIC that a write adds draws a new MAC even when the same write gives
-one; a NIC that goes takes its MAC along; the DHCP server is told MAC and fixed address when a NIC is
+one; a NIC that goes takes its MAC along; likewise its name inside the instance, where its device gives
+none: the first free ``ethN``, in the order of the devices' names. The DHCP server is told MAC and fixed address when a NIC is
 added or changed and when its instance is renamed, and never when only the MAC is written.
 """
 
+import itertools
 from dataclasses import replace
 
 from lxdocker_lxd.lxd.failures import AddressTakenError
@@ -26,6 +28,24 @@ def _network(nic: dict[str, str]) -> str:
 def mac_of(name: str, nic: dict[str, str], config: dict[str, str]) -> str:
     """The MAC a NIC has."""
     return nic.get("hwaddr") or config.get(f"volatile.{name}.hwaddr", "")
+
+
+def _name_of(name: str, nic: dict[str, str], config: dict[str, str]) -> str:
+    """The name a NIC has inside its instance; empty before it has one."""
+    return nic.get("name") or config.get(f"volatile.{name}.name", "")
+
+
+def _name(nics: dict[str, dict[str, str]], config: dict[str, str], touched: set[str]) -> None:
+    """Draw the names that are missing for NICs that a write or a start touches."""
+    for device in sorted(touched):
+        if "name" in nics[device]:
+            config.pop(f"volatile.{device}.name", None)
+        elif not _name_of(device, nics[device], config):
+            taken = {_name_of(other, nic, config) for other, nic in nics.items()}
+            free = next(
+                name for name in map("eth{}".format, itertools.count()) if name not in taken
+            )
+            config[f"volatile.{device}.name"] = free
 
 
 class Nics:
@@ -50,6 +70,8 @@ class Nics:
                 continue
             added = name not in was
             changed = added or was[name] != now[name]
+            if added:
+                config.pop(f"volatile.{name}.name", None)
             if "hwaddr" in now[name]:
                 config.pop(key, None)
             elif added or (changed and not config.get(key)):
@@ -57,6 +79,8 @@ class Nics:
             if changed:
                 touched.add(name)
                 hosts[name] = self._told(name, now[name], config)
+        if box.type == "container":
+            _name(now, config, touched)
         kept = replace(settings, config=config)
         for name in touched:
             self._check(box, name, now[name], config)
@@ -71,6 +95,9 @@ class Nics:
                 config[f"volatile.{name}.hwaddr"] = self._store.draw_mac()
             if name not in box.hosts:
                 box.hosts[name] = self._told(name, nic, config)
+        nics = _nics(self._store.expanded_devices(box.project, box.settings))
+        if box.type == "container":
+            _name(nics, config, set(nics))
         box.settings = replace(box.settings, config=config)
 
     def renamed(self, box: Box) -> None:
@@ -115,7 +142,7 @@ class Nics:
     # ---- addresses of running instances
 
     def addresses(self, box: Box) -> dict[str, tuple[str, str]]:
-        """MAC and IPv4 address by NIC of a running instance."""
+        """MAC and IPv4 address, by interface, of a running instance; no address without DHCP."""
         config = dict(box.settings.config)
         found = {}
         devices = self._store.expanded_devices(box.project, box.settings)
@@ -123,9 +150,9 @@ class Nics:
             mac = mac_of(name, nic, config)
             told_mac, fixed = box.hosts.get(name, ("", ""))
             prefix = self.prefix(box.project, _network(nic))
-            if prefix:
-                address = fixed if fixed and told_mac == mac else f"{prefix}{_last(mac)}"
-                found[nic.get("name", name)] = (mac, address)
+            drawn = f"{prefix}{_last(mac)}" if prefix else ""
+            address = fixed if fixed and told_mac == mac else drawn
+            found[_name_of(name, nic, config) or name] = (mac, address)
         return found
 
     def prefix(self, project: str, network: str) -> str:
@@ -149,7 +176,8 @@ class Nics:
                 if _network(nic) != network:
                     continue
                 mac, fixed = mac_of(name, nic, config), nic.get("ipv4.address", "")
-                dynamic = self.addresses(box).get(nic.get("name", name), ("", ""))[1]
+                inside = _name_of(name, nic, config) or name
+                dynamic = self.addresses(box).get(inside, ("", ""))[1]
                 if fixed or (box.runs and dynamic):
                     found.append(
                         Lease(

@@ -35,6 +35,7 @@ class SimulatedPower:
         addresses = tuple(
             Address(interface=nic, family="inet", address=address, netmask="24", scope="global")
             for nic, (_, address) in found.items()
+            if address
         )
         return InstanceState(
             status=box.status,

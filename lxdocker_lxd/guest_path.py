@@ -9,6 +9,7 @@ from lxdocker_lxd.spec_values import volume
 
 # As many as Linux follows.
 _MOST_LINKS = 40
+_MOST_LOOKS = 256
 # What the kernel and LXD put there is no content of an image; to copy it would never end.
 _MACHINERY = ("/proc", "/sys", "/dev")
 
@@ -26,8 +27,23 @@ def resolved(lxd: Lxd, instance: str, path: str, *, project: str) -> str:
 
     Raises UsageError when it leads round in circles, to a file, or to where no volume can be.
     """
-    done, left, links = "/", [part for part in path.split("/") if part], 0
+    done = followed(lxd, instance, path, project=project)
+    try:
+        return volume_path(done)
+    except ValueError as error:
+        raise UsageError(
+            f"{path} of {instance} leads to {done}: {error}",
+            hint="choose another path with --volume, or another image",
+        ) from error
+
+
+def followed(lxd: Lxd, instance: str, path: str, *, project: str) -> str:
+    """Return where ``path`` leads, whatever is there; UsageError for circles and files."""
+    done, left, links, looks = "/", [part for part in path.split("/") if part], 0, 0
     while left:
+        looks += 1
+        if looks > _MOST_LOOKS:
+            raise UsageError(f"{path[:80]} of {instance} is too long a way")
         here = posixpath.join(done, left.pop(0))
         try:
             kind = lxd.guests.file_kind(instance, here, project=project)
@@ -48,13 +64,7 @@ def resolved(lxd: Lxd, instance: str, path: str, *, project: str) -> str:
             raise UsageError(f"{path} of {instance} leads through too many symbolic links")
         whole = posixpath.normpath(posixpath.join(done, _target(lxd, instance, here, project)))
         done, left = "/", [*(part for part in whole.split("/") if part), *left]
-    try:
-        return volume_path(done)
-    except ValueError as error:
-        raise UsageError(
-            f"{path} of {instance} leads to {done}: {error}",
-            hint="choose another path with --volume, or another image",
-        ) from error
+    return done
 
 
 def _target(lxd: Lxd, instance: str, link: str, project: str) -> str:

@@ -31,6 +31,12 @@ class HealthcheckTimes:
     retries: int | None = None
 
 
+# An instance may hold any file there.
+_MOST_VOLUMES = 1000
+_MOST_SAID = 300
+_LONGEST_PATH = 4096
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageFacts:
     """Paths it declares as volumes, ports it exposes (``80/tcp``), its health check if it has one.
@@ -51,13 +57,21 @@ class ImageFacts:
 
 def facts_of(lxd: Lxd, instance: str, *, project: str) -> ImageFacts:
     """Return what the image of an instance says; raise VerificationError when it isn't ours."""
-    try:
-        file = lxd.guests.read_file(instance, PATH, project=project, most_bytes=_MOST_BYTES)
-    except AbsentError as error:
+    facts = facts_or_none(lxd, instance, project=project)
+    if facts is None:
         raise VerificationError(
             f"the image of {instance} was not made by lxdocker-lxd: it has no {PATH}",
             hint="use `lxc launch` for other images",
-        ) from error
+        )
+    return facts
+
+
+def facts_or_none(lxd: Lxd, instance: str, *, project: str) -> ImageFacts | None:
+    """Return what the image of an instance says, None when it isn't ours; raise VerificationError."""
+    try:
+        file = lxd.guests.read_file(instance, PATH, project=project, most_bytes=_MOST_BYTES)
+    except AbsentError:
+        return None
     return parse_facts(file.content)
 
 
@@ -65,13 +79,16 @@ def parse_facts(content: bytes) -> ImageFacts:
     """Return the facts in the file's content; raise VerificationError."""
     try:
         document = json.loads(content)
-        volumes = tuple(dict.fromkeys(_path(text) for text in document.get("volumes") or ()))
+        volumes = _bounded(
+            tuple(dict.fromkeys(_path(text) for text in document.get("volumes") or ()))
+        )
         ports = tuple(str(text) for text in document.get("ports") or ())
         healthcheck = _healthcheck(document.get("healthcheck"))
         config = document.get("config")
         stop = config.get("StopTimeout") if isinstance(config, dict) else None
     except (ValueError, AttributeError, TypeError, RecursionError, LxdockerError) as error:
-        raise VerificationError(f"{PATH} of the image can't be understood: {error}") from error
+        said = str(error)[:_MOST_SAID]
+        raise VerificationError(f"{PATH} of the image can't be understood: {said}") from error
     return ImageFacts(
         volumes=volumes,
         ports=ports,
@@ -108,5 +125,14 @@ def _seconds(nanoseconds: object) -> float | None:
     return min(nanoseconds, _LONGEST_SECONDS * _NANOSECONDS_PER_SECOND) / _NANOSECONDS_PER_SECOND
 
 
+def _bounded(texts: tuple[str, ...]) -> tuple[str, ...]:
+    if len(texts) > _MOST_VOLUMES:
+        raise ValueError(f"it names {len(texts)} volumes")
+    return texts
+
+
 def _path(text: object) -> str:
-    return volume(str(text))
+    written = str(text)
+    if len(written) > _LONGEST_PATH:
+        raise ValueError(f"the path of a volume has {len(written)} letters")
+    return volume(written)

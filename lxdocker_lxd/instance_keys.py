@@ -208,6 +208,14 @@ INSTANCE_KEYS: tuple[InstanceKey, ...] = (
         read_by="updater",
     ),
     InstanceKey(
+        name="user.lxdocker.update.root_disk",
+        values="`disposable`",
+        meaning="that everything on the root disk may be lost; without it, no update is made while a"
+        " volume that the old or the new image declares is on it",
+        default="none",
+        read_by="updater",
+    ),
+    InstanceKey(
         name="user.lxdocker.update.health",
         values="`exec WORDS`, `tcp PORT`, `http PORT [PATH]`, `image` or `running`",
         meaning="what a new version must pass, else the old one comes back",

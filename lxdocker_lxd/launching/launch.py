@@ -17,7 +17,7 @@ from lxdocker_lxd.guest_path import resolved
 from lxdocker_lxd.image_facts import ImageFacts, facts_of
 from lxdocker_lxd.launching.ports import PublishedPort, clash, devices_of, listened, settled
 from lxdocker_lxd.launching.seeding import SEEDED_KEY, Seed, fill
-from lxdocker_lxd.launching.volumes import VolumeWish, disk_paths, volume_devices, wanted_volumes
+from lxdocker_lxd.launching.volumes import VolumeWish, volume_devices, wanted_volumes
 from lxdocker_lxd.launching.waiting import Watch, existing
 from lxdocker_lxd.lxd.calls import NewInstance
 from lxdocker_lxd.lxd.failures import (
@@ -29,7 +29,7 @@ from lxdocker_lxd.lxd.failures import (
     WrongStateError,
 )
 from lxdocker_lxd.lxd.ports import Lxd
-from lxdocker_lxd.lxd.records import Instance, InstanceSettings
+from lxdocker_lxd.lxd.records import Instance, InstanceSettings, disk_paths
 from lxdocker_lxd.lxd.resources import Volume
 from lxdocker_lxd.progress import Progress, StageStarted
 

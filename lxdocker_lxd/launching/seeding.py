@@ -10,10 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from lxdocker_lxd.errors import LxdError
-from lxdocker_lxd.launching.volumes import VolumeWish, disk_paths
+from lxdocker_lxd.launching.volumes import VolumeWish
 from lxdocker_lxd.lxd.calls import Command
 from lxdocker_lxd.lxd.failures import WrongStateError
 from lxdocker_lxd.lxd.ports import Lxd
+from lxdocker_lxd.lxd.records import disk_paths
 from lxdocker_lxd.lxd.resources import Volume
 
 SEEDED_KEY = "user.lxdocker.seeded"

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from lxdocker_lxd.digest import Digest
 from lxdocker_lxd.errors import UsageError
 from lxdocker_lxd.guest_path import volume_path
-from lxdocker_lxd.lxd.records import Devices
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 _LONGEST_NAME = 63
@@ -57,15 +56,6 @@ class VolumeWish:
         """Return the disk device of this volume in ``pool``."""
         found = {"type": "disk", "pool": pool, "source": self.name, "path": self.path}
         return {**found, "readonly": "true"} if self.readonly else found
-
-
-def disk_paths(devices: Devices) -> Mapping[str, str]:
-    """Return names of disk devices by the path they are mounted at, the root disk left out."""
-    disks = {
-        name: one.get("path", "") for name, one in devices.items() if one.get("type") == "disk"
-    }
-    found = {"/" + path.strip("/"): name for name, path in disks.items()}
-    return {path: name for path, name in found.items() if path != "/"}
 
 
 def wanted_volumes(

@@ -16,6 +16,15 @@ Config = Mapping[str, str]
 Devices = Mapping[str, Mapping[str, str]]
 
 
+def disk_paths(devices: Devices) -> Mapping[str, str]:
+    """Return names of disk devices by the path they are mounted at, the root disk left out."""
+    disks = {
+        name: one.get("path", "") for name, one in devices.items() if one.get("type") == "disk"
+    }
+    found = {"/" + path.strip("/"): name for name, path in disks.items()}
+    return {path: name for path, name in found.items() if path != "/"}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpdateSource:
     """Where LXD fetched an image by alias, and where it looks for a newer one.

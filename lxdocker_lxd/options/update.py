@@ -39,7 +39,14 @@ def add(verbs: Verbs) -> None:
     enable = _action(below, "enable", _ENABLE)
     _add_names(enable)
     enable.add_argument(
-        "--mode", choices=("auto", "notify"), default="auto", help="update, or only tell"
+        "--mode",
+        choices=("auto", "notify"),
+        help="update, or only tell; without it, images that don't say where they keep data are told",
+    )
+    enable.add_argument(
+        "--root-disk-is-disposable",
+        action="store_true",
+        help="update although volumes of the image are on the root disk, which an update replaces",
     )
     enable.add_argument(
         "--image", metavar="SOURCE", help="what to follow: local|ALIAS or URL|simplestreams|ALIAS"

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from lxdocker_lxd.errors import LxdError
+from lxdocker_lxd.lxd.records import Instance
 from lxdocker_lxd.update.procedure import Act, Step
 from lxdocker_lxd.update.transaction import Transaction
 
@@ -90,6 +91,7 @@ class Outcome:
 class Means:
     """What an updater works with besides LXD.
 
+    ``obstacle`` says of an instance and an image why no update is to begin, or nothing.
     ``before_outage`` may raise a LxdError to give the update up, PutOffError when nothing is wrong;
     ``went_back`` is told of a
     transaction, and why, once the old version is back. Both may be called again after a crash.
@@ -101,5 +103,6 @@ class Means:
     draw_id: Callable[[], str]
     retention: timedelta = RETENTION
     on_step: Callable[[Transaction, Step], None] = lambda _transaction, _step: None
+    obstacle: Callable[[Instance, str], str] = lambda _instance, _fingerprint: ""
     before_outage: Callable[[Transaction], None] = lambda _transaction: None
     went_back: Callable[[Transaction, str], None] = lambda _transaction, _reason: None

@@ -18,6 +18,7 @@ from lxdocker_lxd.lxd.request import Request
 from lxdocker_lxd.update.call import Call, Difference, call_of, differences_of
 from lxdocker_lxd.update.claim import Claim, OtherUpdaterError
 from lxdocker_lxd.update.copy_ages import CopyAges
+from lxdocker_lxd.update.declared_volumes import DeclaredVolumes
 from lxdocker_lxd.update.gate import InstanceProbe
 from lxdocker_lxd.update.health import HealthError, Kind, check_of
 from lxdocker_lxd.update.hook import Hook
@@ -134,6 +135,7 @@ class Rehearsal:
         hooked = HookedUpdate(self._pretending, runner)
         means = Means(
             gate=HookedGate(_Gate(self._pretending, self._checked), hooked),
+            obstacle=DeclaredVolumes(self._pretending).problem,
             before_outage=hooked.before_outage,
             went_back=hooked.went_back,
             clock=clock,

@@ -215,7 +215,8 @@ class Rounds:
         wave.outcomes.append(outcome)
         if outcome.bad:
             wave.waiting.add(decision.key)
-        if outcome.bad and (outcome.act is not Act.HOLD or outcome.blame):
+        blamed = outcome.act is not Act.HOLD or outcome.blame
+        if outcome.bad and blamed and not self._is_its_own_fault(decision):
             wave.failed.add(self._version(decision))
 
     def _waits(self, decision: Decision) -> bool:
@@ -250,7 +251,8 @@ class Rounds:
         image = self._image(now)
         if image is None:
             return None
-        lack = self._lack_of_room(instance, image)
+        lack = self._updater.obstacle(instance, now.fingerprint)
+        lack = lack or self._lack_of_room(instance, image)
         if lack:
             self._problems.add(lack, project=now.project, name=now.name)
             return None
@@ -259,6 +261,12 @@ class Rounds:
     def _image(self, decision: Decision) -> Image | None:
         held = self._picture.images(decision.project)
         return next((one for one in held if one.fingerprint == decision.fingerprint), None)
+
+    def _is_its_own_fault(self, decision: Decision) -> bool:
+        """Whether the update failed for what the instance lacks, as a disk, and not for its version."""
+        instance = self._picture.get(decision.key)
+        obstacle = self._updater.obstacle
+        return instance is not None and bool(obstacle(instance, decision.fingerprint))
 
     # ---- room
 

@@ -113,6 +113,10 @@ class Updater:
         account = accounts(self._journal.read()).get(transaction.id)
         return self._loop(resumed(transaction, account))
 
+    def obstacle(self, instance: Instance, fingerprint: str) -> str:
+        """Return why no update of the instance to the image is to begin; empty when nothing is known."""
+        return self._means.obstacle(instance, fingerprint)
+
     def turn_back(self, transaction: Transaction, *, restore_volumes: bool = False) -> Outcome:
         """Return a committed update to its parked copy, because a user asks for it.
 

@@ -10,7 +10,8 @@ from lxdocker_lxd.errors import LxdError, NotFoundError
 from lxdocker_lxd.lxd.failures import AbsentError
 from lxdocker_lxd.lxd.records import Instance
 from lxdocker_lxd.update.adoption import follow_rename
-from lxdocker_lxd.update.enrolment import HOLDER_KEY, UPDATE_KEY, holder_of
+from lxdocker_lxd.update.enrolling import enrolling_mode
+from lxdocker_lxd.update.enrolment import HOLDER_KEY, UPDATE_KEY, Mode, holder_of
 from lxdocker_lxd.update.followed_images import remember_certificate, write_key
 from lxdocker_lxd.update.journal import service_lock
 from lxdocker_lxd.update.means import Outcome
@@ -19,6 +20,7 @@ from lxdocker_lxd.update.problem import Problems
 from lxdocker_lxd.update.procedure import Act
 from lxdocker_lxd.update.recovery import parked_copy, reap, recover
 from lxdocker_lxd.update.retention import copies_of
+from lxdocker_lxd.update.root_disk import DISPOSABLE, ROOT_DISK_KEY
 from lxdocker_lxd.update.rounds import Report
 from lxdocker_lxd.update.source import SOURCE_KEY, discovered, source_of_text
 from lxdocker_lxd.update.transaction import REJECTED_KEY, Role, Transaction
@@ -85,6 +87,12 @@ def _enable(work: UpdateWork) -> int:
     options = work.options
     for name in options.names:
         instance = work.instance(name)
+        mode = enrolling_mode(
+            work.declared,
+            instance,
+            Mode(options.mode) if options.mode else None,
+            disposable=options.root_disk_is_disposable,
+        )
         follow_rename(work.lxd, instance)
         if options.image:
             source = str(source_of_text(options.image))
@@ -95,11 +103,15 @@ def _enable(work: UpdateWork) -> int:
         write_key(work.lxd, instance, SOURCE_KEY, source)
         images = work.lxd.images.list(project=options.project)
         remember_certificate(work.lxd, instance, source_of_text(source), images)
-        write_key(work.lxd, instance, UPDATE_KEY, options.mode)
+        if options.root_disk_is_disposable:
+            write_key(work.lxd, instance, ROOT_DISK_KEY, DISPOSABLE)
+        write_key(work.lxd, instance, UPDATE_KEY, mode.mode)
         write_key(work.lxd, instance, HOLDER_KEY, holder_of(instance))
         if instance.config.get(REJECTED_KEY):
             write_key(work.lxd, instance, REJECTED_KEY, "")
         work.console.note(f"{name}: follows {source}")
+        if mode.remark:
+            work.console.note(f"{name}: {mode.remark}")
     return 0
 
 

@@ -19,6 +19,7 @@ from lxdocker_lxd.settings import DEFAULT_FILE, FILE_VARIABLE
 from lxdocker_lxd.update import followed_lxd
 from lxdocker_lxd.update.claim import Claim
 from lxdocker_lxd.update.copy_ages import CopyAges
+from lxdocker_lxd.update.declared_volumes import DeclaredVolumes
 from lxdocker_lxd.update.gate import HealthGate
 from lxdocker_lxd.update.hook_run import HookedGate, HookedUpdate, HookRunner
 from lxdocker_lxd.update.image_server_http import ask
@@ -84,6 +85,7 @@ class UpdateWork:
     _opened: list[LxdDaemon] = field(default_factory=list)
     _polled: list[PolledImages] = field(default_factory=list)
     _claims: list[Claim] = field(default_factory=list)
+    _declared: list[DeclaredVolumes] = field(default_factory=list)
 
     @property
     def lxd(self) -> LxdDaemon:
@@ -151,10 +153,16 @@ class UpdateWork:
             self.lxd.guests, self.settings.hooks, owner=os.geteuid(), heartbeat=self.heartbeat
         )
         hooks = HookedUpdate(self.lxd, runner, complain=self.complaints.append)
+
+        def before_outage(transaction: Transaction) -> None:
+            self.declared.check_stage(transaction)
+            hooks.before_outage(transaction)
+
         health = HealthGate(self.lxd, clock=time.monotonic, pause=self.pause)
         means = Means(
             gate=HookedGate(health, hooks),
-            before_outage=hooks.before_outage,
+            obstacle=self.declared.problem,
+            before_outage=before_outage,
             went_back=hooks.went_back,
             clock=now,
             pause=self.pause,
@@ -195,6 +203,13 @@ class UpdateWork:
             )
             self._polled.append(PolledImages(poll=poll, clock=now, default=self.settings.poll))
         return self._polled[0]
+
+    @property
+    def declared(self) -> DeclaredVolumes:
+        """What images declare as volumes; the same one each time."""
+        if not self._declared:
+            self._declared.append(DeclaredVolumes(self.lxd))
+        return self._declared[0]
 
     def telling(self, journal: JournalFile, *, serve: bool = False) -> Telling:
         """Whoever is told of rounds."""

@@ -136,7 +136,7 @@ def import_guest(
             config=config,
             scripts=load_guest_scripts(),
             busybox=host_file(BUSYBOX),
-            image_json=b"{}\n",
+            image_json=json.dumps({"volumes": list(config.volumes)}).encode(),
             mtime_ns=0,
             disable_supervisor=disable_supervisor,
             restart=restart,

@@ -8,10 +8,10 @@ from lxdocker_lxd.errors import UsageError
 from lxdocker_lxd.launching.volumes import (
     VolumeWish,
     automatic_name,
-    disk_paths,
     volume_devices,
     wanted_volumes,
 )
+from lxdocker_lxd.lxd.records import disk_paths
 
 paths = st.lists(
     st.from_regex(r"[A-Za-z0-9._ ü-]{1,12}", fullmatch=True), min_size=1, max_size=5

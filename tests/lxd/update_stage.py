@@ -3,7 +3,7 @@
 import secrets
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +41,11 @@ class Stage:
         *,
         words: tuple[str, ...] = WORDS,
         more_files: int = 0,
+        volumes: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         self.lxd = lxd
         self._more_files = more_files
+        self._volumes = volumes or {}
         self.fingerprints = {word: self._import(directory, word) for word in words}
         self._names: list[str] = []
 
@@ -51,7 +53,8 @@ class Stage:
         files = {"version": word.encode(), "app": _APP}
         files |= {f"srv/{number}": b"" for number in range(self._more_files)}
         tree = small_tree(files)
-        alias, _ = import_guest(self.lxd, directory, tree, image_config(entrypoint=["/app"]))
+        config = image_config(entrypoint=["/app"], volumes=self._volumes.get(word, ()))
+        alias, _ = import_guest(self.lxd, directory, tree, config)
         target: str = self.lxd.query("GET", f"/1.0/images/aliases/{alias}")["target"]
         self.lxd.lxc("image", "alias", "rename", alias, word)
         return target

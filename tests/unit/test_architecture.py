@@ -141,6 +141,7 @@ PURE = (
     "update/enrolment.py",
     "update/plan.py",
     "update/problem.py",
+    "update/root_disk.py",
     "update/retention.py",
     "update/liveness.py",
     "update/health.py",

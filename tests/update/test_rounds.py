@@ -8,7 +8,7 @@ import pytest
 
 from lxdocker_lxd.errors import LxdockerError
 from lxdocker_lxd.lxd.failures import NoSpaceError
-from lxdocker_lxd.lxd.records import Config, UpdateSource
+from lxdocker_lxd.lxd.records import Config, Instance, UpdateSource
 from lxdocker_lxd.update.enrolment import HOLDER_KEY
 from lxdocker_lxd.update.gate import HealthGate
 from lxdocker_lxd.update.hook import HookDeferredError
@@ -39,6 +39,7 @@ class House:
     journal: MemoryJournal = field(default_factory=MemoryJournal)
     drawn: int = 0
     before_outage: Callable[[Transaction], None] = lambda _transaction: None
+    obstacle: Callable[[Instance, str], str] = lambda _instance, _fingerprint: ""
     polled: PolledImages | None = None
 
     def has_news(self) -> bool:
@@ -52,6 +53,7 @@ class House:
             pause=self.lxd.sleep,
             draw_id=self._draw,
             before_outage=self.before_outage,
+            obstacle=self.obstacle,
         )
         return Updater(self.lxd, self.journal, means)
 

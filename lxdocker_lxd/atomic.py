@@ -2,7 +2,7 @@
 
 ``replacing`` writes to a temporary file in the target's own directory, syncs it and renames it, so
 a reader sees the old or the new content and a crash leaves at most a file named ``.tmp-*``,
-which ``sweep`` removes.
+which ``sweep`` removes. ``append_line`` adds to a file of lines.
 """
 
 import contextlib
@@ -82,6 +82,45 @@ def write(path: Path, content: bytes, *, mode: int = 0o644) -> None:
     """Make ``path`` hold ``content``, atomically and durably; raise StorageError."""
     with replacing(path, mode=mode) as file:
         file.write(content)
+
+
+def append_line(path: Path, line: bytes, *, mode: int = 0o600) -> int:
+    """Write a line with its end behind the others, durably; return the file's size in bytes.
+
+    A line that a crash has torn is ended first. What was written before an error is taken back.
+    Raises StorageError.
+    """
+    try:
+        new = not path.exists()
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, mode)
+        try:
+            end = _append(descriptor, line)
+        finally:
+            os.close(descriptor)
+        if new:
+            sync_directory(path.parent)
+    except OSError as error:
+        raise storage_error("write", path, error) from error
+    return end
+
+
+def _append(descriptor: int, line: bytes) -> int:
+    end = os.lseek(descriptor, 0, os.SEEK_END)
+    torn = end > 0 and os.pread(descriptor, 1, end - 1) != b"\n"
+    whole = b"\n" + line if torn else line
+    try:
+        _write_all(descriptor, whole)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.ftruncate(descriptor, end)
+        raise
+    return end + len(whole)
+
+
+def _write_all(descriptor: int, content: bytes) -> None:
+    if os.write(descriptor, content) != len(content):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    os.fsync(descriptor)
 
 
 def sync_directory(path: Path) -> None:

@@ -1,6 +1,6 @@
 """One attempt at a transaction: what it knows besides LXD and the journal."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from lxdocker_lxd.lxd.records import Instance
@@ -52,6 +52,8 @@ class Attempt:
     evidence: tuple[str, ...] = ()
     unreadable: str = ""
     killed: str = ""
+    outage: bool = False
+    problems: list[str] = field(default_factory=list)
     outage_began: datetime | None = None
     outage_ended: datetime | None = None
 
@@ -96,6 +98,7 @@ def resumed(transaction: Transaction, account: Account | None) -> Attempt:
         back=account.back,
         committed=account.committed,
         became=account.became,
+        outage=account.outage,
         blame=account.blame,
         reason=account.reason or "interrupted",
         evidence=account.evidence,

@@ -38,6 +38,8 @@ class Courier:
         self._receivers = tuple(receivers)
         self._clock = clock
         self._unwritten: deque[Message] = deque(maxlen=_MOST_UNWRITTEN)
+        # Receivers whose outbox has the first of them already.
+        self._put_for: set[tuple[str, str]] = set()
         self._stopping = threading.Event()
         self._news = {receiver.name: threading.Event() for receiver in self._receivers}
         self._threads: list[threading.Thread] = []
@@ -48,24 +50,33 @@ class Courier:
         """Put what is news into the outbox and return when it is on disk."""
         if not self._receivers:
             return
-        self._unwritten.extend(news(messages, self._told.when, self._clock()))
+        waiting = {one.subject: one.at for one in self._unwritten if one.lasting}
+        self._unwritten.extend(news(messages, {**waiting, **self._told.when}, self._clock()))
         try:
             while self._unwritten:
                 self._put(self._unwritten[0])
-                self._unwritten.popleft()
+                self._note(self._unwritten.popleft())
         except StorageError as error:
             _log.error("messages can't be kept: %s", error.message)
         for event in self._news.values():
             event.set()
 
     def _put(self, message: Message) -> None:
+        """Put it into the outbox of each receiver that hasn't got it from an earlier attempt."""
         for receiver in self._receivers:
-            if receiver.wants(message):
+            key = (message.id, receiver.name)
+            if key not in self._put_for and receiver.wants(message):
                 self._outbox.put(receiver.name, message)
-        # After the outbox: a crash in between tells twice, never not at all.
-        self._told.add(
-            (message.subject if message.lasting else message.id, message.id), self._clock()
-        )
+                self._put_for.add(key)
+
+    def _note(self, message: Message) -> None:
+        """Write down that it was told; after the outbox, so that a crash tells twice, never not."""
+        self._put_for.clear()
+        subject = message.subject if message.lasting else message.id
+        try:
+            self._told.add((subject, message.id), self._clock())
+        except StorageError as error:
+            _log.error("what was told can't be written down: %s", error.message)
 
     def catch_up(self, entries: Iterable[Entry], *, host: str) -> None:
         """Announce ends in the journal that nobody was told of, because of a crash.

@@ -153,8 +153,14 @@ class Dependants:
             self._settled(restart, even_running=True)
 
     def _settled(self, restart: Restart, *, even_running: bool = False) -> None:
-        with self.problems.about(*restart.key, f"restart it after {restart.dependency.name}"):
-            self._settle(restart, even_running=even_running)
+        what = f"restart it after {restart.dependency.name}"
+        with self.problems.about(*restart.key, what):
+            try:
+                self._settle(restart, even_running=even_running)
+            except StorageError as error:
+                # It is still owed, and the others are to be started as well.
+                project, name = restart.key
+                self.problems.add(f"{what}: {error.message}", project=project, name=name)
 
     def _settle(self, restart: Restart, *, even_running: bool) -> None:
         """Take one restart as far as it can be taken now."""

@@ -11,13 +11,26 @@ from typing import Protocol, Self
 
 from lxdocker_lxd import atomic
 from lxdocker_lxd.errors import StorageError
-from lxdocker_lxd.update.journal_record import Entry, compacted, entries, line_of
+from lxdocker_lxd.update.journal_record import (
+    MOST_LINE_BYTES,
+    Entry,
+    compacted,
+    entries,
+    line_of,
+)
+from lxdocker_lxd.update.reserved_space import ReservedSpace
 
 FILE = "journal.jsonl"
+ROOM_FILE = "journal.room"
 LOCK = "lock"
 SERVICE_LOCK = "service.lock"
 MOST_BYTES = 1 << 20
 KEPT_ENDS = 1000
+# An update writes some six lines of a few hundred bytes, and one for each restart of a dependant;
+# only the two that may hold what a failed version said last can be as long as a line may be.
+ROOM_BYTES = 16 * MOST_LINE_BYTES
+# What is given free at once, and again until a line fits.
+_PIECE_BYTES = 8 << 10
 _POLL_SECONDS = 0.2
 
 
@@ -27,6 +40,10 @@ class UpdaterRunsError(StorageError):
 
 class Journal(Protocol):
     """Where an updater writes down what it decided, before it does it."""
+
+    def reserve(self) -> None:
+        """Keep room for all entries of one transaction; StorageError when there is none."""
+        ...
 
     def append(self, entry: Entry) -> None:
         """Return when the entry is on disk; StorageError when it couldn't be written."""
@@ -74,6 +91,7 @@ class JournalFile:
         self._pause = pause
         self._entered = entered
         self._left = left
+        self._room = ReservedSpace(directory / ROOM_FILE, ROOM_BYTES)
         self._lock: int | None = None
 
     def __enter__(self) -> Self:
@@ -114,30 +132,29 @@ class JournalFile:
         """The file."""
         return self._directory / FILE
 
+    def reserve(self) -> None:
+        """Keep room for the lines that an update may need, in a file beside this one."""
+        self._room.reserve()
+
     def append(self, entry: Entry) -> None:
-        """Write the entry behind the others, durably, first ending a line a crash has torn."""
-        try:
-            if self.path.exists() and self.path.stat().st_size > self._most_bytes:
+        """Write the entry behind the others, durably; on a full disk, into the room kept for it."""
+        line = line_of(entry)
+        self._shorten()
+        while True:
+            try:
+                atomic.append_line(self.path, line)
+            except StorageError as error:
+                if not _is_full(error) or not self._room.release(_PIECE_BYTES):
+                    raise
+            else:
+                return
+
+    def _shorten(self) -> None:
+        """Cut a file that has grown too long; one that can't be cut now can still be written to."""
+        with contextlib.suppress(StorageError, OSError):
+            if self.path.stat().st_size > self._most_bytes:
                 kept = compacted(self.read(), KEPT_ENDS)
                 atomic.write(self.path, b"".join(map(line_of, kept)), mode=0o600)
-            self._append(line_of(entry))
-        except OSError as error:
-            raise atomic.storage_error("write", self.path, error) from error
-
-    def _append(self, line: bytes) -> None:
-        new = not self.path.exists()
-        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            end = os.lseek(descriptor, 0, os.SEEK_END)
-            torn = end > 0 and os.pread(descriptor, 1, end - 1) != b"\n"
-            whole = b"\n" + line if torn else line
-            if os.write(descriptor, whole) != len(whole):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        if new:
-            atomic.sync_directory(self._directory)
 
     def read(self) -> tuple[Entry, ...]:
         """Return what the file holds; nothing when there is none."""
@@ -147,3 +164,8 @@ class JournalFile:
             return ()
         except OSError as error:
             raise atomic.storage_error("read", self.path, error) from error
+
+
+def _is_full(error: StorageError) -> bool:
+    cause = error.__cause__
+    return isinstance(cause, OSError) and cause.errno in {errno.ENOSPC, errno.EDQUOT}

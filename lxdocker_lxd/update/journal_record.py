@@ -14,6 +14,7 @@ from enum import StrEnum
 from lxdocker_lxd.update.transaction import Transaction
 
 FORMAT = 1
+MOST_LINE_BYTES = 16 << 10
 
 
 class Event(StrEnum):
@@ -63,7 +64,23 @@ class Entry:
 
 
 def line_of(entry: Entry) -> bytes:
-    """Return the entry as one line with its end."""
+    """Return the entry as one line with its end, at most ``MOST_LINE_BYTES`` long.
+
+    Of a reason the beginning is kept, of evidence the last lines.
+    """
+    line = _line_of(entry)
+    evidence = entry.evidence
+    while len(line) > MOST_LINE_BYTES and evidence:
+        evidence = evidence[-(len(evidence) // 2) :] if len(evidence) > 1 else ()
+        line = _line_of(replace(entry, evidence=evidence))
+    if len(line) > MOST_LINE_BYTES:
+        # A character takes up to twelve bytes.
+        reason = entry.reason[: MOST_LINE_BYTES // 16]
+        line = _line_of(replace(entry, evidence=(), reason=reason))
+    return line
+
+
+def _line_of(entry: Entry) -> bytes:
     document: dict[str, object] = {
         "format": FORMAT,
         "at": entry.at.astimezone(UTC).isoformat(),

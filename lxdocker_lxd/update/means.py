@@ -65,6 +65,7 @@ class Outcome:
     ``failed`` says of one that was given up that something went wrong: it wasn't merely put off, nor
     did somebody change the instance meanwhile. ``evidence`` are the last lines of a failed version.
     ``killed`` says which instance was killed because it didn't stop, and after which time.
+    ``problems`` went wrong beside it, as a journal that couldn't be written.
     """
 
     transaction: Transaction
@@ -75,6 +76,7 @@ class Outcome:
     outage_seconds: float | None = None
     evidence: tuple[str, ...] = ()
     killed: str = ""
+    problems: tuple[str, ...] = ()
 
     @property
     def explanation(self) -> str:

@@ -14,6 +14,7 @@ from lxdocker_lxd.lxd.failures import (
     ServerCertificateError,
     UnreachableError,
 )
+from lxdocker_lxd.update.means import Outcome
 
 # Without LXD or without a journal nothing can be done for any instance.
 ENDS_ROUND = (
@@ -58,6 +59,11 @@ class Problems:
     def add(self, text: str, *, project: str = "", name: str = "") -> None:
         """Add one."""
         self._found[Problem(text=text, project=project, name=name)] = None
+
+    def add_of(self, outcome: Outcome) -> None:
+        """Add what went wrong beside an update."""
+        for text in outcome.problems:
+            self.add(text, project=outcome.transaction.project, name=outcome.transaction.name)
 
     @contextlib.contextmanager
     def about(self, project: str, name: str, what: str = "") -> Iterator[None]:

@@ -69,6 +69,9 @@ class _Notes:
     def __init__(self, entries: tuple[Entry, ...]) -> None:
         self._entries = list(entries)
 
+    def reserve(self) -> None:
+        """Need no room on any disk."""
+
     def append(self, entry: Entry) -> None:
         """Note the entry."""
         self._entries.append(entry)

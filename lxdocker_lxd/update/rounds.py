@@ -2,7 +2,7 @@
 
 One instance at a time, and what goes wrong with one is that one's: it is told, and the round goes on.
 A version that failed is not given to others in the same round, and what depends on an instance whose
-update failed waits for a later one. Only when LXD is away or the journal fails the round ends.
+update failed waits for a later one. Only when LXD is away or the journal can't be read the round ends.
 """
 
 import contextlib
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from lxdocker_lxd.errors import LxdockerError
+from lxdocker_lxd.errors import LxdockerError, StorageError
 from lxdocker_lxd.lxd.ports import Lxd
 from lxdocker_lxd.lxd.records import Image, Instance
 from lxdocker_lxd.update.copy_ages import CopyAges
@@ -139,10 +139,16 @@ class Rounds:
         decisions = self._decisions(names, by_hand=by_hand)
         updating = frozenset(one.key for one in decisions if one.choice is Choice.UPDATE)
         self._dependants.look(picture.instances, updating)
-        for decision in decisions:
-            with problems.about(*decision.key):
-                self._do(decision, by_hand=by_hand)
+        try:
+            for decision in decisions:
+                with problems.about(*decision.key):
+                    self._do(decision, by_hand=by_hand)
+        except StorageError as error:
+            # Without room in the journal nothing begins; what was done is reported all the same.
+            problems.add(error.message)
         self._dependants.work_off()
+        for outcome in (*recovered, *self._wave.outcomes):
+            problems.add_of(outcome)
         if self._wave.outcomes or recovered:
             picture.look_at_instances()
         reaped = reap(

@@ -3,15 +3,15 @@
 One JSON object a line, appended and synced. A reader skips what a crash has torn.
 """
 
-import errno
+import contextlib
 import json
-import os
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
 
 from lxdocker_lxd import atomic
+from lxdocker_lxd.errors import StorageError
 
 FILE = "told.jsonl"
 # More than the ends a journal keeps, so that none of those is forgotten.
@@ -26,6 +26,7 @@ class Told:
         self._path = directory / FILE
         self._most_bytes = most_bytes
         self._known: dict[str, datetime] = {}
+        self._unwritten: dict[str, datetime] = {}
         self._lines = 0
         self._load()
 
@@ -40,34 +41,22 @@ class Told:
         return MappingProxyType(self._known)
 
     def add(self, keys: Iterable[str], now: datetime) -> None:
-        """Return when it is on disk that ``keys`` were told now."""
-        added = dict.fromkeys(keys, now)
-        atomic.make_directory(self._path.parent, mode=0o700)
-        try:
-            size_bytes = self._append(_line(added, now))
-        except OSError as error:
-            raise atomic.storage_error("write", self._path, error) from error
-        self._lines += 1
-        self._known |= added
-        if size_bytes > self._most_bytes:
-            self._shorten()
+        """Return when it is on disk that ``keys`` were told now.
 
-    def _append(self, line: bytes) -> int:
-        """Write a line behind the others, first ending one that a crash has torn; return the size."""
-        new = not self._path.exists()
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            end = os.lseek(descriptor, 0, os.SEEK_END)
-            torn = end > 0 and os.pread(descriptor, 1, end - 1) != b"\n"
-            whole = b"\n" + line if torn else line
-            if os.write(descriptor, whole) != len(whole):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        if new:
-            atomic.sync_directory(self._path.parent)
-        return end + len(whole)
+        What can't be written is known all the same as long as this object lives, and is written
+        with what is added next.
+        """
+        added = dict.fromkeys(keys, now)
+        self._known |= added
+        self._unwritten |= added
+        atomic.make_directory(self._path.parent, mode=0o700)
+        size_bytes = atomic.append_line(self._path, _line(self._unwritten, now))
+        self._unwritten.clear()
+        self._lines += 1
+        if size_bytes > self._most_bytes:
+            # What is too long can still be read, and be shortened the next time.
+            with contextlib.suppress(StorageError):
+                self._shorten()
 
     def _shorten(self) -> None:
         """Forget the oldest, and what was told anew since."""

@@ -5,8 +5,9 @@ about the last step hardly matters: the next look tells.
 """
 
 import contextlib
+from typing import TypedDict, Unpack
 
-from lxdocker_lxd.errors import LxdError, LxdockerError
+from lxdocker_lxd.errors import LxdError, LxdockerError, StorageError
 from lxdocker_lxd.lxd.failures import (
     AbsentError,
     BusyError,
@@ -56,6 +57,7 @@ _LAST_WORDS = (ENDS - {Act.COMMITTED}) | {Act.DISCARD, Act.TURN_BACK, Act.RELEAS
 _CONFIRM_SECONDS = 0.3
 _REMAPPING = frozenset({Act.PREPARE, Act.REMAP})
 _BEFORE_OUTAGE = _REMAPPING | {Act.STAGE, Act.PROVE, Act.LEASE, Act.OUTAGE}
+_WITHOUT_OUTAGE = _BEFORE_OUTAGE | {Act.END_STAGE, Act.STAGE_AGAIN, Act.RELEASE, Act.DISCARD}
 _NOTHING_ASKED = (BusyError, NotRunningError, UnreachableError)
 _FORWARD = frozenset(
     {
@@ -70,11 +72,24 @@ _FORWARD = frozenset(
 )
 
 
+class _Noted(TypedDict, total=False):
+    """What an entry may say beside its event."""
+
+    result: str
+    reason: str
+    blame: bool
+    previous: str
+    outage_seconds: float | None
+    evidence: tuple[str, ...]
+    killed: str
+
+
 class Updater:
     """Updates, turns back and finishes what was interrupted; one transaction at a time.
 
-    Everything raised by the journal passes through: without it no step is made. When LXD can't be
-    reached any more the error passes through too, and the transaction stays open.
+    Without room in the journal no update begins, nor does an outage. From the outage on a journal that
+    can't be written is a problem to report: what is done is also written into LXD, before the next
+    step. When LXD can't be reached any more the error passes through, and the transaction stays open.
     """
 
     def __init__(self, lxd: Lxd, journal: Journal, means: Means) -> None:
@@ -104,8 +119,9 @@ class Updater:
         holder = self._get(name, project)
         previous = holder.base_image if holder is not None else ""
         crashed = holder is not None and holder.status == "Stopped" and self._crashed(holder)
-        self._note(transaction, Event.BEGUN, previous=previous)
         run = Attempt(transaction=transaction, fresh=True, holder_crashed=crashed, volumes=volumes)
+        self._journal.reserve()
+        self._note(run, Event.BEGUN, previous=previous)
         return self._loop(run)
 
     def resume(self, transaction: Transaction) -> Outcome:
@@ -124,18 +140,23 @@ class Updater:
         the name belongs to an instance that isn't the copy's successor.
         """
         take_over(self._lxd, transaction)
-        self._note(transaction, Event.BACK, reason="asked for")
-        self.dependants.stop(transaction)
-        return self._loop(
-            Attempt(
-                transaction=transaction,
-                back=True,
-                became=True,
-                asked_back=True,
-                restore_volumes=restore_volumes,
-                reason="asked for",
-            )
+        run = Attempt(
+            transaction=transaction,
+            back=True,
+            became=True,
+            asked_back=True,
+            restore_volumes=restore_volumes,
+            reason="asked for",
         )
+        # A version that filled the disk is one to go back from.
+        with contextlib.suppress(StorageError):
+            self._journal.reserve()
+        self._note(run, Event.BACK, reason="asked for")
+        try:
+            self.dependants.stop(transaction)
+        except StorageError as error:
+            run.problems.append(error.message)
+        return self._loop(run)
 
     def _crashed(self, holder: Instance) -> bool:
         """Whether a stopped instance fell over: then its next version is started, and gated."""
@@ -223,25 +244,21 @@ class Updater:
             return None
 
     def _do(self, step: Step, view: View, run: Attempt) -> None:
+        run.outage = run.outage or step.act not in _WITHOUT_OUTAGE
         match step.act:
             case Act.OUTAGE:
-                if not run.agreed:
-                    self._means.before_outage(run.transaction)
-                    run.agreed = True
-                self.dependants.stop(run.transaction)
-                self._note(run.transaction, Event.OUTAGE)
-                run.stop_asked = False
+                self._enter_outage(run)
             case Act.STOP | Act.PARK:
                 run.outage_began = run.outage_began or self._means.clock()
                 run.stop_asked = True
             case Act.TAKE_NAME if step.role is Role.NEW:
-                self._note(run.transaction, Event.BECAME)
+                self._note(run, Event.BECAME)
                 run.became = True
             case Act.GATE:
                 self._gate(run)
                 return
             case Act.COMMIT if not run.committed:
-                self._note(run.transaction, Event.COMMITTED)
+                self._note(run, Event.COMMITTED)
                 run.committed = True
             case Act.TURN_BACK:
                 self._turn(run, step.reason or run.reason, blame=run.blame)
@@ -254,6 +271,16 @@ class Updater:
                 pass
         self._steps.perform(step, view, self._handling(run))
         self._done(step, view, run)
+
+    def _enter_outage(self, run: Attempt) -> None:
+        if not run.agreed:
+            self._means.before_outage(run.transaction)
+            run.agreed = True
+        # What was staged since, or a hook's backup, may have filled the disk.
+        self._journal.reserve()
+        self.dependants.stop(run.transaction)
+        self._note(run, Event.OUTAGE)
+        run.outage, run.stop_asked = True, False
 
     def _done(self, step: Step, view: View, run: Attempt) -> None:
         run.failures = 0
@@ -284,9 +311,7 @@ class Updater:
         """Write down that the transaction goes back, before the first step that does."""
         if not run.back:
             run.back, run.blame, run.reason = True, blame, reason
-            self._note(
-                run.transaction, Event.BACK, reason=reason, blame=blame, evidence=run.evidence
-            )
+            self._note(run, Event.BACK, reason=reason, blame=blame, evidence=run.evidence)
 
     # ---- what goes wrong
 
@@ -332,10 +357,11 @@ class Updater:
         reason = step.reason or run.reason
         seconds = run.outage_seconds
         if step.act is not Act.HOLD:
-            entry = Entry(
-                at=self._means.clock(),
-                event=Event.ENDED,
-                transaction=run.transaction,
+            # Nothing is left to be done, whether that can be written down or not.
+            run.outage = True
+            self._note(
+                run,
+                Event.ENDED,
                 result=step.act,
                 reason=reason,
                 blame=run.blame,
@@ -343,7 +369,6 @@ class Updater:
                 evidence=run.evidence,
                 killed=run.killed,
             )
-            self._journal.append(entry)
         if step.act is Act.ROLLED_BACK:
             # The old version is back whatever they say who are told.
             with contextlib.suppress(LxdError):
@@ -358,29 +383,18 @@ class Updater:
             outage_seconds=seconds,
             evidence=run.evidence,
             killed=run.killed,
+            problems=tuple(dict.fromkeys(run.problems)),
         )
 
-    def _note(
-        self,
-        transaction: Transaction,
-        event: Event,
-        *,
-        reason: str = "",
-        blame: bool = False,
-        previous: str = "",
-        evidence: tuple[str, ...] = (),
-    ) -> None:
-        self._journal.append(
-            Entry(
-                at=self._means.clock(),
-                event=event,
-                transaction=transaction,
-                reason=reason,
-                blame=blame,
-                previous=previous,
-                evidence=evidence,
-            )
-        )
+    def _note(self, run: Attempt, event: Event, **fields: Unpack[_Noted]) -> None:
+        """Write down what was decided; what can't be written stops nothing that is on its way."""
+        entry = Entry(at=self._means.clock(), event=event, transaction=run.transaction, **fields)
+        try:
+            self._journal.append(entry)
+        except StorageError as error:
+            if not (run.outage or run.back):
+                raise
+            run.problems.append(error.message)
 
     def _handling(self, run: Attempt) -> Handling:
         if self._protect_start is None:

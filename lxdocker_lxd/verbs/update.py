@@ -143,6 +143,7 @@ def _rollback(work: UpdateWork) -> int:
         updater.dependants.begin(problems)
         outcome = updater.turn_back(transaction, restore_volumes=restore)
         restarted = tuple(updater.dependants.restarted)
+    problems.add_of(outcome)
     _show_outcomes(work, [outcome], restarted)
     _show_problems(work, problems)
     if outcome.act is not Act.ROLLED_BACK:
@@ -150,7 +151,7 @@ def _rollback(work: UpdateWork) -> int:
             f"go back with {name}: {outcome.act}: {outcome.explanation}",
             hint="nothing was removed; `lxdocker-lxd update status` shows what is there",
         )
-    return 0
+    return 1 if outcome.problems else 0
 
 
 def _rehearse_rollback(
@@ -253,6 +254,8 @@ def _recover(work: UpdateWork) -> int:
         updater.dependants.work_off()
         restarted = tuple(updater.dependants.restarted)
     _show_outcomes(work, outcomes, restarted)
+    for outcome in outcomes:
+        problems.add_of(outcome)
     held = any(outcome.act is Act.HOLD for outcome in outcomes)
     return _show_problems(work, problems) or int(held)
 

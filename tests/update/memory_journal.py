@@ -9,6 +9,9 @@ class MemoryJournal:
     def __init__(self) -> None:
         self.entries: list[Entry] = []
 
+    def reserve(self) -> None:
+        """There is always room in memory."""
+
     def append(self, entry: Entry) -> None:
         self.entries.append(entry)
 

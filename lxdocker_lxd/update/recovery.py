@@ -17,7 +17,7 @@ from lxdocker_lxd.update.journal_record import accounts, still_open
 from lxdocker_lxd.update.means import Outcome
 from lxdocker_lxd.update.problem import Apart, together
 from lxdocker_lxd.update.procedure import Act
-from lxdocker_lxd.update.retention import RetentionDefaults, copies_of
+from lxdocker_lxd.update.retention import Copy, RetentionDefaults, copies_of
 from lxdocker_lxd.update.steps import remove_volume_snapshots
 from lxdocker_lxd.update.transaction import (
     Phase,
@@ -83,9 +83,13 @@ def recover(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reaped:
-    """Names of the copies that were removed, and what kept others: project, name, reason."""
+    """Names of the copies that were removed, and what kept others: project, name, reason.
+
+    ``snapshotted`` are copies whose time is over and which have snapshots.
+    """
 
     removed: tuple[str, ...] = ()
+    snapshotted: tuple[Copy, ...] = ()
     failed: tuple[tuple[str, str, str], ...] = ()
 
 
@@ -107,6 +111,7 @@ def reap(
     """
     removed: list[str] = []
     failed: list[tuple[str, str, str]] = []
+    snapshotted: list[Copy] = []
     listed = lxd.instances.list(project=None) if instances is None else instances
     counted = None
     if ages is not None:
@@ -121,11 +126,13 @@ def reap(
             with apart(instance.project, instance.name):
                 if remove_copy(lxd, instance, copy.stamp):
                     removed.append(instance.name)
+                else:
+                    snapshotted.append(copy)
         except (NotRunningError, UnreachableError):
             raise
         except LxdError as error:
             failed.append((instance.project, instance.name, error.message))
-    return Reaped(removed=tuple(removed), failed=tuple(failed))
+    return Reaped(removed=tuple(removed), failed=tuple(failed), snapshotted=tuple(snapshotted))
 
 
 def remove_copy(lxd: Lxd, copy: Instance, stamp: Stamp) -> bool:

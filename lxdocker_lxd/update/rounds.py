@@ -161,6 +161,7 @@ class Rounds:
         )
         if reaped.removed:
             picture.look_at_instances()
+        remarks += map(_snapshotted, reaped.snapshotted)
         images.clear_up()
         return Report(
             recovered=recovered,
@@ -297,6 +298,15 @@ class Rounds:
         found = copies_of(listed, self._clock(), self._retention)
         mine = [one for one in found if one.instance.project == project and not one.needed]
         return sorted(mine, key=lambda one: one.order)
+
+
+def _snapshotted(copy: Copy) -> str:
+    since = copy.stamp.since
+    when = f" of {since:%Y-%m-%d}" if since is not None else ""
+    return (
+        f"{copy.stamp.name}: its copy {copy.instance.name}{when} has snapshots, and so is never"
+        f" removed; `lxc delete {copy.instance.name}` when it isn't needed"
+    )
 
 
 def rests_until(entries: tuple[Entry, ...], decision: Decision) -> datetime:

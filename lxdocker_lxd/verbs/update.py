@@ -35,7 +35,7 @@ from lxdocker_lxd.verbs.update_look import (
     show_round,
 )
 from lxdocker_lxd.verbs.update_rehearsal import rehearsal_of, show_rehearsed
-from lxdocker_lxd.verbs.update_service import serve
+from lxdocker_lxd.verbs.update_service import remember_problems, serve
 from lxdocker_lxd.verbs.update_status import show_status
 from lxdocker_lxd.verbs.update_work import UpdateWork, now, prepare
 
@@ -65,6 +65,8 @@ def _update_now(work: UpdateWork) -> int:
         )
         if telling is not None:
             telling.round(report, work.new_complaints())
+        if not work.names:
+            remember_problems(work, report)
     return _show_report(work, report)
 
 
@@ -78,6 +80,8 @@ def _show_report(work: UpdateWork, report: Report) -> int:
     ]
     rows += [{"name": name, "result": "restarted"} for name in report.restarted]
     work.show(rows, ("project", "name", "result", "outage", "reason"))
+    for remark in report.remarks:
+        work.console.note(remark)
     for problem in report.problems:
         work.console.note(f"problem: {problem}")
     return 1 if report.bad else 0

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from types import FrameType
 
-from lxdocker_lxd.errors import LxdockerError
+from lxdocker_lxd.errors import LxdockerError, StorageError
 from lxdocker_lxd.lxd.failures import (
     NotInstalledError,
     NotRunningError,
@@ -16,7 +16,9 @@ from lxdocker_lxd.lxd.failures import (
 )
 from lxdocker_lxd.lxd.ports import EventStream
 from lxdocker_lxd.update.journal import UpdaterRunsError, service_lock
+from lxdocker_lxd.update.known_problems import KnownProblems
 from lxdocker_lxd.update.plan import Choice
+from lxdocker_lxd.update.procedure import Act
 from lxdocker_lxd.update.rounds import Report
 from lxdocker_lxd.update.telling import Telling
 from lxdocker_lxd.update.watch import Rhythm, Watch
@@ -63,6 +65,7 @@ class _Service:
         self._interval_seconds = max(work.options.interval, 1.0)
         self._stopped = False
         self._said = ("", 0.0)
+        self._lasting: frozenset[str] = frozenset()
         self._news = threading.Event()
         self._servers = work.polled.poll
         work.on_step.append(work.heartbeat.ready)
@@ -118,7 +121,8 @@ class _Service:
         self._work.heartbeat.status("a round is at work")
         with self._work.journal as journal:
             report = self._work.rounds(journal).run()
-        _tell_report(self._work, report)
+        self._tell_report(report)
+        remember_problems(self._work, report)
         self._telling.round(report, self._work.new_complaints())
         self._said = ("", 0.0)
         self._say_state("waits for news")
@@ -139,18 +143,34 @@ class _Service:
                 f"{text}; looked at {looked}, looks every {self._interval_seconds:g} s"
             )
 
+    def _tell_report(self, report: Report) -> None:
+        """Say what happened; what is as it was in the round before is said once."""
+        happened, lasting = lines_of(report)
+        new = [line for line in lasting if line not in self._lasting]
+        self._lasting = frozenset(lasting)
+        for line in (*happened, *new):
+            self._work.console.note(line)
 
-def _tell_report(work: UpdateWork, report: Report) -> None:
+
+def lines_of(report: Report) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return what a round did, and what every round finds again until somebody acts."""
+    happened, lasting = list[str](), list[str]()
     for outcome in (*report.recovered, *report.outcomes):
-        work.console.note(
-            f"{outcome.transaction.name}: {outcome.act}: {outcome.explanation or 'done'}"
-        )
-    for decision in report.decisions:
-        if decision.choice in {Choice.NOTIFY, Choice.REFUSE}:
-            work.console.note(f"{decision.name}: {decision.choice}: {decision.reason}")
-    for name in report.removed:
-        work.console.note(f"removed the copy {name}")
-    for remark in report.remarks:
-        work.console.note(remark)
-    for problem in report.problems:
-        work.console.note(f"problem: {problem}")
+        line = f"{outcome.transaction.name}: {outcome.act}: {outcome.explanation or 'done'}"
+        (lasting if outcome.act is Act.HOLD else happened).append(line)
+    happened += [f"{name}: restarted" for name in report.restarted]
+    happened += [f"removed the copy {name}" for name in report.removed]
+    lasting += [
+        f"{decision.name}: {decision.choice}: {decision.reason}"
+        for decision in report.decisions
+        if decision.choice in {Choice.NOTIFY, Choice.REFUSE}
+    ]
+    lasting += report.remarks
+    lasting += [f"problem: {problem}" for problem in report.problems]
+    return tuple(happened), tuple(lasting)
+
+
+def remember_problems(work: UpdateWork, report: Report) -> None:
+    """Let `update status` know a whole round's problems; without room for that it doesn't."""
+    with contextlib.suppress(StorageError):
+        KnownProblems(Path(work.options.state)).replace(report.problems, now())

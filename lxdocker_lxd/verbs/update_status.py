@@ -3,11 +3,13 @@
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from pathlib import Path
 
 from lxdocker_lxd.console import document, table
 from lxdocker_lxd.lxd.records import Image, Instance
 from lxdocker_lxd.update.enrolment import policy_of
-from lxdocker_lxd.update.journal_record import Entry, Event
+from lxdocker_lxd.update.journal_record import Entry, Event, owed_restarts
+from lxdocker_lxd.update.known_problems import KnownProblems
 from lxdocker_lxd.update.plan import BREAKER, Decision
 from lxdocker_lxd.update.recovery import unfinished
 from lxdocker_lxd.update.retention import copies_of
@@ -21,13 +23,14 @@ _AT_ONCE = 8
 _FOLLOWED = ("project", "name", "status", "health", "version", "newest", "choice", "reason")
 _PAST = ("project", "name", "last", "at", "rejected", "window")
 _COPIES = ("kind", "project", "name", "of", "version", "reason")
+_PROBLEMS = ("project", "name", "since", "problem")
 _UNFINISHED = ("project", "name", "to", "reason")
 
 Row = dict[str, object]
 
 
 def show_status(work: UpdateWork) -> int:
-    """Show followed instances, copies that are kept, and unfinished updates; ask for health now."""
+    """Show followed instances, copies, what is unfinished, and problems; ask for health now."""
     instances = work.lxd.instances.list(project=None)
     entries = work.journal.read()
     decisions = work.rounds(work.journal).plan()
@@ -53,13 +56,37 @@ def show_status(work: UpdateWork) -> int:
         }
         for one in unfinished(instances, work.journal)
     ]
+    open_now += [
+        {
+            "project": one.dependency.project,
+            "name": one.dependant,
+            "to": None,
+            "reason": f"it is to be restarted after {one.dependency.name}",
+        }
+        for one in owed_restarts(entries)
+    ]
+    problems: list[Row] = [
+        {
+            "problem": one.problem.text,
+            "project": one.problem.project,
+            "name": one.problem.name,
+            "since": one.since.isoformat(timespec="seconds"),
+        }
+        for one in KnownProblems(Path(work.options.state)).read()
+    ]
     if work.options.format == "json":
-        content = {"instances": followed, "copies": kept, "unfinished": open_now}
+        content = {
+            "instances": followed,
+            "copies": kept,
+            "unfinished": open_now,
+            "problems": problems,
+        }
         work.console.result(document(content))
         return 0
     parts = [_table(followed, _FOLLOWED), _table(followed, _PAST)]
     parts += [_table(kept, _COPIES)] if kept else []
     parts += [_table(open_now, _UNFINISHED)] if open_now else []
+    parts += [_table(problems, _PROBLEMS)] if problems else []
     work.console.result("\n".join(parts))
     return 0
 

@@ -7,6 +7,7 @@ from lxdocker_lxd.lxd.failures import AbsentError, InUseError, NameTakenError, W
 from lxdocker_lxd.lxd.records import DEFAULT_PROJECT
 from lxdocker_lxd.lxd.resources import Profile, Project, Usage
 from tests.harness.simulated.port import Port, compare, etag_of, path_of, sorted_config
+from tests.harness.simulated.store import Box
 
 _LIMITED = (
     "containers",
@@ -128,6 +129,7 @@ class SimulatedProjects(Port):
             boxes = [box for box in self._store.boxes.values() if box.project == name]
             count = {"instances": len(boxes)}
             count["containers"] = sum(box.type == "container" for box in boxes)
+            count["memory"] = sum(self._memory_bytes(box) for box in boxes)
             return {
                 resource: Usage(
                     resource=resource,
@@ -140,6 +142,11 @@ class SimulatedProjects(Port):
             }
 
         return self._log.made("projects.usage", name, act)
+
+    def _memory_bytes(self, box: Box) -> int:
+        """What the instance may use, as LXD counts it towards the project's limit, running or not."""
+        text = self._store.expanded_config(box.project, box.settings).get("limits.memory", "")
+        return int(text.removesuffix("GiB") or 0) << 30 if text.endswith("GiB") else int(text or 0)
 
     def create(self, project: Project) -> None:
         def act() -> None:

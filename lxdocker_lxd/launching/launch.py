@@ -16,7 +16,7 @@ from lxdocker_lxd.errors import LxdError, LxdockerError, NotFoundError, UsageErr
 from lxdocker_lxd.guest_path import resolved
 from lxdocker_lxd.image_facts import ImageFacts, facts_of
 from lxdocker_lxd.launching.ports import PublishedPort, clash, devices_of, listened, settled
-from lxdocker_lxd.launching.seeding import SEEDED_KEY, Seed, fill
+from lxdocker_lxd.launching.seeding import PENDING, SEEDED_KEY, Seed, fill
 from lxdocker_lxd.launching.volumes import VolumeWish, volume_devices, wanted_volumes
 from lxdocker_lxd.launching.waiting import Watch, existing
 from lxdocker_lxd.lxd.calls import NewInstance
@@ -201,14 +201,10 @@ class Launch:
         for wish in wishes:
             try:
                 volume = self._lxd.volumes.get(pool, wish.name, project=self._project)
-                new = volume.config.get(SEEDED_KEY) == "false"
             except AbsentError:
                 volume = self._make_volume(wish, pool, instance, made)
-                new = True
-            # At a second path of this instance it may be full already.
-            new = new and wish.name not in {seed.wish.name for seed in seeds}
             if wish.copy and volume.config.get(SEEDED_KEY) != "true":
-                seeds.append(Seed(wish=wish, volume=volume, new=new))
+                seeds.append(Seed(wish=wish, volume=volume))
         return seeds
 
     def _make_volume(
@@ -219,7 +215,7 @@ class Launch:
             name=wish.name,
             project=self._project,
             description=f"{wish.path} of {self._name}",
-            config={SEEDED_KEY: "false"} if wish.copy else {},
+            config={SEEDED_KEY: PENDING} if wish.copy else {},
         )
         target = "" if instance.location in ("", "none") else instance.location
         made.append(volume)

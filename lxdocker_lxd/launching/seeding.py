@@ -3,7 +3,8 @@
 LXD shows a volume's files to nobody but an instance. So the new instance itself is started once
 with a command that waits, its volumes at paths of our own, and busybox copies inside it: owners,
 modes, times and links stay; extended attributes do not. Nothing of the image's own runs in that
-time. A volume is marked when it is filled: what breaks before that is done again.
+time. A volume is marked when it is filled; what breaks before that is finished by the next launch that
+names the volume, and nothing that others wrote into it meanwhile is touched.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,11 +14,15 @@ from lxdocker_lxd.errors import LxdError
 from lxdocker_lxd.launching.volumes import VolumeWish
 from lxdocker_lxd.lxd.calls import Command
 from lxdocker_lxd.lxd.failures import WrongStateError
+from lxdocker_lxd.lxd.paths import parts_of
 from lxdocker_lxd.lxd.ports import Lxd
 from lxdocker_lxd.lxd.records import disk_paths
 from lxdocker_lxd.lxd.resources import Volume
 
+# "true" on a volume that was filled, "pending" until then. DOUBTFUL was written by versions that
+# filled volumes in place.
 SEEDED_KEY = "user.lxdocker.seeded"
+PENDING, DOUBTFUL = "pending", "false"
 _PLACE = "/.lxdocker/volume"
 _LONGEST_SECONDS = 3600.0
 _WAITING: Mapping[str, str] = {
@@ -30,15 +35,42 @@ _WAITING: Mapping[str, str] = {
     "user.lxdocker.network_wait": "0",
     "user.lxdocker.log_size": "0",
 }
-# $1 the image's directory, $2 the volume, $3 "new" for one that we made and may fill again.
-_SCRIPT = """
+# What the script says where it can't tell whose content a volume has.
+_WHOSE_CODE = 3
+# $1 the image's directory, $2 the volume, $3 who copies, $4 "alone" when no other instance has the
+# volume, $5 "doubtful" for a volume that an older version began to fill in place.
+# The copy is made in a directory of our own, and its parts are renamed when it is whole: so whatever
+# else is in the volume was written by others, and nothing of it is ever removed.
+SCRIPT = """
 set -e
+own=.lxdocker-seed
+finish() {
+    for part in "$1"/content/* "$1"/content/.[!.]* "$1"/content/..?*; do
+        [ -e "$part" ] || [ -L "$part" ] || continue
+        place="$2/${part##*/}"
+        [ -e "$place" ] || [ -L "$place" ] || mv "$part" "$2/"
+    done
+    chown "$(stat -c %u:%g "$1/content")" "$2"
+    chmod "$(stat -c %a "$1/content")" "$2"
+    rm -rf "$1"
+}
 mkdir -p "$1"
-[ "$3" = new ] || [ -z "$(ls -A "$2")" ] || exit 0
-[ "$3" != new ] || find "$2" -mindepth 1 -maxdepth 1 -exec rm -rf {} +
-cp -a "$1/." "$2/"
-chown "$(stat -L -c %u:%g "$1")" "$2"
-chmod "$(stat -L -c %a "$1")" "$2"
+for left in "$2/$own-"*; do
+    [ -d "$left" ] || continue
+    [ "$4" = alone ] || [ "$left" = "$2/$own-$3" ] || continue
+    if [ -e "$left/whole" ]; then finish "$left" "$2"; else rm -rf "$left"; fi
+done
+if ls -A "$2" | grep -v -e "^$own-" -e '^lost+found$' | grep -q .; then
+    [ "$5" != doubtful ] || exit 3
+    exit 0
+fi
+copy="$2/$own-$3"
+mkdir -m 700 "$copy" "$copy/content"
+cp -a "$1/." "$copy/content/"
+chown "$(stat -L -c %u:%g "$1")" "$copy/content"
+chmod "$(stat -L -c %a "$1")" "$copy/content"
+: >"$copy/whole"
+finish "$copy" "$2"
 """
 
 
@@ -48,14 +80,10 @@ class SeedError(LxdError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seed:
-    """A volume that has no content yet; ``new``: it was made by us, and nobody has used it.
-
-    What is in a new one is left of a launch that broke, and goes; others are filled if they are empty.
-    """
+    """A volume that may have no content yet: it is filled if it is empty."""
 
     wish: VolumeWish
     volume: Volume
-    new: bool
 
 
 def fill(lxd: Lxd, instance: str, seeds: Sequence[Seed], *, project: str) -> None:
@@ -96,10 +124,20 @@ def fill(lxd: Lxd, instance: str, seeds: Sequence[Seed], *, project: str) -> Non
 
 
 def _copy(lxd: Lxd, instance: str, seed: Seed, place: str, *, project: str) -> None:
-    age = "new" if seed.new and not _is_used(lxd, instance, seed, project=project) else "old"
-    words = ("/busybox-lxd", "sh", "-c", _SCRIPT, "seed", seed.wish.path, place, age)
-    command = Command(words=words, directory="/", timeout_seconds=_LONGEST_SECONDS)
+    fresh = lxd.volumes.get(seed.volume.pool, seed.volume.name, project=project)
+    alone = "alone" if users_of(fresh) <= {(project, instance)} else "shared"
+    age = "doubtful" if fresh.config.get(SEEDED_KEY) == DOUBTFUL else "new"
+    words = (*("/busybox-lxd", "sh", "-c", SCRIPT, "seed"), seed.wish.path, place, instance)
+    command = Command(words=(*words, alone, age), directory="/", timeout_seconds=_LONGEST_SECONDS)
     result = lxd.guests.execute(instance, command, project=project)
+    if result.exit_code == _WHOSE_CODE:
+        where = f"{seed.volume.pool} {seed.volume.name}"
+        raise SeedError(
+            f"the volume {seed.volume.name} isn't empty, and a launch that began to fill it didn't"
+            " come to the end: it may hold half of what the image has there, or data of yours",
+            hint=f"to keep what it holds: lxc storage volume unset {where} {SEEDED_KEY};"
+            f" to begin anew: lxc storage volume delete {where}",
+        )
     if result.exit_code != 0:
         said = _in_one_line(result.stderr)
         raise SeedError(
@@ -109,11 +147,10 @@ def _copy(lxd: Lxd, instance: str, seed: Seed, place: str, *, project: str) -> N
         )
 
 
-def _is_used(lxd: Lxd, instance: str, seed: Seed, *, project: str) -> bool:
-    """Whether somebody filled the volume meanwhile, or another instance has it as well."""
-    fresh = lxd.volumes.get(seed.volume.pool, seed.volume.name, project=project)
-    users = {path.partition("?")[0].rpartition("/")[2] for path in fresh.used_by}
-    return fresh.config.get(SEEDED_KEY) == "true" or bool(users - {instance})
+def users_of(volume: Volume) -> set[tuple[str, str]]:
+    """Return project and name of each instance that has the volume, by its own devices or a profile's."""
+    paths = (parts_of(path) for path in volume.used_by)
+    return {(project, parts[-1]) for parts, project in paths if parts}
 
 
 def _in_one_line(stderr: bytes) -> str:

@@ -103,6 +103,30 @@ class TestLaunch:
         mounts = inside(user, "two", "/bin/cat /proc/mounts")
         assert any(" /srv/mine " in line and "ro," in line for line in mounts.splitlines())
 
+    def test_what_was_written_by_hand_into_a_volume_of_a_killed_launch_stays(
+        self, user: User
+    ) -> None:
+        """The next launch that named such a volume emptied it."""
+        disk = ("disk", "pool=default", "source=mine", "path=/mnt/mine")
+        # What a kill leaves: the copy begun, the volume not marked as filled.
+        user.lxd.lxc("storage", "volume", "create", "default", "mine")
+        user.lxd.lxc("storage", "volume", "set", "default", "mine", "user.lxdocker.seeded=pending")
+        user.run("launch", source(user), "hand", "--volume", "other:/mnt/other:nocopy")
+        user.lxd.lxc("config", "device", "add", "hand", "mine", *disk)
+        inside(user, "hand", "mkdir /mnt/mine/.lxdocker-seed-db; echo precious >/mnt/mine/rows")
+        user.lxd.delete("hand")
+        user.run("launch", source(user), "db", "--volume", f"mine:{VOLUME}")
+        assert inside(user, "db", f"cat {VOLUME}/rows") == "precious\n"
+        assert "first" not in inside(user, "db", f"ls -A {VOLUME}")
+        # One of an older version may hold half of the image's content, or a user's.
+        user.lxd.delete("db")
+        user.lxd.lxc("storage", "volume", "set", "default", "mine", "user.lxdocker.seeded=false")
+        said = user.run("launch", source(user), "db", "--volume", f"mine:{VOLUME}", code=7)
+        assert "hint: to keep what it holds: lxc storage volume unset default mine" in said.err
+        user.lxd.lxc("storage", "volume", "unset", "default", "mine", "user.lxdocker.seeded")
+        user.run("launch", source(user), "db", "--volume", f"mine:{VOLUME}")
+        assert inside(user, "db", f"cat {VOLUME}/rows") == "precious\n"
+
     def test_the_same_volume_at_two_paths_keeps_the_first_content(self, user: User) -> None:
         """The copy for the second path began with emptying what the first had filled."""
         twice = ("--volume", f"mine:{VOLUME}", "--volume", "mine:/also")

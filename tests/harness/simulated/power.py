@@ -7,7 +7,7 @@ from lxdocker_lxd.lxd.calls import GuestFile
 from lxdocker_lxd.lxd.failures import StartFailedError, StopTimedOutError, WrongStateError
 from lxdocker_lxd.lxd.records import DEFAULT_PROJECT, Address, InstanceState
 from tests.harness.simulated.call_log import CallLog
-from tests.harness.simulated.mounts import Mounts
+from tests.harness.simulated.mounts import Mounts, mounted
 from tests.harness.simulated.nics import Nics
 from tests.harness.simulated.store import Box, Store
 
@@ -119,6 +119,9 @@ class SimulatedPower:
             )
         box.settings = replace(box.settings, config=config)
         box.guest.console += box.guest.behaviour.console
+        for path in mounted(self._store, box):
+            # LXD makes what a disk is mounted over, and leaves it there.
+            box.guest.files.setdefault(path, GuestFile(kind="directory", mode=0o755))
         files = Mounts(self._store, box)
         for path, content in box.guest.behaviour.writes.items():
             files[path] = GuestFile(content=content)

@@ -11,9 +11,11 @@ from lxdocker_lxd.update.scene import Picture
 from lxdocker_lxd.update.source import (
     CERTIFICATE_KEY,
     SOURCE_KEY,
+    FollowedImage,
     Source,
     certificate_of,
     discovered,
+    followed_image,
     newest,
 )
 
@@ -85,7 +87,7 @@ class FollowedImages:
         """
         picture = self._picture
         standing = self._polled.standing() if self._polled is not None else {}
-        tracked: dict[tuple[str, Source], tuple[Image | None, str]] = {}
+        tracked: dict[tuple[str, FollowedImage], tuple[Image | None, str]] = {}
         for instance in picture.instances:
             policy = policy_of(instance.expanded_config)
             source, project = policy.source, instance.project
@@ -93,31 +95,34 @@ class FollowedImages:
                 continue
             if source is not None and source.server:
                 images = picture.images(project)
-                image = newest(source, images, (), standing.get((project, source), frozenset()))
+                followed = followed_image(source, instance)
+                image = newest(followed, images, (), standing.get((project, followed), frozenset()))
                 certificate = certificate_of(source, images) or policy.certificate
-                tracked[(project, source)] = (image, certificate)
+                tracked[(project, followed)] = (image, certificate)
         changed = set()
-        for (project, source), (image, certificate) in tracked.items():
-            with self._problems.about(project, "", str(source)):
+        for (project, followed), (image, certificate) in tracked.items():
+            with self._problems.about(project, "", str(followed.source)):
                 if image is None:
                     changed.add(project)
-                    self._pull(project, source, certificate)
+                    self._pull(project, followed, certificate)
                 elif refresh:
                     changed.add(project)
                     let_look(self._lxd, image, project=project)
         for project in sorted(changed):
             picture.renew_images(project)
 
-    def _pull(self, project: str, source: Source, certificate: str) -> None:
+    def _pull(self, project: str, followed: FollowedImage, certificate: str) -> None:
+        source = followed.source
         wanted = UpdateSource(
             server=source.server,
             alias=source.alias,
             protocol=source.protocol,
             certificate=certificate,
+            image_type=followed.type,
         )
         fingerprint = self._lxd.images.pull(wanted, project=project)
         if self._polled is not None:
-            self._polled.remember((project, source), fingerprint)
+            self._polled.remember((project, followed), fingerprint)
 
     def clear_up(self) -> None:
         """Delete images that were fetched anew and that nobody needs any more."""

@@ -21,7 +21,7 @@ from lxdocker_lxd.update.enrolment import (
     is_enrolled,
     policy_of,
 )
-from lxdocker_lxd.update.source import Source, newest
+from lxdocker_lxd.update.source import FollowedImage, followed_image, held_by_alias, newest
 from lxdocker_lxd.update.transaction import (
     Phase,
     Stamp,
@@ -87,7 +87,7 @@ class Scene:
     unfinished: frozenset[Key] = frozenset()
     absent_members: frozenset[str] = frozenset()
     by_hand: bool = False
-    standing: Mapping[tuple[str, Source], frozenset[str]] = field(default_factory=dict)
+    standing: Mapping[tuple[str, FollowedImage], frozenset[str]] = field(default_factory=dict)
 
 
 def plan(scene: Scene) -> tuple[Decision, ...]:
@@ -182,22 +182,29 @@ def _decide(instance: Instance, policy: Policy, scene: Scene) -> Decision:
     source = policy.source
     if source is None:
         return _decision(instance, Choice.REFUSE, "it isn't known where its image comes from")
-    project = instance.project
-    image = newest(
-        source,
-        scene.images.get(project, ()),
-        scene.aliases.get(project, ()),
-        scene.standing.get((project, source), frozenset()),
-    )
+    project, followed = instance.project, followed_image(source, instance)
+    images, aliases = scene.images.get(project, ()), scene.aliases.get(project, ())
+    standing = scene.standing.get((project, followed), frozenset())
+    image = newest(followed, images, aliases, standing)
     if image is None:
-        return _decision(instance, Choice.WAIT, f"the image store holds no {source}")
+        return _without_image(instance, followed, held_by_alias(source, images, aliases))
     if image.fingerprint == instance.base_image:
         return _decision(instance, Choice.CURRENT, f"it has the newest {source.alias}")
-    if (image.type or "container") != instance.type:
-        return _decision(instance, Choice.REFUSE, f"the new image is for a {image.type}")
-    if image.architecture != instance.architecture:
-        return _decision(instance, Choice.REFUSE, f"the new image is for {image.architecture}")
     return _timing(instance, policy, image, scene)
+
+
+def _without_image(instance: Instance, followed: FollowedImage, other: Image | None) -> Decision:
+    """Decide where there is no image that fits; ``other`` is what the local alias names instead."""
+    if other is None:
+        return _decision(
+            instance,
+            Choice.WAIT,
+            f"the image store holds no {followed.source} for a {followed.type} on"
+            f" {followed.architecture}",
+        )
+    kind = other.type or "container"
+    what = f"a {kind}" if kind != followed.type else other.architecture
+    return _decision(instance, Choice.REFUSE, f"the new image is for {what}")
 
 
 def _obstacle(instance: Instance, policy: Policy, scene: Scene) -> Decision | None:

@@ -18,8 +18,10 @@ from lxdocker_lxd.update.enrolment import Poll, is_enrolled, policy_of
 from lxdocker_lxd.update.image_server_poll import ImageServerPoll, Server
 from lxdocker_lxd.update.plan import Scene
 from lxdocker_lxd.update.source import (
+    FollowedImage,
     Source,
     certificate_of,
+    followed_image,
     is_fetched_anew,
     newest,
     plain_server,
@@ -32,8 +34,8 @@ _LONGEST_REST = timedelta(hours=1)
 _MOST_DOUBLINGS = 10
 _STREAMS = "simplestreams"
 
-Name = tuple[str, Source]
-"""A project, and a name that is followed there."""
+Name = tuple[str, FollowedImage]
+"""A project, and what is followed there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,14 +43,19 @@ class Polled:
     """A name whose server is asked: by which trust, and what is wanted of it."""
 
     project: str
-    source: Source
+    followed: FollowedImage
     server: Server
     wanted: Wanted
 
     @property
     def name(self) -> Name:
-        """Project and source."""
-        return (self.project, self.source)
+        """Project and what is followed."""
+        return (self.project, self.followed)
+
+    @property
+    def source(self) -> Source:
+        """The name, without type and architecture."""
+        return self.followed.source
 
 
 @dataclass(slots=True)
@@ -98,7 +105,7 @@ class PolledImages:
         images = scene.images.get(instance.project, ())
         return Polled(
             project=instance.project,
-            source=source,
+            followed=followed_image(source, instance),
             server=Server(
                 url=source.server, certificate=certificate_of(source, images) or policy.certificate
             ),
@@ -200,7 +207,7 @@ class PolledImages:
             raise LxdockerError(f"LXD got {found[:12]} instead; the server has moved on, or lies")
 
     def _let_lxd_look(self, lxd: Lxd, one: Polled, scene: Scene) -> None:
-        image = newest(one.source, scene.images.get(one.project, ()), ())
+        image = newest(one.followed, scene.images.get(one.project, ()), ())
         if image is not None:
             let_look(lxd, image, project=one.project)
 
@@ -246,8 +253,11 @@ def _is_left_over(image: Image, project: str, scene: Scene) -> bool:
     source = Source(
         alias=origin.alias, server=plain_server(origin.server), protocol=origin.protocol
     )
-    standing = scene.standing.get((project, source), frozenset())
-    held = newest(source, scene.images.get(project, ()), (), standing)
+    followed = FollowedImage(
+        source=source, type=image.type or "container", architecture=image.architecture
+    )
+    standing = scene.standing.get((project, followed), frozenset())
+    held = newest(followed, scene.images.get(project, ()), (), standing)
     return held is not None and held.fingerprint != image.fingerprint
 
 

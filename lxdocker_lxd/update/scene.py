@@ -17,7 +17,7 @@ from lxdocker_lxd.lxd.server_records import Operation
 from lxdocker_lxd.update.enrolment import is_enrolled, policy_of
 from lxdocker_lxd.update.plan import Key, Scene
 from lxdocker_lxd.update.problem import Problems
-from lxdocker_lxd.update.source import Source
+from lxdocker_lxd.update.source import FollowedImage
 from lxdocker_lxd.update.transaction import rejected_versions, stamp_of
 
 _INSTANCES_PATH = ("1.0", "instances")
@@ -152,7 +152,7 @@ class Picture:
         *,
         by_hand: bool = False,
         busy: frozenset[Key] = frozenset(),
-        standing: Mapping[tuple[str, Source], frozenset[str]] = MappingProxyType({}),
+        standing: Mapping[tuple[str, FollowedImage], frozenset[str]] = MappingProxyType({}),
         only: Instance | None = None,
     ) -> Scene:
         """Return what a plan is made from; with ``only`` the plan of this instance alone.

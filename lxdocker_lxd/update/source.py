@@ -42,6 +42,27 @@ class Source:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FollowedImage:
+    """The image that an instance follows: the same name has one for each type and architecture.
+
+    ``type`` is ``container`` or ``virtual-machine``, ``architecture`` LXD's word, as ``x86_64``.
+    """
+
+    source: Source
+    type: str
+    architecture: str
+
+    def fits(self, image: Image) -> bool:
+        """Whether an instance of this type and architecture can be made of the image."""
+        return (image.type or "container", image.architecture) == (self.type, self.architecture)
+
+
+def followed_image(source: Source, instance: Instance) -> FollowedImage:
+    """Return what an instance follows where its key names ``source``."""
+    return FollowedImage(source=source, type=instance.type, architecture=instance.architecture)
+
+
 def source_of_text(text: str) -> Source:
     """Return the source a key's value names; raise SourceError."""
     match text.split("|"):
@@ -91,23 +112,22 @@ def is_fetched_anew(image: Image) -> bool:
 
 
 def newest(
-    source: Source,
+    followed: FollowedImage,
     images: Iterable[Image],
     aliases: Iterable[Alias],
     standing: frozenset[str] = frozenset(),
 ) -> Image | None:
-    """Return the image a source stands for now; None when the store doesn't hold one.
+    """Return the image that is followed, as it is now; None when the store doesn't hold one.
 
     ``standing`` are fingerprints of which the server itself says that the name stands for one.
     """
-    store = tuple(images)
-    if not source.server:
-        held = {alias.name: alias.fingerprint for alias in aliases}.get(source.alias)
-        return next((image for image in store if image.fingerprint == held), None)
+    store = tuple(image for image in images if followed.fits(image))
+    if not followed.source.server:
+        return held_by_alias(followed.source, store, aliases)
     for image in store:
         if image.fingerprint in standing:
             return image
-    found = [image for image in store if comes_from(image, source)]
+    found = [image for image in store if comes_from(image, followed.source)]
     # LXD's own update may bring an older version than was fetched anew: it reads once an hour.
     anew = any(is_fetched_anew(image) for image in found)
     # During a refresh the old and the new one are both there for a moment.
@@ -119,6 +139,16 @@ def newest(
         ),
         default=None,
     )
+
+
+def held_by_alias(
+    source: Source, images: Iterable[Image], aliases: Iterable[Alias]
+) -> Image | None:
+    """Return the image a local alias names, of whatever type; None for a server's, or without."""
+    if source.server:
+        return None
+    held = {alias.name: alias.fingerprint for alias in aliases}.get(source.alias)
+    return next((image for image in images if image.fingerprint == held), None)
 
 
 def certificate_of(source: Source, images: Iterable[Image]) -> str:
@@ -133,7 +163,7 @@ def certificate_of(source: Source, images: Iterable[Image]) -> str:
 
 
 def comes_from(image: Image, source: Source) -> bool:
-    """Whether LXD fetched the image by the name that is followed."""
+    """Whether LXD fetched the image by this name, of whatever type and architecture it is."""
     origin = image.update_source
     return origin is not None and (plain_server(origin.server), origin.protocol, origin.alias) == (
         source.server,

@@ -10,6 +10,7 @@ from lxdocker_lxd.update.source import (
     SOURCE_KEY,
     Source,
     discovered,
+    followed_image,
     newest,
     source_of_text,
 )
@@ -48,7 +49,7 @@ def standing_of(instance: Instance, images: Iterable[Image], aliases: Iterable[A
         return Standing(state=State.COPY)
     store = tuple(images)
     source = _source(instance, store)
-    image = None if source is None else newest(source, store, aliases)
+    image = None if source is None else newest(followed_image(source, instance), store, aliases)
     if stamp is not None and stamp.phase is not Phase.COMMITTED:
         return Standing(state=State.UPDATING, newest=image)
     if image is None or not instance.base_image:

@@ -244,7 +244,7 @@ class SimulatedLxd(Ports):
         """Let an image server's alias name a version; returns its fingerprint."""
         fingerprint = fingerprint_of(version)
         self.store.behaviours[fingerprint] = behaviour
-        self.store.servers.setdefault(server, {})[alias] = Published(
+        self.store.servers.setdefault(server, {})[alias, kind] = Published(
             fingerprint=fingerprint,
             properties={"serial": version, **(properties or {})},
             type=kind,

@@ -53,7 +53,7 @@ class Documents:
             }
             return json.dumps({"index": {"images": entry}}).encode()
         products = {}
-        for alias, one in self.lxd.store.servers[server].items():
+        for (alias, _), one in self.lxd.store.servers[server].items():
             metadata = {"ftype": "lxd.tar.xz", "combined_squashfs_sha256": one.fingerprint}
             items = {"meta": metadata, "root": {"ftype": "squashfs"}}
             versions = {one.properties["serial"]: {"items": items}}

@@ -158,6 +158,24 @@ def test_a_cached_image_is_no_news_again_and_again(house: House) -> None:
     assert (rounds, told) == (10, [])
 
 
+def test_a_machine_gets_the_image_for_machines_and_a_container_its_own(house: House) -> None:
+    """One alias has both; whichever of them LXD forgot is fetched with its own type."""
+    keys = AUTO | {SOURCE_KEY: f"{SERVER}|simplestreams|debian"}
+    kinds = ("container", "virtual-machine")
+    first = {kind: house.lxd.publish(SERVER, "debian", f"{kind} 1", kind=kind) for kind in kinds}
+    for kind in kinds:
+        source = UpdateSource(server=SERVER, alias="debian", image_type=kind)
+        house.lxd.user.images.pull(source, auto_update=False)
+        house.lxd.launch(kind[:7], first[kind], config=keys, kind=kind)
+        house.lxd.user.images.delete(first[kind])
+    second = {kind: house.lxd.publish(SERVER, "debian", f"{kind} 2", kind=kind) for kind in kinds}
+    house.lxd.clock.advance(2 * 3600)
+    report = house.run()
+    assert report.problems == ()
+    assert {one.choice for one in report.decisions} == {Choice.UPDATE}, report.decisions
+    assert {kind: house.image(kind[:7]) for kind in kinds} == second
+
+
 def test_an_unreachable_server_is_told_and_harms_nobody(house: House) -> None:
     house.local("web")
     house.lxd.add_image("two", alias="app")

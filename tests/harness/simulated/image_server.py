@@ -12,7 +12,7 @@ _EXPIRY_DAYS = 10
 
 
 class ImageServers:
-    """Fetches from what a test has published in ``store.servers``."""
+    """Fetches from what a test has published in ``store.servers``, by alias and type."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -31,7 +31,7 @@ class ImageServers:
                 )
             cached = (store.clock(), dict(store.servers[server]))
             store.indexes[spelt] = cached
-        published = cached[1].get(source.alias)
+        published = cached[1].get((source.alias, source.image_type))
         if published is None:
             raise ImageFetchError(
                 f"could not fetch {source.alias} from {server}: The requested image couldn't be found",

@@ -117,9 +117,9 @@ class Store:
         self.members: dict[str, Member] = {}
         self.operations: dict[str, Operation] = {}
         self.server_config: dict[str, str] = {}
-        self.servers: dict[str, dict[str, Published]] = {}
+        self.servers: dict[str, dict[tuple[str, str], Published]] = {}
         self.reachable: Callable[[str], bool] = lambda _server: True
-        self.indexes: dict[str, tuple[datetime, dict[str, Published]]] = {}
+        self.indexes: dict[str, tuple[datetime, dict[tuple[str, str], Published]]] = {}
         self.on_event: Callable[[LifecycleEvent], None] = lambda _event: None
         self.on_restart: Callable[[], None] = lambda: None
         self._late: list[_Late] = []

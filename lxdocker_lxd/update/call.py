@@ -1,14 +1,16 @@
 """A call to LXD as it is shown to people and programs: whole, but for what may be secret. Pure."""
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlencode
 
+from lxdocker_lxd.errors import UsageError
 from lxdocker_lxd.lxd.records import Config, Devices, Instance
 from lxdocker_lxd.lxd.request import Request
+from lxdocker_lxd.update.bounded_json import json_object_of
 from lxdocker_lxd.update.configuration import IDMAP_BASE, differences, saved_of, unequal
+from lxdocker_lxd.update.redaction import cleaned
 from lxdocker_lxd.update.transaction import OWN_KEYS, STAMP_KEY
 
 API = "/1.0/"
@@ -174,9 +176,9 @@ def shown(key: str, value: str) -> str:
 
 def _shown_stamp(value: str) -> str:
     try:
-        stamp = json.loads(value)
-        return f"{stamp['role']} {stamp['phase']}"
-    except (ValueError, KeyError, TypeError):
+        stamp = json_object_of(value)
+        return cleaned(f"{stamp['role']} {stamp['phase']}")
+    except (UsageError, KeyError):
         return HIDDEN if value else "-"
 
 

@@ -8,16 +8,20 @@ import contextlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
-from lxdocker_lxd.errors import LxdError, LxdockerError
+from lxdocker_lxd.errors import LxdError, LxdockerError, UsageError
 from lxdocker_lxd.lxd.failures import ChangedMeanwhileError, PermissionRefusedError
 from lxdocker_lxd.lxd.ports import Server
+from lxdocker_lxd.update.bounded_json import json_object_of
+from lxdocker_lxd.update.quantity import moment_of
+from lxdocker_lxd.update.redaction import cleaned
 
 KEY = "user.lxdocker.updater"
 VALID = timedelta(minutes=15)
 RENEWED = timedelta(minutes=1)
 _MOST_TRIES = 5
+_MOST_CHARACTERS = 4096
 
 
 class OtherUpdaterError(LxdError):
@@ -53,7 +57,7 @@ class Claim:
             # A clock that is ahead makes no claim that lasts longer.
             if held and held.owner != self._owner and abs(now - held.at) < VALID:
                 raise OtherUpdaterError(
-                    f"another updater is at work with this LXD: {held.owner}, last heard of at"
+                    f"another updater is at work with this LXD: {cleaned(held.owner)}, last heard of at"
                     f" {held.at:%Y-%m-%d %H:%M:%S} UTC",
                     hint="one for each LXD is enough; if that one is gone,"
                     f" `lxc config unset {KEY}` ends its claim, as {VALID.seconds // 60} minutes do",
@@ -95,10 +99,10 @@ class Claim:
 def _held(text: str) -> _Held | None:
     """Return what a key's value says; what can't be understood is nobody's claim."""
     try:
-        found = json.loads(text)
-        at = datetime.fromisoformat(found["at"])
-        if at.tzinfo is None:
+        found = json_object_of(text, most_characters=_MOST_CHARACTERS)
+        owner, at = found.get("owner"), found.get("at")
+        if not isinstance(owner, str) or not isinstance(at, str):
             return None
-        return _Held(owner=str(found["owner"]), at=at)
-    except (ValueError, TypeError, KeyError):
+        return _Held(owner=owner, at=moment_of(at, zone_needed=True).astimezone(UTC))
+    except UsageError:
         return None

@@ -7,13 +7,18 @@ updated until somebody corrects it.
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import partial
 from typing import TypeVar
 
 from lxdocker_lxd.errors import LxdockerError, UsageError
 from lxdocker_lxd.lxd.records import Config, Instance
-from lxdocker_lxd.update.retention import LEFT_BEHIND
+from lxdocker_lxd.update.health import check_of
+from lxdocker_lxd.update.hook import Point, names_of
+from lxdocker_lxd.update.liveness import heal_of
+from lxdocker_lxd.update.quantity import duration_of, moment_of, quoted
+from lxdocker_lxd.update.retention import LEFT_BEHIND, retention_problems
 from lxdocker_lxd.update.source import CERTIFICATE_KEY, SOURCE_KEY, Source, source_of_text
 from lxdocker_lxd.update.transaction import Unreadable, is_ours, stamp_of
 from lxdocker_lxd.update.window import Window, windows_of
@@ -29,8 +34,11 @@ SKIP_KEY = "user.lxdocker.update.skip"
 SNOOZE_KEY = "user.lxdocker.update.snooze"
 POLL_KEY = "user.lxdocker.update.poll"
 _Value = TypeVar("_Value")
-_DURATION = re.compile(r"(\d+)([smhdw])")
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_FINGERPRINT = re.compile(r"[0-9a-f]{1,64}")
+_INSTANCE_NAME = re.compile(r"[A-Za-z0-9-]{1,63}")
+_LONGEST_CERTIFICATE = 65536
+_LONGEST_LIST = 16384
+_MOST_WORDS = 200
 
 
 class PolicyError(UsageError):
@@ -86,77 +94,130 @@ class Policy:
     problems: tuple[str, ...] = ()
 
 
-def duration_of(text: str) -> timedelta:
-    """Return the length ``90s``, ``30m``, ``12h``, ``3d`` or ``1w`` names; raise PolicyError."""
-    match = _DURATION.fullmatch(text.strip())
-    if match is None:
-        raise PolicyError(f"{text!r} is no duration", hint="as in 90s, 30m, 12h, 3d or 1w")
-    return timedelta(seconds=int(match[1]) * _UNITS[match[2]])
-
-
 def policy_of(config: Config) -> Policy:
-    """Return the policy that expanded configuration tells of; never raises."""
-    mode, wrong_mode = _read(config, UPDATE_KEY, _mode, Mode.OFF)
-    source, wrong_source = _read(config, SOURCE_KEY, _source, None)
+    """Return the policy that expanded configuration tells of.
+
+    Never raises: what is wrong with any key that an update reads, those of the health check, the
+    hooks and the retention among them, is a problem of the policy.
+    """
+    keys = _Keys(config)
     always: tuple[Window, ...] = ()
-    windows, wrong_windows = _read(config, WINDOW_KEY, windows_of, always)
-    age, wrong_age = _read(config, MINIMUM_AGE_KEY, duration_of, timedelta(0))
-    snoozed, wrong_snooze = _read(config, SNOOZE_KEY, _moment, None)
-    poll, wrong_poll = _read(config, POLL_KEY, _poll, None)
+    no_names: tuple[str, ...] = ()
+    nothing: datetime | None = None
+    mode = keys.read(UPDATE_KEY, _mode, Mode.OFF)
+    source = keys.read(SOURCE_KEY, _source, None)
+    certificate = keys.read(CERTIFICATE_KEY, _certificate, "")
+    windows = keys.read(WINDOW_KEY, windows_of, always)
+    age = keys.read(MINIMUM_AGE_KEY, duration_of, timedelta(0))
+    pin = keys.read(PIN_KEY, _fingerprint, "")
+    skip = keys.read(SKIP_KEY, _fingerprints, no_names)
+    snoozed = keys.read(SNOOZE_KEY, _moment, nothing)
+    depends = keys.read(DEPENDS_KEY, _instance_names, no_names)
+    poll = keys.read(POLL_KEY, _poll, None)
+    keys.check(check_of)
+    keys.check(heal_of)
+    for point in Point:
+        keys.check(partial(names_of, point=point))
+    keys.problems += retention_problems(config)
     return Policy(
         mode=mode,
         source=source,
-        certificate=config.get(CERTIFICATE_KEY, ""),
+        certificate=certificate,
         windows=windows,
         minimum_age=age,
-        pin=config.get(PIN_KEY, "").strip().lower(),
-        skip=tuple(config.get(SKIP_KEY, "").lower().replace(",", " ").split()),
+        pin=pin,
+        skip=skip,
         snoozed_until=snoozed,
-        depends=tuple(config.get(DEPENDS_KEY, "").replace(",", " ").split()),
+        depends=depends,
         poll=poll,
-        problems=(
-            *(*wrong_mode, *wrong_source, *wrong_windows),
-            *(*wrong_age, *wrong_snooze, *wrong_poll),
-        ),
+        problems=tuple(keys.problems),
     )
 
 
-def _read(
-    config: Config, key: str, parse: Callable[[str], _Value], default: _Value
-) -> tuple[_Value, tuple[str, ...]]:
-    text = config.get(key, "")
-    if not text:
-        return default, ()
-    try:
-        return parse(text), ()
-    except LxdockerError as error:
-        return default, (f"{key}: {error.message}",)
+class _Keys:
+    """Reads keys one by one and collects what is wrong with them."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self.problems: list[str] = []
+
+    def read(self, key: str, parse: Callable[[str], _Value], default: _Value) -> _Value:
+        """Return what the key says; the default without it, and where it can't be understood."""
+        text = self._config.get(key, "")
+        if not text:
+            return default
+        try:
+            return parse(text)
+        except LxdockerError as error:
+            self.problems.append(f"{key}: {error.message}")
+        except Exception as error:  # noqa: BLE001 - whatever a tenant writes, it ends no round
+            self.problems.append(f"{key}: {quoted(text)} can't be read: {type(error).__name__}")
+        return default
+
+    def check(self, parse: Callable[[Config], object]) -> None:
+        """Find out whether keys that are read later can be; their errors name them."""
+        try:
+            parse(self._config)
+        except LxdockerError as error:
+            self.problems.append(error.message)
+        except Exception as error:  # noqa: BLE001 - as above
+            self.problems.append(f"its keys can't be read: {type(error).__name__}")
 
 
 def _mode(text: str) -> Mode:
     try:
         return Mode(text.strip())
     except ValueError as error:
-        raise PolicyError(f"{text!r} is neither auto, notify nor off") from error
+        raise PolicyError(f"{quoted(text)} is neither auto, notify nor off") from error
 
 
 def _poll(text: str) -> Poll | None:
     try:
         return Poll(text.strip())
     except ValueError as error:
-        raise PolicyError(f"{text!r} is neither remote nor lxd") from error
+        raise PolicyError(f"{quoted(text)} is neither remote nor lxd") from error
 
 
 def _source(text: str) -> Source | None:
     return source_of_text(text)
 
 
+def _certificate(text: str) -> str:
+    if len(text) > _LONGEST_CERTIFICATE:
+        raise PolicyError(f"it has more than {_LONGEST_CERTIFICATE} characters")
+    return text
+
+
+def _fingerprint(text: str) -> str:
+    found = text.strip().lower()
+    if not _FINGERPRINT.fullmatch(found):
+        raise PolicyError(
+            f"{quoted(text)} begins no fingerprint", hint="1 to 64 of the digits 0-9 and a-f"
+        )
+    return found
+
+
+def _words(text: str) -> list[str]:
+    words = text[:_LONGEST_LIST].replace(",", " ").split()
+    if len(text) > _LONGEST_LIST or len(words) > _MOST_WORDS:
+        raise PolicyError(f"it has more than {_MOST_WORDS} words or {_LONGEST_LIST} characters")
+    return words
+
+
+def _fingerprints(text: str) -> tuple[str, ...]:
+    return tuple(_fingerprint(word) for word in _words(text))
+
+
+def _instance_names(text: str) -> tuple[str, ...]:
+    names = tuple(_words(text))
+    wrong = next((name for name in names if not _INSTANCE_NAME.fullmatch(name)), None)
+    if wrong is not None:
+        raise PolicyError(f"{quoted(wrong)} is no name of an instance")
+    return names
+
+
 def _moment(text: str) -> datetime | None:
-    try:
-        moment = datetime.fromisoformat(text.strip())
-    except ValueError as error:
-        raise PolicyError(f"{text!r} is no time", hint="as in 2026-12-24T18:00Z") from error
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    return moment_of(text)
 
 
 def is_enrolled(instance: Instance, projects: frozenset[str]) -> bool:
@@ -191,7 +252,6 @@ def holder_of(instance: Instance) -> str:
 
 
 def _asks_for_updates(instance: Instance) -> bool:
-    policy = policy_of(instance.expanded_config)
-    return policy.mode is not Mode.OFF or any(
-        problem.startswith(f"{UPDATE_KEY}:") for problem in policy.problems
-    )
+    """Whether its key says something else than off; one that can't be understood is told of."""
+    text = instance.expanded_config.get(UPDATE_KEY, "")
+    return bool(text) and text.strip() != Mode.OFF

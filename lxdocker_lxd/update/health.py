@@ -15,12 +15,15 @@ from typing import Protocol
 from lxdocker_lxd.errors import UsageError
 from lxdocker_lxd.lxd.records import Config
 from lxdocker_lxd.update.means import Judgement, Verdict
+from lxdocker_lxd.update.quantity import number_of, quoted, seconds_of
 
 PREFIX = "user.lxdocker.update."
 HEALTH_KEY = PREFIX + "health"
 _SECONDS_KEYS = ("interval", "timeout", "start_period", "stable")
 GUEST_CHECK = ("/.lxdocker/run", "--health")
 _LAST_PORT = 65535
+_MOST_RETRIES = 1000
+_LONGEST_TEXT = 16384
 # How many times its retries a check may fail between successes before that is called ill.
 _FLAPPING = 2
 
@@ -58,17 +61,10 @@ def check_of(config: Config) -> Check:
     """Return the check that expanded configuration asks for; raise HealthError."""
     text = config.get(HEALTH_KEY, "").strip()
     kind, _, rest = text.partition(" ")
-    try:
-        numbers = {
-            name: float(config[PREFIX + name]) for name in _SECONDS_KEYS if PREFIX + name in config
-        }
-        retries = int(config.get(PREFIX + "retries", "3"))
-    except ValueError as error:
-        raise HealthError(f"times of the health check: {error}") from error
-    if any(value < 0 for value in numbers.values()) or retries < 1:
-        raise HealthError(
-            "times of the health check: none may be negative, and retries is 1 or more"
-        )
+    if len(text) > _LONGEST_TEXT:
+        raise HealthError(f"{HEALTH_KEY}: it has more than {_LONGEST_TEXT} characters")
+    numbers = {name: _seconds(config, name) for name in _SECONDS_KEYS if config.get(PREFIX + name)}
+    retries = _retries(config)
     target = _target(kind, rest.strip(), text)
     defaults = Check()
     return Check(
@@ -84,6 +80,21 @@ def check_of(config: Config) -> Check:
     )
 
 
+def _seconds(config: Config, name: str) -> float:
+    try:
+        return seconds_of(config[PREFIX + name])
+    except UsageError as error:
+        raise HealthError(f"{PREFIX}{name}: {error.message}") from error
+
+
+def _retries(config: Config) -> int:
+    key = f"{PREFIX}retries"
+    try:
+        return number_of(config.get(key) or "3", least=1, most=_MOST_RETRIES)
+    except UsageError as error:
+        raise HealthError(f"{key}: {error.message}") from error
+
+
 def _target(kind: str, rest: str, text: str) -> Check:
     if kind in ("", "image"):
         return Check()
@@ -95,14 +106,18 @@ def _target(kind: str, rest: str, text: str) -> Check:
         except ValueError as error:
             raise _wrong(text, str(error)) from error
     port, _, path = rest.partition(" ")
-    if kind in ("tcp", "http") and port.isdecimal() and 0 < int(port) <= _LAST_PORT:
-        return Check(kind=Kind(kind), port=int(port), path=path.strip() or "/")
+    if kind in ("tcp", "http"):
+        try:
+            number = number_of(port, least=1, most=_LAST_PORT)
+        except UsageError as error:
+            raise _wrong(text, f"the port {error.message}") from error
+        return Check(kind=Kind(kind), port=number, path=path.strip() or "/")
     raise _wrong(text, "it is none of the known forms")
 
 
 def _wrong(text: str, why: str) -> HealthError:
     return HealthError(
-        f"{HEALTH_KEY} {text!r}: {why}",
+        f"{HEALTH_KEY} {quoted(text)}: {why}",
         hint="exec WORDS, tcp PORT, http PORT [PATH], image, or running",
     )
 

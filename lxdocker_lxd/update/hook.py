@@ -16,6 +16,7 @@ from typing import Literal
 from lxdocker_lxd.errors import LxdError, UsageError
 from lxdocker_lxd.lxd.records import DEFAULT_PROJECT, Config
 from lxdocker_lxd.update.means import PutOffError
+from lxdocker_lxd.update.quantity import quoted
 from lxdocker_lxd.update.redaction import cleaned
 
 KEY_PREFIX = "user.lxdocker.update.hook."
@@ -23,6 +24,7 @@ GUEST_DIRECTORY = "/etc/lxdocker-lxd/hooks"
 DEFER = 75
 MOST_HOOKS = 16
 DEFAULT_TIMEOUT_SECONDS = 60.0
+_LONGEST_TEXT = 4096
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
 
@@ -108,11 +110,14 @@ def is_hook_name(text: str) -> bool:
 
 def names_of(config: Config, point: Point) -> tuple[str, ...]:
     """Return the hooks' names in an instance's expanded configuration; raise HookError."""
-    names = tuple(dict.fromkeys(config.get(point.key, "").replace(",", " ").split()))
+    text = config.get(point.key, "")
+    if len(text) > _LONGEST_TEXT:
+        raise HookError(f"{point.key}: it has more than {_LONGEST_TEXT} characters")
+    names = tuple(dict.fromkeys(text.replace(",", " ").split()))
     wrong = [name for name in names if not is_hook_name(name)]
     if wrong:
         raise HookError(
-            f"{point.key}: {wrong[0][:80]!r} is no name of a hook",
+            f"{point.key}: {quoted(wrong[0])} is no name of a hook",
             hint="names have lower case letters, digits, - and _; commands belong to root's "
             "configuration, or into the instance",
         )

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from lxdocker_lxd.update.cause import Cause
 from lxdocker_lxd.update.means import Outcome
 from lxdocker_lxd.update.plan import Choice, Decision
 from lxdocker_lxd.update.procedure import Act
@@ -100,7 +101,7 @@ class Tally:
 
 def is_breaker(decision: Decision) -> bool:
     """Whether a decision says that too many versions in a row were rolled back."""
-    return decision.choice is Choice.REFUSE and "in a row" in decision.reason
+    return decision.cause is Cause.BREAKER
 
 
 def _pending(

@@ -12,15 +12,17 @@ from enum import StrEnum
 from graphlib import CycleError, TopologicalSorter
 
 from lxdocker_lxd.lxd.records import Alias, Image, Instance
+from lxdocker_lxd.update.cause import Cause
 from lxdocker_lxd.update.enrolment import (
     HOLDER_KEY,
     Enrolment,
     Mode,
     Policy,
     enrolment_of,
-    is_enrolled,
     policy_of,
 )
+from lxdocker_lxd.update.problem import internal_error
+from lxdocker_lxd.update.redaction import cleaned
 from lxdocker_lxd.update.source import FollowedImage, followed_image, held_by_alias, newest
 from lxdocker_lxd.update.transaction import (
     Phase,
@@ -51,12 +53,14 @@ class Choice(StrEnum):
 class Decision:
     """One instance's decision; ``fingerprint`` is the image it would get.
 
-    ``because`` are names of those whose update makes a restart necessary.
+    ``cause`` says why to programs, ``reason`` to people. ``because`` are names of those whose update
+    makes a restart necessary.
     """
 
     project: str
     name: str
     choice: Choice
+    cause: Cause
     reason: str
     fingerprint: str = ""
     running: str = ""
@@ -91,47 +95,63 @@ class Scene:
 
 
 def plan(scene: Scene) -> tuple[Decision, ...]:
-    """Return a decision for every enrolled instance, in the order in which to act."""
-    enrolled = {
-        (instance.project, instance.name): instance
-        for instance in scene.instances
-        if is_enrolled(instance, scene.projects)
-    }
-    policies = {key: policy_of(one.expanded_config) for key, one in enrolled.items()}
-    order, cycle = dependency_order(policies)
+    """Return a decision for every enrolled instance, in the order in which to act.
+
+    Whatever goes wrong with one instance is a refusal of that one.
+    """
+    followed: dict[Key, tuple[Instance, Policy]] = {}
+    refused: dict[Key, Decision] = {}
+    for instance in scene.instances:
+        key = (instance.project, instance.name)
+        try:
+            enrolment = enrolment_of(instance, scene.projects)
+            if enrolment is Enrolment.FOLLOWED:
+                followed[key] = (instance, policy_of(instance.expanded_config))
+            elif (refusal := _refuse_unfollowed(instance, enrolment)) is not None:
+                refused[key] = refusal
+        except Exception as error:  # noqa: BLE001 - a bug met with one instance is that one's trouble
+            refused[key] = _internal_error(instance, error)
+    order, cycle = dependency_order({key: policy for key, (_, policy) in followed.items()})
     decisions: dict[Key, Decision] = {}
     for key in order:
-        decision = _decide(enrolled[key], policies[key], scene)
-        updated = [name for name in policies[key].depends if _moves(decisions.get((key[0], name)))]
-        decisions[key] = _after(decision, enrolled[key], updated, scene)
+        instance, policy = followed[key]
+        updated = [name for name in policy.depends if _moves(decisions.get((key[0], name)))]
+        try:
+            decision = _decide(instance, policy, scene)
+            decisions[key] = _after(decision, instance, policy, updated, scene)
+        except Exception as error:  # noqa: BLE001 - as above
+            decisions[key] = _internal_error(instance, error)
     for key in cycle:
-        decisions[key] = _decision(
-            enrolled[key], Choice.REFUSE, f"its dependencies form a cycle: {_chain(cycle)}"
-        )
-    for instance in scene.instances:
-        refusal = _refuse_unfollowed(instance, scene)
-        if refusal is not None:
-            decisions[refusal.key] = refusal
-    return tuple(decisions.values())
+        reason = f"its dependencies form a cycle: {_chain(cycle)}"
+        decisions[key] = _decision(followed[key][0], Choice.REFUSE, Cause.CYCLE, reason)
+    return (*decisions.values(), *refused.values())
 
 
-def _refuse_unfollowed(instance: Instance, scene: Scene) -> Decision | None:
+def _internal_error(instance: Instance, error: Exception) -> Decision:
+    return _decision(
+        instance, Choice.REFUSE, Cause.INTERNAL_ERROR, cleaned(internal_error(error).message)
+    )
+
+
+def _refuse_unfollowed(instance: Instance, enrolment: Enrolment) -> Decision | None:
     """Tell of an instance whose keys ask for updates that it must not get."""
-    enrolment = enrolment_of(instance, scene.projects)
     stamp = stamp_of(instance)
     if enrolment is Enrolment.UNREADABLE and isinstance(stamp, Unreadable):
         return _decision(
             instance,
             Choice.REFUSE,
-            f"its update stamp can't be read by this version ({stamp.reason}): it is left alone",
+            Cause.UNREADABLE_STAMP,
+            f"its update stamp can't be read by this version ({cleaned(stamp.reason)}): it is left"
+            " alone",
         )
     if enrolment is not Enrolment.COPY:
         return None
-    meant = instance.config.get(HOLDER_KEY, "")
+    meant = cleaned(instance.config.get(HOLDER_KEY, ""))
     whom = f" of {meant}" if meant else ""
     return _decision(
         instance,
         Choice.REFUSE,
+        Cause.COPY,
         f"it is a copy{whom}, or was renamed, and isn't followed: `lxdocker-lxd update enable"
         f" {instance.name}` if it is meant to be",
     )
@@ -145,14 +165,17 @@ def _moves(decision: Decision | None) -> bool:
     return decision is not None and decision.choice in {Choice.UPDATE, Choice.RESTART}
 
 
-def _after(decision: Decision, instance: Instance, updated: list[str], scene: Scene) -> Decision:
+def _after(
+    decision: Decision, instance: Instance, policy: Policy, updated: list[str], scene: Scene
+) -> Decision:
     """Restart a running dependant of what is updated, unless it is updated itself."""
     restartable = decision.choice in {Choice.CURRENT, Choice.WAIT}
     if not updated or not restartable or not instance.running:
         return decision
-    if decision.key in scene.busy or policy_of(instance.expanded_config).mode is not Mode.AUTO:
+    if decision.key in scene.busy or policy.mode is not Mode.AUTO:
         return decision
-    restart = _decision(instance, Choice.RESTART, f"{', '.join(updated)} is updated")
+    reason = f"{', '.join(updated)} is updated"
+    restart = _decision(instance, Choice.RESTART, Cause.DEPENDENCY, reason)
     return replace(restart, because=tuple(updated))
 
 
@@ -181,7 +204,9 @@ def _decide(instance: Instance, policy: Policy, scene: Scene) -> Decision:
         return obstacle
     source = policy.source
     if source is None:
-        return _decision(instance, Choice.REFUSE, "it isn't known where its image comes from")
+        return _decision(
+            instance, Choice.REFUSE, Cause.NO_SOURCE, "it isn't known where its image comes from"
+        )
     project, followed = instance.project, followed_image(source, instance)
     images, aliases = scene.images.get(project, ()), scene.aliases.get(project, ())
     standing = scene.standing.get((project, followed), frozenset())
@@ -189,7 +214,9 @@ def _decide(instance: Instance, policy: Policy, scene: Scene) -> Decision:
     if image is None:
         return _without_image(instance, followed, held_by_alias(source, images, aliases))
     if image.fingerprint == instance.base_image:
-        return _decision(instance, Choice.CURRENT, f"it has the newest {source.alias}")
+        return _decision(
+            instance, Choice.CURRENT, Cause.CURRENT, f"it has the newest {source.alias}"
+        )
     return _timing(instance, policy, image, scene)
 
 
@@ -199,31 +226,43 @@ def _without_image(instance: Instance, followed: FollowedImage, other: Image | N
         return _decision(
             instance,
             Choice.WAIT,
+            Cause.NO_IMAGE,
             f"the image store holds no {followed.source} for a {followed.type} on"
             f" {followed.architecture}",
         )
     kind = other.type or "container"
     what = f"a {kind}" if kind != followed.type else other.architecture
-    return _decision(instance, Choice.REFUSE, f"the new image is for {what}")
+    return _decision(
+        instance, Choice.REFUSE, Cause.OTHER_IMAGE_TYPE, f"the new image is for {what}"
+    )
 
 
 def _obstacle(instance: Instance, policy: Policy, scene: Scene) -> Decision | None:
     """Return what stands against any update of this instance now."""
     stamp, key = stamp_of(instance), (instance.project, instance.name)
     if policy.problems:
-        return _decision(instance, Choice.REFUSE, "; ".join(policy.problems))
+        return _decision(instance, Choice.REFUSE, Cause.PROBLEM, "; ".join(policy.problems))
     if instance.ephemeral:
-        return _decision(instance, Choice.REFUSE, "it is ephemeral: stopping it would delete it")
+        return _decision(
+            instance, Choice.REFUSE, Cause.EPHEMERAL, "it is ephemeral: stopping it would delete it"
+        )
     if not instance.base_image:
-        return _decision(instance, Choice.REFUSE, "it wasn't made of an image")
+        return _decision(instance, Choice.REFUSE, Cause.NO_BASE_IMAGE, "it wasn't made of an image")
     if (isinstance(stamp, Stamp) and stamp.phase is not Phase.COMMITTED) or key in scene.unfinished:
-        return _decision(instance, Choice.WAIT, "an earlier update isn't finished")
+        return _decision(
+            instance, Choice.WAIT, Cause.UNFINISHED, "an earlier update isn't finished"
+        )
     if not instance.running and instance.status != "Stopped":
-        return _decision(instance, Choice.WAIT, f"it is {instance.status.lower()}")
+        return _decision(instance, Choice.WAIT, Cause.STATUS, f"it is {instance.status.lower()}")
     if key in scene.busy:
-        return _decision(instance, Choice.WAIT, "LXD is at work on it")
+        return _decision(instance, Choice.WAIT, Cause.BUSY, "LXD is at work on it")
     if instance.location in scene.absent_members:
-        return _decision(instance, Choice.WAIT, f"the member {instance.location} isn't online")
+        return _decision(
+            instance,
+            Choice.WAIT,
+            Cause.MEMBER_OFFLINE,
+            f"the member {instance.location} isn't online",
+        )
     return None
 
 
@@ -232,50 +271,56 @@ def _timing(instance: Instance, policy: Policy, image: Image, scene: Scene) -> D
     fingerprint = image.fingerprint
     rejected = rejected_versions(instance)
 
-    def wait(reason: str, choice: Choice = Choice.WAIT) -> Decision:
-        return _decision(instance, choice, reason, fingerprint)
+    def decided(choice: Choice, cause: Cause, reason: str) -> Decision:
+        return _decision(instance, choice, cause, reason, fingerprint)
 
     if policy.pin and not fingerprint.startswith(policy.pin):
-        return wait(f"it is pinned to {policy.pin}")
+        return decided(Choice.WAIT, Cause.PINNED, f"it is pinned to {policy.pin}")
     if any(fingerprint.startswith(skipped) for skipped in policy.skip):
-        return wait("this version is to be skipped")
+        return decided(Choice.WAIT, Cause.SKIPPED, "this version is to be skipped")
     if fingerprint in rejected:
-        return wait("this version was tried and rolled back")
+        return decided(Choice.WAIT, Cause.REJECTED, "this version was tried and rolled back")
     if len(rejected) >= BREAKER:
-        return wait(
+        return decided(
+            Choice.REFUSE,
+            Cause.BREAKER,
             f"{len(rejected)} versions in a row were rolled back; nothing is tried until"
             f" `lxdocker-lxd update enable {instance.name}`",
-            Choice.REFUSE,
         )
     if policy.mode is Mode.NOTIFY:
-        return wait("there is a new version; it is only told", Choice.NOTIFY)
-    reason = "" if scene.by_hand else _not_yet(policy, image, scene.now)
-    return wait(reason) if reason else wait("there is a new version", Choice.UPDATE)
+        reason = "there is a new version; it is only told"
+        return decided(Choice.NOTIFY, Cause.NEW_VERSION, reason)
+    delay = None if scene.by_hand else _delay(policy, image, scene.now)
+    if delay is not None:
+        return decided(Choice.WAIT, *delay)
+    return decided(Choice.UPDATE, Cause.NEW_VERSION, "there is a new version")
 
 
-def _not_yet(policy: Policy, image: Image, now: datetime) -> str:
+def _delay(policy: Policy, image: Image, now: datetime) -> tuple[Cause, str] | None:
     """Return why the time hasn't come, or nothing."""
     if policy.snoozed_until is not None and now < policy.snoozed_until:
-        return f"snoozed until {policy.snoozed_until.isoformat()}"
+        return Cause.SNOOZED, f"snoozed until {policy.snoozed_until.isoformat()}"
     if policy.minimum_age:
         if image.uploaded_at is None:
-            return "nobody knows how old the image is"
-        if now < image.uploaded_at + policy.minimum_age:
-            return (
-                f"the image is to rest until {(image.uploaded_at + policy.minimum_age).isoformat()}"
-            )
+            return Cause.MINIMUM_AGE, "nobody knows how old the image is"
+        ripe = image.uploaded_at + policy.minimum_age
+        if now < ripe:
+            return Cause.MINIMUM_AGE, f"the image is to rest until {ripe.isoformat()}"
     if not is_open(policy.windows, now):
         opening = next_opening(policy.windows, now)
         when = opening.isoformat() if opening is not None else "nobody knows when"
-        return f"the maintenance window opens {when}"
-    return ""
+        return Cause.WINDOW, f"the maintenance window opens {when}"
+    return None
 
 
-def _decision(instance: Instance, choice: Choice, reason: str, fingerprint: str = "") -> Decision:
+def _decision(
+    instance: Instance, choice: Choice, cause: Cause, reason: str, fingerprint: str = ""
+) -> Decision:
     return Decision(
         project=instance.project,
         name=instance.name,
         choice=choice,
+        cause=cause,
         reason=reason,
         fingerprint=fingerprint,
         running=instance.base_image,

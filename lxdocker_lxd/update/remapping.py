@@ -7,11 +7,11 @@ and nothing else: not a byte of the image runs, no template is used up under the
 network and no volume is touched, and LXD never counts the instance as one that ran.
 """
 
-import json
 from dataclasses import replace
 
-from lxdocker_lxd.errors import LxdockerError
+from lxdocker_lxd.errors import LxdockerError, UsageError
 from lxdocker_lxd.lxd.records import Instance, InstanceSettings
+from lxdocker_lxd.update.bounded_json import json_of
 from lxdocker_lxd.update.configuration import stamped
 from lxdocker_lxd.update.transaction import Stamp
 
@@ -41,8 +41,8 @@ def needs_remapping(stage: Instance) -> bool:
 
 def _is_map(text: str) -> bool:
     try:
-        return bool(json.loads(text or "[]"))
-    except ValueError:
+        return bool(json_of(text or "[]"))
+    except UsageError:
         return False
 
 

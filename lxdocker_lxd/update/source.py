@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 
 from lxdocker_lxd.errors import UsageError
 from lxdocker_lxd.lxd.records import Alias, Image, Instance
+from lxdocker_lxd.update.quantity import quoted
 
 SOURCE_KEY = "user.lxdocker.image"
 CERTIFICATE_KEY = "user.lxdocker.image.certificate"
@@ -20,6 +21,7 @@ LOCAL = "local"
 AGAIN_PATH = "/at/updater-"
 """Where the updater lets LXD read a server anew: the rest of the name is a version's."""
 _AGAIN = re.compile(re.escape(AGAIN_PATH) + r"[A-Za-z0-9._-]+/?$")
+_LONGEST_TEXT = 2048
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
@@ -65,13 +67,14 @@ def followed_image(source: Source, instance: Instance) -> FollowedImage:
 
 def source_of_text(text: str) -> Source:
     """Return the source a key's value names; raise SourceError."""
-    match text.split("|"):
+    understood = len(text) <= _LONGEST_TEXT and text.isprintable()
+    match text.split("|") if understood else []:
         case [protocol, alias] if protocol == LOCAL and alias:
             return Source(alias=alias)
         case [server, protocol, alias] if server and protocol and alias:
             return Source(alias=alias, server=server, protocol=protocol)
     raise SourceError(
-        f"{SOURCE_KEY}: {text!r} names no image",
+        f"{SOURCE_KEY}: {quoted(text)} names no image",
         hint="it is local|ALIAS or https://HOST|simplestreams|ALIAS",
     )
 

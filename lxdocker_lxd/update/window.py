@@ -12,11 +12,13 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from lxdocker_lxd.errors import UsageError
+from lxdocker_lxd.update.quantity import quoted
 
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _DAY_MINUTES = 24 * 60
+_LONGEST_TEXT = 2048
 _PATTERN = re.compile(
-    r"(?:(?P<days>[A-Za-z,-]+)\s+)?(?P<begin>\d\d:\d\d)-(?P<end>\d\d:\d\d)(?:\s+(?P<zone>\S+))?"
+    r"(?:(?P<days>[A-Za-z,-]+)\s+)?(?P<begin>[0-9]{2}:[0-9]{2})-(?P<end>[0-9]{2}:[0-9]{2})(?:\s+(?P<zone>\S+))?"
 )
 
 
@@ -47,6 +49,8 @@ class Window:
 
 def windows_of(text: str) -> tuple[Window, ...]:
     """Return the windows a text tells of; raise WindowError. An empty text has none."""
+    if len(text) > _LONGEST_TEXT:
+        raise _wrong(text, f"it has more than {_LONGEST_TEXT} characters")
     return tuple(_window(part.strip()) for part in text.split(";") if part.strip())
 
 
@@ -76,7 +80,7 @@ def _window(text: str) -> Window:
     try:
         ZoneInfo(zone)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise _wrong(text, f"there is no time zone {zone}") from error
+        raise _wrong(text, f"there is no time zone {quoted(zone)}") from error
     return Window(days=_days(match["days"], text), begin_minute=begin, end_minute=end, zone=zone)
 
 
@@ -104,11 +108,13 @@ def _day(text: str, whole: str) -> int:
     try:
         return DAYS.index(text.capitalize())
     except ValueError as error:
-        raise _wrong(whole, f"{text or 'nothing'} is no day; days are {', '.join(DAYS)}") from error
+        raise _wrong(
+            whole, f"{quoted(text) if text else 'nothing'} is no day; days are {', '.join(DAYS)}"
+        ) from error
 
 
 def _wrong(text: str, why: str) -> WindowError:
     return WindowError(
-        f"maintenance window {text!r}: {why}",
+        f"maintenance window {quoted(text)}: {why}",
         hint="an example: `Sat,Sun 02:00-05:00 Europe/Berlin`",
     )

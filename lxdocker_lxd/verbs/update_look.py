@@ -69,6 +69,7 @@ def decision_row(decision: Decision, *, full: bool = False) -> dict[str, object]
         "from": decision.running if full else decision.running[:SHORT],
         "to": decision.fingerprint if full else decision.fingerprint[:SHORT],
         "reason": decision.reason,
+        "cause": decision.cause,
     }
 
 

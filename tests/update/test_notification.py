@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lxdocker_lxd.update.cause import Cause
 from lxdocker_lxd.update.journal_record import Entry, Event
 from lxdocker_lxd.update.notification import (
     Message,
@@ -65,7 +66,14 @@ def test_a_message_reads_well() -> None:
 
 @pytest.mark.parametrize("choice", list(Choice))
 def test_only_new_versions_and_refusals_of_a_plan_are_told(choice: Choice) -> None:
-    decision = Decision(project="p", name="web", choice=choice, reason="because", fingerprint=NEW)
+    decision = Decision(
+        project="p",
+        name="web",
+        choice=choice,
+        cause=Cause.NEW_VERSION,
+        reason="because",
+        fingerprint=NEW,
+    )
     found = of_decision(decision, host="h", at=NOW)
     assert (found is not None) == (choice in {Choice.NOTIFY, Choice.REFUSE})
 
@@ -78,9 +86,20 @@ def test_a_round_tells_in_order_and_each_thing_once() -> None:
             outcomes=(outcome(Act.COMMITTED),),
             decisions=(
                 Decision(
-                    project="default", name="web", choice=Choice.UPDATE, reason="", running=OLD
+                    project="default",
+                    name="web",
+                    choice=Choice.UPDATE,
+                    cause=Cause.NEW_VERSION,
+                    reason="",
+                    running=OLD,
                 ),
-                Decision(project="default", name="db", choice=Choice.REFUSE, reason="ephemeral"),
+                Decision(
+                    project="default",
+                    name="db",
+                    choice=Choice.REFUSE,
+                    cause=Cause.EPHEMERAL,
+                    reason="ephemeral",
+                ),
             ),
             restarted=("app",),
             problems=(Problem(text="no room"), Problem(text="no room")),

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from lxdocker_lxd.lxd.records import Alias
+from lxdocker_lxd.update.cause import Cause
 from lxdocker_lxd.update.metrics import (
     FAILURES,
     MEDIA_TYPE,
@@ -36,11 +37,18 @@ def values(text: bytes) -> dict[str, float]:
     }
 
 
-def decision(name: str, choice: Choice, reason: str = "", fingerprint: str = NEW) -> Decision:
+def decision(
+    name: str,
+    choice: Choice,
+    reason: str = "",
+    fingerprint: str = NEW,
+    cause: Cause = Cause.NEW_VERSION,
+) -> Decision:
     return Decision(
         project="default",
         name=name,
         choice=choice,
+        cause=cause,
         reason=reason,
         fingerprint=fingerprint,
         running=OLD,
@@ -103,7 +111,7 @@ def test_rounds_updates_rollbacks_failures_and_outages_are_counted() -> None:
 
 
 def test_an_open_breaker_and_a_waiting_version_are_seen() -> None:
-    refused = decision("web", Choice.REFUSE, "3 versions in a row were rolled back; nothing is")
+    refused = decision("web", Choice.REFUSE, "whatever it says", cause=Cause.BREAKER)
     waiting = decision("db", Choice.WAIT, "outside of its windows")
     current = decision("app", Choice.CURRENT, fingerprint=OLD)
     tally = Tally(started=NOW)
@@ -158,7 +166,9 @@ def test_the_outbox_is_seen() -> None:
 
 @given(st.text(max_size=30), st.text(max_size=30))
 def test_names_cant_break_the_text(project: str, name: str) -> None:
-    one = Decision(project=project, name=name, choice=Choice.REFUSE, reason="3 in a row")
+    one = Decision(
+        project=project, name=name, choice=Choice.REFUSE, cause=Cause.BREAKER, reason="3 in a row"
+    )
     tally = Tally(started=NOW).with_round(NOW, good=True, decisions=[one])
     text = rendered(tally, NOW)
     assert text == rendered(tally, NOW)

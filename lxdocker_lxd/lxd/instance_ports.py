@@ -76,6 +76,10 @@ class Instances(Protocol):
         """An instance's snapshots, oldest first."""
         ...
 
+    def backups(self, name: str, *, project: str = DEFAULT_PROJECT) -> tuple[str, ...]:
+        """Names of the backups of an instance that LXD keeps; they go with it."""
+        ...
+
 
 class Power(Protocol):
     """What instances do. Asking for the state that already holds is WrongStateError."""

@@ -86,3 +86,11 @@ class LxdInstances:
         path = under("instances", name, "snapshots")
         answer = self._api.read(path, doing, recursion="1", project=project)
         return tuple(decoding.snapshot(item, instance_name=name) for item in answer.documents)
+
+    def backups(self, name: str, *, project: str = DEFAULT_PROJECT) -> tuple[str, ...]:
+        """Names of the backups of an instance."""
+        doing = f"list the backups of the instance {name} of project {project}"
+        path = under("instances", name, "backups")
+        answer = self._api.read(path, doing, recursion="1", project=project)
+        # LXD says INSTANCE/BACKUP.
+        return tuple(item.text("name").rpartition("/")[2] for item in answer.documents)

@@ -277,6 +277,12 @@ class RehearsedInstances:
         """An instance's snapshots."""
         return self._picture.snapshots(name, project)
 
+    def backups(self, name: str, *, project: str = DEFAULT_PROJECT) -> tuple[str, ...]:
+        """Names of the backups of an instance that nothing was done to; none of another."""
+        if self._picture.pretends(project, name):
+            return ()
+        return self._picture.lxd.instances.backups(name, project=project)
+
 
 class RehearsedPower:
     """Implements the port :class:`Power` on a picture."""

@@ -17,6 +17,7 @@ from lxdocker_lxd.update.journal_record import accounts, still_open
 from lxdocker_lxd.update.means import Outcome
 from lxdocker_lxd.update.problem import Apart, together
 from lxdocker_lxd.update.procedure import Act
+from lxdocker_lxd.update.removal import lost_with
 from lxdocker_lxd.update.retention import Copy, RetentionDefaults, copies_of
 from lxdocker_lxd.update.steps import remove_volume_snapshots
 from lxdocker_lxd.update.transaction import (
@@ -103,7 +104,7 @@ def reap(
     apart: Apart = together,
     instances: tuple[Instance, ...] | None = None,
 ) -> Reaped:
-    """Remove copies that aren't needed; those with snapshots stay.
+    """Remove copies that aren't needed; those with snapshots or backups stay.
 
     ``ages`` counts the copies' time; without it the dates of their stamps do. With ``names`` (project
     and name) only copies of these, before their time is over as well. A copy that can't be removed is
@@ -138,9 +139,9 @@ def reap(
 def remove_copy(lxd: Lxd, copy: Instance, stamp: Stamp) -> bool:
     """Delete a copy, and its update's snapshots of volumes; return whether it is gone.
 
-    One with snapshots of its own stays.
+    One with snapshots of its own, or with backups that LXD keeps, stays.
     """
-    if lxd.instances.snapshots(copy.name, project=copy.project):
+    if lost_with(lxd, copy.name, project=copy.project):
         return False
     remove_volume_snapshots(lxd, copy, stamp)
     lxd.instances.delete(copy.name, project=copy.project)

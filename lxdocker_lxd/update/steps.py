@@ -22,6 +22,7 @@ from lxdocker_lxd.lxd.records import Instance, InstanceSettings
 from lxdocker_lxd.update import configuration
 from lxdocker_lxd.update.procedure import Act, Step
 from lxdocker_lxd.update.remapping import barred_settings, ended_at_barrier
+from lxdocker_lxd.update.removal import lost_with
 from lxdocker_lxd.update.retention import proof_of
 from lxdocker_lxd.update.stopping import stop_or_kill
 from lxdocker_lxd.update.transaction import (
@@ -369,9 +370,9 @@ class Steps:
     def _discard(self, view: View, _step: Step, _handling: Handling) -> None:
         new = _present(view.new)
         name, project = new.instance.name, new.instance.project
-        if self._lxd.instances.snapshots(name, project=project):
+        if lost := lost_with(self._lxd, name, project=project):
             raise HeldError(
-                f"remove {name}: somebody made snapshots of it",
+                f"remove {name}: a user made {lost} of it",
                 hint=f"`lxc delete {name}` when they aren't needed",
             )
         if new.running:

@@ -94,6 +94,9 @@ def show_history(work: UpdateWork) -> int:
     return 0
 
 
+_USERS = "it has snapshots or backups"
+
+
 def copy_row(
     copy: Copy, removed: tuple[str, ...], *, named: bool, would: bool = False
 ) -> dict[str, object]:
@@ -101,7 +104,7 @@ def copy_row(
     name, until = copy.instance.name, None if named else copy.until
     reason = copy.needed
     if not reason and name not in removed:
-        reason = f"until {until.isoformat(timespec='minutes')}" if until else "it has snapshots"
+        reason = f"until {until.isoformat(timespec='minutes')}" if until else _USERS
     result = ("would be removed" if would else "removed") if name in removed else "kept"
     return {
         "project": copy.instance.project,

@@ -14,7 +14,8 @@ the n-th call: see ``Fault`` (killed before, after or while LXD goes on; lost re
 LXD restarted, killed half-way, down). A kill raises ``KilledError``, a BaseException.
 ``restart_count()`` counts from one again.
 **A user meanwhile**: ``lxd.user`` has the same ports on the same world, uncounted and unspoilt: use
-it in hooks and checks. ``lxd.snapshot(name, snapshot)`` makes a snapshot.
+it in hooks and checks. ``lxd.snapshot(name, snapshot)`` makes a snapshot,
+``lxd.backup(name, backup)`` a backup that LXD keeps.
 **Volumes** hold files: a running instance's guest reads and writes them below the device's path,
 ``Behaviour.writes`` does so at each start, ``volume_files(name)`` tells what a volume holds.
 **Time**: ``lxd.clock()`` is now, ``lxd.clock.advance(seconds)`` lets it pass, ``lxd.sleep`` is the
@@ -228,6 +229,16 @@ class SimulatedLxd(Ports):
         """What a custom volume holds: contents by the paths inside it."""
         content = self.store.contents[project, pool, name]
         return {path: file.content for path, file in content.files.items() if file.kind == "file"}
+
+    def backup(self, name: str, backup: str, *, project: str = DEFAULT_PROJECT) -> None:
+        """Make a backup that LXD keeps, as a user."""
+        box = self.store.box(name, project)
+        box.backups.append(backup)
+        self.store.emit(
+            *("instance-backup-created", "instance", name, project),
+            location=box.location,
+            detail=backup,
+        )
 
     # ---- image servers
 

@@ -87,6 +87,10 @@ class Base(Protocol):
         """Make a snapshot of an instance."""
         ...
 
+    def backup(self, name: str, backup: str) -> None:
+        """Make a backup of an instance that LXD keeps."""
+        ...
+
     def remapped(self, name: str) -> bool:
         """Whether LXD has given the files of an instance's root their owners on the host."""
         ...
@@ -176,6 +180,9 @@ class SimulatedSite(Site):
     def snapshot(self, name: str, snapshot: str) -> None:
         self.simulated.snapshot(name, snapshot)
 
+    def backup(self, name: str, backup: str) -> None:
+        self.simulated.backup(name, backup)
+
     def remapped(self, name: str) -> bool:
         return len(self.simulated.box(name).remapped_as) == 1
 
@@ -226,6 +233,10 @@ class RealSite(Site):
 
     def snapshot(self, name: str, snapshot: str) -> None:
         self.private.lxc("snapshot", name, snapshot)
+
+    def backup(self, name: str, backup: str) -> None:
+        body = {"name": backup, "compression_algorithm": "none"}
+        self.private.query("POST", f"/1.0/instances/{name}/backups", body)
 
     def remapped(self, name: str) -> bool:
         root = Path(

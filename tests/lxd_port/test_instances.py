@@ -272,6 +272,20 @@ def test_snapshots_come_in_order_and_go_with_the_instance(site: Site) -> None:
     assert site.lxd.instances.snapshots("web") == ()
 
 
+def test_backups_that_lxd_keeps_go_with_the_instance(site: Site) -> None:
+    site.create("web")
+    assert site.lxd.instances.backups("web") == ()
+    site.backup("web", "monday")
+    site.backup("web", "tuesday")
+    site.lxd.instances.rename("web", "old")
+    assert sorted(site.lxd.instances.backups("old")) == ["monday", "tuesday"]
+    with pytest.raises(AbsentError):
+        site.lxd.instances.backups("web")
+    site.lxd.instances.delete("old")
+    site.create("old")
+    assert site.lxd.instances.backups("old") == ()
+
+
 def test_lxd_killed_while_it_creates_leaves_a_ruin(site: Site) -> None:
     site.die_creating("ruin")
     ruin = site.lxd.instances.get("ruin")

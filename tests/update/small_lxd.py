@@ -231,6 +231,10 @@ class _Instances:
         box: Box = self._lxd.called(f"snapshots {name}", lambda: self._lxd.box(name))
         return tuple(Snapshot(instance=name, name=one) for one in box.snapshots)
 
+    def backups(self, name: str, **_where: object) -> tuple[str, ...]:
+        self._lxd.called(f"backups {name}", lambda: self._lxd.box(name))
+        return ()
+
 
 def _block_of(devices: Devices) -> str:
     """A device that names a file of the host that isn't there; the small LXD's host has none."""

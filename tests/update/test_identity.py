@@ -1,12 +1,14 @@
 """What LXD ties to an instance beside its settings goes on with the name, or is told."""
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
 from lxdocker_lxd.lxd.records import Config, Devices
 from lxdocker_lxd.update.configuration import differences, saved_of
 from lxdocker_lxd.update.procedure import Act
+from lxdocker_lxd.update.recovery import reap
 from lxdocker_lxd.update.transaction import Phase, Role, Transaction, encoded, readable_stamp
 from tests.harness.simulated_lxd import EXITS_AT_ONCE, GOOD, Behaviour
 from tests.update.records import instance
@@ -93,3 +95,18 @@ def test_a_stamp_of_before_says_nothing_of_names_and_is_read() -> None:
     stamp = readable_stamp(instance(config={"user.lxdocker.transaction": older}))
     assert stamp is not None
     assert stamp.saved == replace(saved, volatile={})
+
+
+# ---- what hangs on the copy
+
+
+def test_a_copy_with_backups_that_lxd_keeps_is_never_removed() -> None:
+    scene = Scene(GOOD)
+    scene.lxd.backup("web", "monday")
+    assert scene.update().act is Act.COMMITTED
+    (copy,) = (one.name for one in scene.lxd.user.instances.list() if "-old-" in one.name)
+    later = scene.lxd.clock() + timedelta(days=99)
+    assert reap(scene.lxd, later).removed == ()
+    assert scene.lxd.user.instances.backups(copy) == ("monday",)
+    scene.lxd.box(copy).backups.clear()
+    assert reap(scene.lxd, later).removed == (copy,)

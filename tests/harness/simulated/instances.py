@@ -324,3 +324,8 @@ class SimulatedInstances:
         return self._log.made(
             "instances.snapshots", name, lambda: tuple(self._store.box(name, project).snapshots)
         )
+
+    def backups(self, name: str, *, project: str = DEFAULT_PROJECT) -> tuple[str, ...]:
+        return self._log.made(
+            "instances.backups", name, lambda: tuple(self._store.box(name, project).backups)
+        )

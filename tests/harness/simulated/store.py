@@ -57,6 +57,7 @@ class Box:
     started_at: datetime | None = None
     last_used_at: datetime | None = None
     snapshots: list[Snapshot] = field(default_factory=list)
+    backups: list[str] = field(default_factory=list)
     hosts: dict[str, tuple[str, str]] = field(default_factory=dict)
 
     @property

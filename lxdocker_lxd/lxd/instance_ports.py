@@ -19,6 +19,7 @@ from lxdocker_lxd.lxd.records import (
     InstanceState,
     Snapshot,
 )
+from lxdocker_lxd.lxd.resources import Volume
 
 
 class Instances(Protocol):
@@ -78,6 +79,20 @@ class Instances(Protocol):
 
     def backups(self, name: str, *, project: str = DEFAULT_PROJECT) -> tuple[str, ...]:
         """Names of the backups of an instance that LXD keeps; they go with it."""
+        ...
+
+    def root_volume(self, instance: Instance) -> Volume:
+        """The volume that holds an instance's root, with its own settings and its ETag.
+
+        AbsentError when the instance has no root disk.
+        """
+        ...
+
+    def edit_root_volume(self, instance: Instance, volume: Volume) -> None:
+        """Write description and config of the root's volume; conditional on ``volume.etag``.
+
+        RefusedError for a setting that its pool doesn't know, or that can't be changed any more.
+        """
         ...
 
 

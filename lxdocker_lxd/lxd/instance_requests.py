@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 
 from lxdocker_lxd.lxd.calls import Command, NewInstance
+from lxdocker_lxd.lxd.failures import AbsentError
 from lxdocker_lxd.lxd.paths import under
-from lxdocker_lxd.lxd.records import Config, Devices, InstanceSettings
+from lxdocker_lxd.lxd.records import Config, Devices, Instance, InstanceSettings
 from lxdocker_lxd.lxd.request import Request
+from lxdocker_lxd.lxd.resources import Volume
 
 
 def creating(new: NewInstance, project: str) -> Request:
@@ -76,6 +78,43 @@ def deleting(name: str, project: str) -> Request:
         path=under("instances", name),
         doing=f"delete the instance {name} of project {project}",
         params={"project": project},
+    )
+
+
+def root_volume_path(instance: Instance) -> str:
+    """Return the API path of the volume with an instance's root; AbsentError without a root disk."""
+    pool = root_pool(instance)
+    if not pool:
+        raise AbsentError(
+            f"the instance {instance.name} of project {instance.project} has no root disk",
+            hint=f"`lxc config show {instance.name} --expanded` shows its devices",
+        )
+    return under("storage-pools", pool, "volumes", instance.type, instance.name)
+
+
+def root_pool(instance: Instance) -> str:
+    """Return the pool of an instance's root disk; empty without one."""
+    for device in instance.expanded_devices.values():
+        if device.get("type") == "disk" and device.get("path") == "/":
+            return device.get("pool", "")
+    return ""
+
+
+def root_volume_params(instance: Instance) -> dict[str, str]:
+    """Return where a request on the volume goes: the project, and in a cluster the member."""
+    target = instance.location if instance.location not in ("", "none") else ""
+    return {"project": instance.project, "target": target}
+
+
+def editing_root_volume(instance: Instance, volume: Volume) -> Request:
+    """Return the request that writes description and config of the root's volume."""
+    return Request(
+        method="put",
+        path=root_volume_path(instance),
+        doing=f"write the settings of the root volume of {instance.name}, project {instance.project}",
+        params=root_volume_params(instance),
+        body={"description": volume.description, "config": dict(volume.config)},
+        etag=volume.etag,
     )
 
 

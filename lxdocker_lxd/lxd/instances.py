@@ -6,9 +6,13 @@ from lxdocker_lxd.lxd.calls import NewInstance
 from lxdocker_lxd.lxd.instance_requests import (
     creating,
     deleting,
+    editing_root_volume,
     patching,
     renaming,
     replacing,
+    root_pool,
+    root_volume_params,
+    root_volume_path,
 )
 from lxdocker_lxd.lxd.operations import Operations
 from lxdocker_lxd.lxd.paths import under
@@ -20,6 +24,7 @@ from lxdocker_lxd.lxd.records import (
     InstanceSettings,
     Snapshot,
 )
+from lxdocker_lxd.lxd.resources import Volume
 
 
 class LxdInstances:
@@ -94,3 +99,16 @@ class LxdInstances:
         answer = self._api.read(path, doing, recursion="1", project=project)
         # LXD says INSTANCE/BACKUP.
         return tuple(item.text("name").rpartition("/")[2] for item in answer.documents)
+
+    def root_volume(self, instance: Instance) -> Volume:
+        """The volume that holds an instance's root."""
+        doing = f"read the root volume of {instance.name}, project {instance.project}"
+        path, params = root_volume_path(instance), root_volume_params(instance)
+        answer = self._api.read(path, doing, **params)
+        return decoding.volume(
+            answer.document, pool=root_pool(instance), project=instance.project, etag=answer.etag
+        )
+
+    def edit_root_volume(self, instance: Instance, volume: Volume) -> None:
+        """Write description and config of the root's volume."""
+        self._operations.run(editing_root_volume(instance, volume))

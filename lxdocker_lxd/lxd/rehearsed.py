@@ -31,6 +31,7 @@ from lxdocker_lxd.lxd.records import (
     Snapshot,
 )
 from lxdocker_lxd.lxd.request import Request
+from lxdocker_lxd.lxd.resources import Volume
 
 DRAWN = "drawn by LXD"
 _FIRST_MAC = "00:16:3e:xx:xx:"
@@ -282,6 +283,18 @@ class RehearsedInstances:
         if self._picture.pretends(project, name):
             return ()
         return self._picture.lxd.instances.backups(name, project=project)
+
+    def root_volume(self, instance: Instance) -> Volume:
+        """The volume of an instance's root; one that was made here has no settings of its own."""
+        if instance.config.get("volatile.uuid") != DRAWN:
+            return self._picture.lxd.instances.root_volume(instance)
+        pool = instance_requests.root_pool(instance)
+        return Volume(pool=pool, name=instance.name, project=instance.project)
+
+    def edit_root_volume(self, instance: Instance, volume: Volume) -> None:
+        """Note the request."""
+        request = instance_requests.editing_root_volume(instance, volume)
+        self._picture.tell(request, instance, instance)
 
 
 class RehearsedPower:

@@ -24,6 +24,7 @@ from lxdocker_lxd.update.procedure import Act, Step
 from lxdocker_lxd.update.remapping import barred_settings, ended_at_barrier
 from lxdocker_lxd.update.removal import lost_with
 from lxdocker_lxd.update.retention import proof_of
+from lxdocker_lxd.update.root_volume import carry_settings
 from lxdocker_lxd.update.stopping import stop_or_kill
 from lxdocker_lxd.update.transaction import (
     STAMP_KEY,
@@ -169,6 +170,7 @@ class Steps:
 
     def _prove(self, view: View, _step: Step, handling: Handling) -> None:
         holder, new = _present(view.holder), _present(view.new)
+        carry_settings(self._lxd, holder, new.instance)
         saved = replace(configuration.saved_of(holder), running=view.wanted_running)
         stamp = view.transaction.stamp(Role.NEW, Phase.PROVED, saved)
         wanted = configuration.stage_settings(holder, stamp, protect_start=handling.protect_start)

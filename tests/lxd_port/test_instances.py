@@ -286,6 +286,26 @@ def test_backups_that_lxd_keeps_go_with_the_instance(site: Site) -> None:
     assert site.lxd.instances.backups("old") == ()
 
 
+def test_a_root_volume_has_settings_of_its_own_that_keep_the_instances_name(site: Site) -> None:
+    site.create("web")
+    web = site.lxd.instances.get("web")
+    volume = site.lxd.instances.root_volume(web)
+    assert (volume.pool, volume.name, dict(volume.config)) == ("default", "web", {})
+    edited = replace(volume, config={"user.mine": "1"}, description="mine")
+    site.lxd.instances.edit_root_volume(web, edited)
+    with pytest.raises(ChangedMeanwhileError):
+        site.lxd.instances.edit_root_volume(web, edited)
+    with pytest.raises(RefusedError):
+        site.lxd.instances.edit_root_volume(
+            web, replace(volume, config={"zfs.use_refquota": "true"}, etag="")
+        )
+    site.lxd.instances.rename("web", "old")
+    now = site.lxd.instances.root_volume(site.lxd.instances.get("old"))
+    assert (dict(now.config), now.description) == ({"user.mine": "1"}, "mine")
+    with pytest.raises(AbsentError):
+        site.lxd.instances.root_volume(web)
+
+
 def test_lxd_killed_while_it_creates_leaves_a_ruin(site: Site) -> None:
     site.die_creating("ruin")
     ruin = site.lxd.instances.get("ruin")

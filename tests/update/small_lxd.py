@@ -29,7 +29,7 @@ from lxdocker_lxd.lxd.records import (
     InstanceState,
     Snapshot,
 )
-from lxdocker_lxd.lxd.resources import VolumeSnapshot
+from lxdocker_lxd.lxd.resources import Volume, VolumeSnapshot
 from lxdocker_lxd.lxd.server_records import ServerInfo
 
 ON_DISK, WANTED = "volatile.last_state.idmap", "volatile.idmap.next"
@@ -234,6 +234,10 @@ class _Instances:
     def backups(self, name: str, **_where: object) -> tuple[str, ...]:
         self._lxd.called(f"backups {name}", lambda: self._lxd.box(name))
         return ()
+
+    def root_volume(self, instance: Instance) -> Volume:
+        self._lxd.called(f"root of {instance.name}", lambda: self._lxd.box(instance.name))
+        return Volume(pool="default", name=instance.name, project="default")
 
 
 def _block_of(devices: Devices) -> str:

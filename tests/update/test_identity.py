@@ -110,3 +110,33 @@ def test_a_copy_with_backups_that_lxd_keeps_is_never_removed() -> None:
     assert scene.lxd.user.instances.backups(copy) == ("monday",)
     scene.lxd.box(copy).backups.clear()
     assert reap(scene.lxd, later).removed == (copy,)
+
+
+# ---- the root volume's own settings
+
+
+def test_the_root_volumes_own_settings_are_given_to_the_next_one() -> None:
+    scene = Scene(GOOD)
+    box = scene.lxd.box("web")
+    box.root_config, box.root_description = {"user.mine": "1"}, "mine"
+    assert scene.update().act is Act.COMMITTED
+    box = scene.lxd.box("web")
+    assert (box.root_config, box.root_description) == ({"user.mine": "1"}, "mine")
+    assert scene.turn_back().act is Act.ROLLED_BACK
+    assert scene.lxd.box("web").root_config == {"user.mine": "1"}
+
+
+def test_a_root_volumes_setting_that_lxd_doesnt_take_refuses_the_update_before_the_outage() -> None:
+    scene = Scene(GOOD)
+    scene.lxd.box("web").root_config = {"zfs.use_refquota": "true"}
+    outcome = scene.update()
+    assert (outcome.act, outcome.failed) == (Act.GIVEN_UP, True)
+    assert "zfs.use_refquota" in outcome.reason
+    assert not [call for call in scene.lxd.log.calls if call.name == "power.stop"]
+    scene.settled()
+
+
+def test_what_a_root_volume_has_from_its_birth_hinders_nobody() -> None:
+    scene = Scene(GOOD)
+    scene.lxd.box("web").root_config = {"block.filesystem": "ext4", "volatile.rootfs.size": "1"}
+    assert scene.update().act is Act.COMMITTED

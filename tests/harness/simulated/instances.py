@@ -21,10 +21,13 @@ from lxdocker_lxd.lxd.records import (
     InstanceSettings,
     Snapshot,
 )
+from lxdocker_lxd.lxd.resources import Volume
 from tests.harness.simulated.call_log import CallLog
 from tests.harness.simulated.guest import Guest
 from tests.harness.simulated.instance_rules import check_config, check_name, check_restrictions
 from tests.harness.simulated.nics import Nics
+from tests.harness.simulated.port import compare, path_of, sorted_config
+from tests.harness.simulated.port import etag_of as port_etag
 from tests.harness.simulated.store import Box, Store, root_pool
 
 # A PUT that leaves one out is refused.
@@ -329,3 +332,37 @@ class SimulatedInstances:
         return self._log.made(
             "instances.backups", name, lambda: tuple(self._store.box(name, project).backups)
         )
+
+    def root_volume(self, instance: Instance) -> Volume:
+        return self._log.made(
+            "instances.root_volume", instance.name, lambda: self._root_volume(instance)
+        )
+
+    def _root_volume(self, instance: Instance) -> Volume:
+        box = self._store.box(instance.name, instance.project)
+        pool = root_pool(self._store.expanded_devices(box.project, box.settings))
+        if not pool:
+            raise AbsentError(f"{box.name} has no root disk", hint="look at its devices")
+        return Volume(
+            pool=pool,
+            name=box.name,
+            project=box.project,
+            location=box.location,
+            description=box.root_description,
+            config=dict(box.root_config),
+            used_by=(path_of(box),),
+            etag=port_etag(box.name, box.root_description, sorted_config(box.root_config)),
+        )
+
+    def edit_root_volume(self, instance: Instance, volume: Volume) -> None:
+        def act() -> None:
+            compare(volume.etag, self._root_volume(instance).etag, f"the root of {instance.name}")
+            for key in volume.config:
+                if not key.startswith(("user.", "snapshots.")):
+                    raise RefusedError(
+                        f'Invalid option for volume "{instance.name}" option "{key}"'
+                    )
+            box = self._store.box(instance.name, instance.project)
+            box.root_config, box.root_description = dict(volume.config), volume.description
+
+        self._log.made("instances.edit_root_volume", instance.name, act, writes=True)

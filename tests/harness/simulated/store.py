@@ -58,6 +58,8 @@ class Box:
     last_used_at: datetime | None = None
     snapshots: list[Snapshot] = field(default_factory=list)
     backups: list[str] = field(default_factory=list)
+    root_config: dict[str, str] = field(default_factory=dict)
+    root_description: str = ""
     hosts: dict[str, tuple[str, str]] = field(default_factory=dict)
 
     @property

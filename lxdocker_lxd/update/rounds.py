@@ -304,8 +304,8 @@ def _snapshotted(copy: Copy) -> str:
     since = copy.stamp.since
     when = f" of {since:%Y-%m-%d}" if since is not None else ""
     return (
-        f"{copy.stamp.name}: its copy {copy.instance.name}{when} has snapshots, and so is never"
-        f" removed; `lxc delete {copy.instance.name}` when it isn't needed"
+        f"{copy.stamp.name}: its copy {copy.instance.name}{when} has snapshots or backups, and so"
+        f" is never removed; `lxc delete {copy.instance.name}` when it isn't needed"
     )
 
 

@@ -301,10 +301,11 @@ launch() {
     show_result "$instance"
 }
 
+# What the container wrote is a stranger's: the terminal shows its control characters, and obeys none.
 show_log() {
     local log
-    log=$(lxc console "$1" --show-log 2>/dev/null | sed '1,3{/^$/d;/^Console log:$/d}' | tail -n 15) ||
-        return 0
+    log=$(lxc console "$1" --show-log 2>/dev/null | sed '1,3{/^$/d;/^Console log:$/d}' | tail -n 15 |
+        tr -d '\r' | cat -v) || return 0
     printf '%s\n' "$log" | sed 's/^/    /' >&2
 }
 
@@ -352,7 +353,7 @@ wait_for_answer() {
         fi
         # What accepts connections but speaks no HTTP is another kind of server.
         if ((SECONDS > end - ANSWER_SECONDS + 5)) &&
-            timeout 2 bash -c ": </dev/tcp/$address/$port" 2>/dev/null; then
+            timeout 2 bash -c ': <"/dev/tcp/$1/$2"' bash "$address" "$port" 2>/dev/null; then
             step answer "port $port of $address accepts connections (it does not speak HTTP)"
             return
         fi

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TextIO, cast
 
 from lxdocker_lxd.atomic import storage_error
+from lxdocker_lxd.control_characters import spelled_out
 from lxdocker_lxd.errors import LxdockerError
 
 _UNITS = ("B", "kB", "MB", "GB", "TB")
@@ -105,10 +106,7 @@ def discard(stream: TextIO) -> None:
 
 def printable(text: str) -> str:
     """Return ``text`` without control characters, which names from images could smuggle in."""
-    return "".join(
-        character if character.isprintable() or character == "\n" else f"\\x{ord(character):02x}"
-        for character in text
-    )
+    return spelled_out(text, kept="\n")
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

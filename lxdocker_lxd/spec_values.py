@@ -6,12 +6,12 @@ what was expected; :mod:`lxdocker_lxd.spec` adds file, line and key. docs/spec.m
 
 import re
 
+from lxdocker_lxd.exposed_port import ExposedPort
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+%@-]{0,127}")
 _ALIAS_MAX_CHARACTERS = 255
 _VARIABLE = re.compile(r"[^=\0\n]+")
 _DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+)ms)?")
-_PORT = re.compile(r"(\d{1,5})(?:/(tcp|udp|sctp))?")
-_MAX_PORT = 65535
 _MAX_IDENTIFIER = 2**32 - 2
 _SIGNALS = re.compile(
     "HUP|INT|QUIT|ILL|TRAP|ABRT|IOT|BUS|FPE|KILL|USR1|SEGV|USR2|PIPE|ALRM|TERM|STKFLT|CHLD|CLD|CONT"
@@ -170,11 +170,11 @@ def duration_seconds(text: str) -> float:
 
 
 def port(text: str) -> str:
-    """Return ``NUMBER/PROTOCOL``; the protocol is tcp unless udp or sctp is named."""
-    match = _PORT.fullmatch(text)
-    if match is None or not 1 <= int(match[1]) <= _MAX_PORT:
-        raise ValueError(f"expected a port as in 80 or 53/udp, got {text!r}")
-    return f"{int(match[1])}/{match[2] or 'tcp'}"
+    """Return ``NUMBER/PROTOCOL`` or a range; the protocol is tcp unless udp or sctp is named."""
+    found = ExposedPort.parse(text)
+    if found is None:
+        raise ValueError(f"expected a port as in 80, 53/udp or 8000-8010, got {text!r}")
+    return str(found)
 
 
 def compression(text: str) -> tuple[str, int | None]:

@@ -5,6 +5,7 @@ python3 answers.py QUESTION [ARGUMENT...] < DOCUMENT
 Standard library only. Answers are lines on standard output; no answer is an empty output.
 """
 
+import contextlib
 import ipaddress
 import json
 import random
@@ -19,6 +20,10 @@ Document = dict[str, Any]
 _SOURCES = ("oci:", "oci-archive:", "docker-archive:", "docker://")
 # What LXD takes as an instance's name, less what the quick start puts before it.
 _LONGEST_NAME = 40
+# What lxdocker_lxd.exposed_port takes, less the protocols that can't be asked; of a range the first.
+_PORT = re.compile(r"0*([0-9]{1,5})(?:-0*([0-9]{1,5}))?(?:/tcp)?", re.IGNORECASE)
+_LONGEST_PORT = 40
+_LAST_PORT = 65535
 
 
 def name(image: str) -> str:
@@ -51,8 +56,10 @@ def port(document: Document, image: str) -> Iterator[str]:
     for product in document["products"]:
         if product["name"] == image and product["versions"]:
             exposed = product["versions"][-1]["config"].get("ExposedPorts") or {}
-            ports = [text.partition("/") for text in exposed]
-            yield from [number for number, _, kind in ports if kind in {"", "tcp"}][:1]
+            # The catalogue may be an older converter's, and an image can call anything a port.
+            found = [_PORT.fullmatch(text) for text in exposed if len(text) <= _LONGEST_PORT]
+            ranges = [(int(match[1]), int(match[2] or match[1])) for match in found if match]
+            yield from [str(one) for one, last in ranges if 1 <= one <= last <= _LAST_PORT][:1]
 
 
 def address(document: Document) -> Iterator[str]:
@@ -60,8 +67,9 @@ def address(document: Document) -> Iterator[str]:
     for interface in (document.get("network") or {}).values():
         for entry in interface["addresses"]:
             if entry["family"] == "inet" and entry["scope"] == "global":
-                yield entry["address"]
-                return
+                with contextlib.suppress(ValueError):
+                    yield str(ipaddress.IPv4Address(entry["address"]))
+                    return
 
 
 def value(document: Document, *path: str) -> Iterator[str]:

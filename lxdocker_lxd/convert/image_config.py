@@ -11,6 +11,7 @@ from types import MappingProxyType
 
 from lxdocker_lxd.convert.json_document import JsonObject
 from lxdocker_lxd.digest import Digest
+from lxdocker_lxd.exposed_port import ExposedPort
 from lxdocker_lxd.platform import Platform
 
 CONFIG_LIMIT_BYTES = 4 << 20
@@ -50,7 +51,8 @@ class ImageConfig:
     """An image's configuration; no text in it holds a NUL character.
 
     ``env`` holds ``NAME=value`` once per name, the last one given. ``working_dir`` is absolute.
-    ``created`` is the RFC 3339 text as given.
+    ``created`` is the RFC 3339 text as given. ``exposed_ports`` are ports in truth, as ``80/tcp`` or
+    ``8000-8010/udp``; what the image calls one and is none stands in ``ignored_ports``, as it came.
     """
 
     os: str
@@ -71,6 +73,7 @@ class ImageConfig:
     shell: tuple[str, ...]
     diff_ids: tuple[Digest, ...]
     history: tuple[HistoryEntry, ...]
+    ignored_ports: tuple[str, ...] = ()
 
     @property
     def platform(self) -> Platform | None:
@@ -99,6 +102,7 @@ def parse_image_config(raw: bytes, *, what: str) -> ImageConfig:
     if rootfs.text("type") != "layers":
         raise rootfs.fail(f"type must be 'layers', got {rootfs.text('type')!r}")
     run = document.child("config") or JsonObject(what=what, place="config", fields={})
+    ports = {text: ExposedPort.parse(text) for text in run.keys_of("ExposedPorts")}
     working_dir = _clean(run, "WorkingDir", run.text("WorkingDir")) or "/"
     return ImageConfig(
         os=document.text("os"),
@@ -113,7 +117,8 @@ def parse_image_config(raw: bytes, *, what: str) -> ImageConfig:
         stop_signal=_clean(run, "StopSignal", run.text("StopSignal")) or None,
         stop_timeout_seconds=_stop_timeout(run.fields.get("StopTimeout")),
         volumes=_clean_all(run, "Volumes", run.keys_of("Volumes")),
-        exposed_ports=_clean_all(run, "ExposedPorts", run.keys_of("ExposedPorts")),
+        exposed_ports=tuple(str(port) for port in dict.fromkeys(ports.values()) if port),
+        ignored_ports=tuple(text for text, port in ports.items() if port is None),
         labels=_labels(run),
         healthcheck=_healthcheck(run.child("Healthcheck")),
         shell=_arguments(run, "Shell"),

@@ -25,6 +25,7 @@ from lxdocker_lxd.progress import BytesDone, Notice, Progress, StageStarted
 
 INDEX_DEPTH_LIMIT = 4
 INDEX_COUNT_LIMIT = 32
+_SHOWN_CHARACTERS = 40
 
 
 class PlatformNotFoundError(NotFoundError):
@@ -143,6 +144,7 @@ class _Pull:
         config = oci.parse_image_config(
             config_raw, what=f"{self._image}: configuration {manifest.config.digest}"
         )
+        self._notice_ignored(config)
         oci.check_layers(manifest, config, what=what)
         check_platform(config, self._wanted, described=chosen.platform, image=self._image)
         paths = self._layers(manifest.layers, jobs)
@@ -264,6 +266,13 @@ class _Pull:
             )
         self._put(descriptor, _ignore)
         return self._store.read(descriptor.digest, limit_bytes=descriptor.size_bytes, what=what)
+
+    def _notice_ignored(self, config: ImageConfig) -> None:
+        if config.ignored_ports:
+            shown = ", ".join(ascii(text[:_SHOWN_CHARACTERS]) for text in config.ignored_ports[:3])
+            more = ", and more" if len(config.ignored_ports) > 3 else ""  # noqa: PLR2004 - as shown
+            text = f"ExposedPorts names what is no port, and it is ignored: {shown}{more}"
+            self._progress.emit(Notice(image=self._image, text=text))
 
     def _layers(self, layers: tuple[Descriptor, ...], jobs: int) -> dict[Digest, Path]:
         """Fetch each distinct layer once, ``jobs`` at a time."""

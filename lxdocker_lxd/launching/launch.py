@@ -15,7 +15,14 @@ from functools import partial
 from lxdocker_lxd.errors import LxdError, LxdockerError, NotFoundError, UsageError
 from lxdocker_lxd.guest_path import resolved
 from lxdocker_lxd.image_facts import ImageFacts, facts_of
-from lxdocker_lxd.launching.ports import PublishedPort, clash, devices_of, listened, settled
+from lxdocker_lxd.launching.ports import (
+    PublishedPort,
+    clash,
+    devices_of,
+    exposed_by,
+    listened,
+    settled,
+)
 from lxdocker_lxd.launching.seeding import PENDING, SEEDED_KEY, Seed, fill
 from lxdocker_lxd.launching.volumes import VolumeWish, volume_devices, wanted_volumes
 from lxdocker_lxd.launching.waiting import Watch, existing
@@ -231,7 +238,7 @@ class Launch:
         wanted = list(self._wishes.publish)
         if self._wishes.publish_all:
             known = {(port.port, port.protocol) for port in wanted}
-            exposed = filter(None, map(PublishedPort.exposed, facts.ports))
+            exposed = exposed_by(facts.ports)
             wanted += [port for port in exposed if (port.port, port.protocol) not in known]
         if not wanted:
             return ()
@@ -280,7 +287,8 @@ class Launch:
         if seconds is not None:
             self._stage("wait")
             inside = [port.port for port in ports if port.protocol == "tcp"]
-            exposed = [one.port for one in map(PublishedPort.exposed, facts.ports) if one]
+            single = [found for found in map(PublishedPort.exposed, facts.ports) if len(found) == 1]
+            exposed = [one.port for (one,) in single]
             watch.until_ready(health=facts.health, ports=inside or exposed, seconds=seconds)
         instance = self._lxd.instances.get(self._name, project=self._project)
         nics = any(one.get("type") == "nic" for one in instance.expanded_devices.values())

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from lxdocker_lxd.errors import UsageError
+from lxdocker_lxd.exposed_port import ExposedPort
 from lxdocker_lxd.lxd.records import Devices
 
 _WORD = re.compile(
@@ -18,7 +19,9 @@ _WORD = re.compile(
     r"(?P<port>\d{1,5})(?:/(?P<protocol>tcp|udp))?",
     re.ASCII,
 )
+_PASSED_ON = ("tcp", "udp")
 _LAST_PORT = 65535
+_MOST_EXPOSED = 100
 _FIRST_FREE = 49152
 _ANY4, _ANY6 = "0.0.0.0", "::"  # noqa: S104 - compared, and what Docker does
 _EXAMPLES = "for example 8080:80, 127.0.0.1:5432:5432 or 53:53/udp"
@@ -59,12 +62,16 @@ class PublishedPort:
         )
 
     @classmethod
-    def exposed(cls, text: str) -> "PublishedPort | None":
-        """Return what an image's ``80/tcp`` stands for; None for what LXD can't pass on (sctp)."""
-        match = _WORD.fullmatch(text)
-        if match is None or match["host"]:
-            return None
-        return cls(port=int(match["port"]), protocol=match["protocol"] or "tcp")
+    def exposed(cls, text: str) -> tuple["PublishedPort", ...]:
+        """Return what an image's ``80/tcp`` or ``8000-8010/tcp`` stands for, in order.
+
+        Nothing for what is no port, or is one that LXD can't pass on (sctp).
+        """
+        found = ExposedPort.parse(text)
+        if found is None or found.protocol not in _PASSED_ON:
+            return ()
+        numbers = range(found.first, found.last + 1)
+        return tuple(cls(port=number, protocol=found.protocol) for number in numbers)
 
     @property
     def listen(self) -> str:
@@ -139,6 +146,19 @@ def _is_address(text: str) -> bool:
     except ValueError:
         return False
     return (address.version == 6) == text.startswith("[")  # noqa: PLR2004 - IPv6
+
+
+def exposed_by(texts: Iterable[str]) -> tuple[PublishedPort, ...]:
+    """Return the ports of an image, each once; raise UsageError where publishing all makes no sense."""
+    found: dict[PublishedPort, None] = {}
+    for text in texts:
+        found.update(dict.fromkeys(PublishedPort.exposed(text)))
+        if len(found) > _MOST_EXPOSED:
+            raise UsageError(
+                f"--publish-all: the image exposes more than {_MOST_EXPOSED} ports",
+                hint="name those that you need with --publish",
+            )
+    return tuple(found)
 
 
 def listened(devices: Devices) -> set[Held]:

@@ -14,10 +14,10 @@ There is no ``templates`` (the host's root would edit files through the image's 
 
 import io
 import lzma
-import re
 import tarfile
 
 from lxdocker_lxd.catalogue import LxcSettings, Product, Version
+from lxdocker_lxd.exposed_port import ExposedPort
 from lxdocker_lxd.serve.lxc_config import LxcContainer, container_config
 
 _MESSAGE = """\
@@ -26,7 +26,6 @@ Its address comes by DHCP; its output goes to the console (lxc-start -F, lxc-con
 From {reference}
 """
 _MOST_PORTS = 20
-_PORT = re.compile(r"[0-9]{1,5}(-[0-9]{1,5})?(/(tcp|udp|sctp))?")
 
 
 def metadata_archive(product: Product, version: Version, settings: LxcSettings) -> bytes:
@@ -64,7 +63,7 @@ def _message(container: LxcContainer) -> str:
     )
     ports = container.oci.get("ExposedPorts")
     if isinstance(ports, dict) and ports:
-        shown = sorted(port for port in ports if _PORT.fullmatch(port))[:_MOST_PORTS]
+        shown = sorted(map(str, filter(None, map(ExposedPort.parse, ports))))[:_MOST_PORTS]
         message += f"It listens on {', '.join(shown)}\n" if shown else ""
     return message
 

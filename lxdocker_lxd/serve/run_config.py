@@ -4,11 +4,12 @@ The catalogue keeps an image's configuration as OCI writes it, and readers of th
 more than JSON. So what has another type than it should isn't there.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Self
 
 from lxdocker_lxd.catalogue import Json
+from lxdocker_lxd.exposed_port import ExposedPort
 
 _NO_CHECK = "NONE"
 _NANOSECONDS_PER_SECOND = 1_000_000_000
@@ -63,7 +64,7 @@ class RunConfig:
             labels={
                 name: value for name, value in sorted(labels.items()) if isinstance(value, str)
             },
-            ports=tuple(sorted(_mapping(config.get("ExposedPorts")), key=_port_order)),
+            ports=_ports(_mapping(config.get("ExposedPorts"))),
             volumes=tuple(sorted(_mapping(config.get("Volumes")))),
             health_check=_health_check(_mapping(config.get("Healthcheck"))),
         )
@@ -84,9 +85,11 @@ def _health_check(check: Mapping[str, Json]) -> HealthCheck | None:
     )
 
 
-def _port_order(port: str) -> tuple[int, str]:
-    number = port.partition("/")[0]
-    return (int(number) if number.isdecimal() and len(number) <= len("65535") else 0, port)
+def _ports(exposed: Iterable[str]) -> tuple[str, ...]:
+    """Return the ports in order of their numbers, without what is none."""
+    found = filter(None, map(ExposedPort.parse, exposed))
+    ordered = sorted(found, key=lambda port: (port.first, port.last, port.protocol))
+    return tuple(dict.fromkeys(map(str, ordered)))
 
 
 def _text(value: Json) -> str:

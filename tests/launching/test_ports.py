@@ -10,6 +10,7 @@ from lxdocker_lxd.launching.ports import (
     PublishedPort,
     clash,
     devices_of,
+    exposed_by,
     listened,
     settled,
 )
@@ -122,8 +123,21 @@ def test_what_others_listen_at() -> None:
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("80/tcp", (80, "tcp")), ("53/udp", (53, "udp")), ("9", (9, "tcp")), ("5/sctp", None)],
+    [
+        ("80/tcp", [(80, "tcp")]),
+        ("53/udp", [(53, "udp")]),
+        ("9", [(9, "tcp")]),
+        ("5/sctp", []),
+        ("80-82/udp", [(80, "udp"), (81, "udp"), (82, "udp")]),
+    ],
 )
-def test_what_an_image_exposes(text: str, expected: tuple[int, str] | None) -> None:
-    port = PublishedPort.exposed(text)
-    assert (None if port is None else (port.port, port.protocol)) == expected
+def test_what_an_image_exposes(text: str, expected: list[tuple[int, str]]) -> None:
+    assert [(port.port, port.protocol) for port in PublishedPort.exposed(text)] == expected
+
+
+def test_publishing_all_ports_of_an_image_has_a_bound() -> None:
+    texts = ("80", "80/tcp", "8000-8010")
+    assert [port.port for port in exposed_by(texts)] == [80, *range(8000, 8011)]
+    with pytest.raises(UsageError, match="more than 100 ports") as caught:
+        exposed_by(["1-65535", "1-65535/udp"])
+    assert "--publish" in caught.value.hint

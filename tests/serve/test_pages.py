@@ -243,6 +243,7 @@ def test_only_sensible_ports_get_a_command() -> None:
     found = page_of(site_of(named("a", version)), "image/a/index.html").copied
     proxies = [line for line in found if " proxy " in line]
     assert proxies == [
+        "lxc config device add a tcp-1-9 proxy listen=tcp:0.0.0.0:1-9 connect=tcp:127.0.0.1:1-9",
         "lxc config device add a udp-53 proxy listen=udp:0.0.0.0:53 connect=udp:127.0.0.1:53",
         "lxc config device add a tcp-8080 proxy listen=tcp:0.0.0.0:8080 connect=tcp:127.0.0.1:8080",
     ]

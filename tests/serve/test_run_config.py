@@ -44,7 +44,7 @@ def test_a_usual_configuration() -> None:
     assert config.entrypoint == ("/init",)
     assert config.command == ("serve",)
     assert list(config.environment.items()) == [("A", "1"), ("B", "2"), ("EMPTY", "")]
-    assert config.ports == ("web", "80/tcp", "443/tcp", "8080/tcp")
+    assert config.ports == ("80/tcp", "443/tcp", "8080/tcp")
     assert config.volumes == ("/cache", "/data")
     assert list(config.labels) == ["a", "b"]
     assert config.user == "app"

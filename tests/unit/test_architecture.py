@@ -63,6 +63,8 @@ PURE = (
     "catalogue_document.py",
     "instance_keys.py",
     "guest_health.py",
+    "control_characters.py",
+    "exposed_port.py",
     "convert/oci.py",
     "convert/image_config.py",
     "convert/json_document.py",

@@ -58,4 +58,4 @@ def test_a_document_is_json_with_a_final_newline() -> None:
 def test_a_name_that_is_no_utf_8_is_still_valid_json_and_a_table_cell() -> None:
     name = b"caf\xe9".decode("utf-8", "surrogateescape")
     assert json.loads(document({"a": name}).encode("ascii")) == {"a": name}
-    assert table(("name",), [(name,)]).encode() == b"NAME\ncaf\\xdce9\n"
+    assert table(("name",), [(name,)]).encode() == b"NAME\ncaf\\udce9\n"

@@ -11,8 +11,11 @@ import pytest
 
 from lxdocker_lxd.convert.inspection import inspect
 from lxdocker_lxd.convert.layout import open_layout
+from lxdocker_lxd.exposed_port import ExposedPort
 from lxdocker_lxd.platform import Platform
 from lxdocker_lxd.reference import LayoutSource
+from tests.harness.hostile_values import COMMANDS, CONTROLS, PORTS_NOT
+from tests.harness.tiny_image import tiny_image
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SCRIPT = EXAMPLES / "quickstart.sh"
@@ -179,3 +182,149 @@ def test_a_mistake_is_one_line_with_the_next_step(tmp_path: Path) -> None:
     )
     assert done.returncode == 1
     assert done.stderr == "error: the page is gone\nhint: make it again\n"
+
+
+def bash(script: str, *arguments: str, directory: Path) -> subprocess.CompletedProcess[str]:
+    """Run a text of this file's with the script's functions; strangers' texts are its arguments."""
+    return subprocess.run(
+        # The script runs by itself only where it is $0; and it must find no LXD of this machine.
+        ["bash", "-c", f'. "$1"; shift; LOOK_IN=$PWD/none; {script}', "bash", SCRIPT, *arguments],
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=directory,
+        env={
+            "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+            "HOME": str(directory),
+            "LXDOCKER_QUICKSTART_STATE": str(directory / "state"),
+        },
+        timeout=120,
+    )
+
+
+class TestTextsOfStrangers:
+    """Whatever an image or a container says is never code, and never commands the terminal."""
+
+    @pytest.mark.parametrize("text", PORTS_NOT)
+    def test_what_is_no_port_is_never_asked(self, text: str) -> None:
+        assert ask("port", "web", document=product({text: {}})) == []
+        assert ask("port", "web", document=product({text: {}, "8080/tcp": {}})) == ["8080"]
+
+    @pytest.mark.parametrize("text", ["80", "080/tcp", "8000-8010/TCP", "53/udp", "9/sctp", "1-2"])
+    def test_the_converter_and_the_script_mean_the_same_by_a_port(self, text: str) -> None:
+        found = ExposedPort.parse(text)
+        assert found is not None
+        expected = [str(found.first)] if found.protocol == "tcp" else []
+        assert ask("port", "web", document=product({text: {}})) == expected
+
+    @pytest.mark.parametrize("text", COMMANDS)
+    def test_an_address_is_one_or_none_is_printed(self, text: str) -> None:
+        entry = {"family": "inet", "scope": "global", "address": text}
+        right = {**entry, "address": "10.1.2.3"}
+        document = {"network": {"eth0": {"addresses": [entry, right]}}}
+        assert ask("address", document=document) == ["10.1.2.3"]
+
+    def test_no_function_runs_what_it_is_given(self, tmp_path: Path) -> None:
+        script = """
+            CLIENT=true DIRECTORY=/none ANSWER_SECONDS=100
+            sleep() { SECONDS=1000; }
+            for text in "$@"; do
+                (SECONDS=0; wait_for_answer "$text" 127.0.0.1 "$text" 1) || true
+                (SECONDS=0; wait_for_answer web "$text" 80 1) || true
+                (step "$text" "$text"; fail "$text" "$text") || true
+                (made "$text" "$text"; clean_one "$text" "$text") || true
+                (show_log "$text"; say_what_next "$text") || true
+                (INSTANCE=; write_specification "$text") || true
+            done
+            clean
+        """
+        done = bash(script, *COMMANDS, *CONTROLS[:-2], directory=tmp_path)
+        assert "error: port" in done.stderr
+        assert "accepts connections" not in done.stdout
+        assert [path.name for path in tmp_path.rglob("*") if "pwned" in path.name] == []
+
+    def test_a_containers_log_is_shown_and_not_obeyed(self, tmp_path: Path) -> None:
+        client = tmp_path / "lxc"
+        log = b"\n".join(text.encode("utf-8", "surrogateescape") for text in CONTROLS)
+        (tmp_path / "log").write_bytes(log + b"\nplain words\r\n")
+        client.write_text(f'#!/bin/sh\nexec cat "{tmp_path}/log"\n')
+        client.chmod(0o755)
+        done = bash("CLIENT=$1; DIRECTORY=; show_log web", str(client), directory=tmp_path)
+        assert "    plain words\n" in done.stderr
+        assert "^[]0;owned^G" in done.stderr
+        assert all(letter == "\n" or letter.isprintable() for letter in done.stderr)
+
+
+def product(exposed: object) -> object:
+    """A catalogue of one image that exposes this."""
+    versions = [{"config": {"ExposedPorts": exposed}}]
+    return {"products": [{"name": "web", "versions": versions}]}
+
+
+LXC = """#!/bin/sh
+# A client that knows no images and one instance, which runs at this machine's own address.
+printf '%s\\n' "$*" >>"{log}"
+case "$*" in
+    "query /1.0/instances/lxdocker-evil/state")
+        echo '{{"status": "Running", "network": {{"eth0": {{"addresses": [
+            {{"family": "inet", "scope": "global", "address": "127.0.0.1"}}]}}}}}}' ;;
+    query*) exit 1 ;;
+esac
+"""
+
+
+OLDER = """
+import json, pathlib, sys
+file = pathlib.Path(sys.argv[1])
+document = json.loads(file.read_text())
+for product in document["products"]:
+    for version in product["versions"]:
+        assert version["config"]["ExposedPorts"] == {{"1/tcp": {{}}}}
+        version["config"]["ExposedPorts"] = {exposed!r}
+file.write_text(json.dumps(document))
+"""
+
+
+@pytest.mark.tools
+def test_a_hostile_image_goes_through_and_runs_nothing_on_the_host(tmp_path: Path) -> None:
+    exposed: dict[str, object] = {text: {} for text in (*PORTS_NOT, "1/tcp")}
+    config = {
+        "ExposedPorts": exposed,
+        "Entrypoint": list(COMMANDS),
+        "Cmd": ["$(id>pwned)"],
+        "Env": [f"{text}={text}" for text in COMMANDS],
+        "Labels": {text: text for text in COMMANDS},
+        "Volumes": {f"/{number}": {} for number in range(3)},
+        "WorkingDir": "/$(id>pwned)",
+        "StopSignal": "SIGTERM",
+        "Healthcheck": {"Test": ["CMD-SHELL", "id>pwned"]},
+    }
+    layout = tiny_image({"bin/app": b"program"}, config=config).write_layout(tmp_path / "evil")
+    tools = {
+        "lxc": LXC.format(log=tmp_path / "calls"),
+        "converter": f'#!/bin/sh\nexec {sys.executable} -m lxdocker_lxd "$@"\n',
+        "dpkg": "#!/bin/sh\necho amd64\n",
+    }
+    for name, text in tools.items():
+        program(tmp_path / "bin" / name)
+        (tmp_path / "bin" / name).write_text(text)
+    script = """
+        PATH=$1:$PATH CLIENT=$1/lxc DIRECTORY=/none CONVERTER=$1/converter
+        ANSWER_SECONDS=6
+        export LXDOCKER_LXD_IMAGEFORMAT=tar PYTHONPATH=$3
+        mkdir "$STATE"
+        write_specification "oci:$2:latest"
+        convert_image
+        python3 "$4" "$STATE/lxdimages/catalogue.json"
+        launch
+    """
+    # As a converter would leave it that takes everything for a port.
+    older = tmp_path / "older.py"
+    older.write_text(OLDER.format(exposed=exposed))
+    arguments = (str(tmp_path / "bin"), str(layout), str(EXAMPLES.parent), str(older))
+    done = bash(f"set -e; {script}", *arguments, directory=tmp_path)
+    # The one port that is a port was asked; nobody listens there.
+    assert "error: port 1 of 127.0.0.1 does not answer" in done.stderr
+    assert "ExposedPorts names what is no port" in done.stderr
+    assert "launched     instance lxdocker-evil" in done.stdout
+    assert [path for path in tmp_path.rglob("*") if "pwned" in path.name] == []

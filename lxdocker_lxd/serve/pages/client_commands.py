@@ -9,6 +9,7 @@ import shlex
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from lxdocker_lxd.exposed_port import ExposedPort
 from lxdocker_lxd.serve import lxc_index
 from lxdocker_lxd.serve.pages.image_view import ImageView
 from lxdocker_lxd.serve.run_config import RunConfig
@@ -17,8 +18,8 @@ from lxdocker_lxd.serve.site import SiteSettings
 _INSTANCE_NAME_CHARACTERS = 63
 _NOT_IN_INSTANCE_NAMES = re.compile(r"[^A-Za-z0-9]+")
 _SCHEME = re.compile(r"https?://")
-_PORT = re.compile(r"0*([1-9][0-9]{0,4})(?:/(tcp|udp))?")
-_LAST_PORT = 65535
+# LXD's proxy devices pass nothing else on.
+_PROXIED = ("tcp", "udp")
 _MOST_PORTS = 8
 
 
@@ -57,10 +58,10 @@ def reach(image: ImageView) -> tuple[ClientCommand, ...]:
 
 def _proxies(instance: str, ports: Iterable[str]) -> Iterator[ClientCommand]:
     for port in ports:
-        match = _PORT.fullmatch(port)
-        if match is None or int(match[1]) > _LAST_PORT:
+        found = ExposedPort.parse(port)
+        if found is None or found.protocol not in _PROXIED:
             continue
-        number, protocol = match[1], match[2] or "tcp"
+        number, protocol = found.numbers, found.protocol
         ends = (f"listen={protocol}:0.0.0.0:{number}", f"connect={protocol}:127.0.0.1:{number}")
         words = ("lxc", "config", "device", "add", instance, f"{protocol}-{number}", "proxy", *ends)
         yield ClientCommand(client=f"{number}/{protocol}", text=shlex.join(words))

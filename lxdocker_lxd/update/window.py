@@ -7,8 +7,10 @@ shows twice in autumn is one twice.
 """
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from lxdocker_lxd.errors import UsageError
@@ -17,6 +19,9 @@ from lxdocker_lxd.update.quantity import quoted
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _DAY_MINUTES = 24 * 60
 _LONGEST_TEXT = 2048
+_MOST_WINDOWS = 28
+_HORIZON = timedelta(days=9)
+_MOST_KNOWN = 512
 _PATTERN = re.compile(
     r"(?:(?P<days>[A-Za-z,-]+)\s+)?(?P<begin>[0-9]{2}:[0-9]{2})-(?P<end>[0-9]{2}:[0-9]{2})(?:\s+(?P<zone>\S+))?"
 )
@@ -47,11 +52,15 @@ class Window:
         )
 
 
+@lru_cache(maxsize=_MOST_KNOWN)
 def windows_of(text: str) -> tuple[Window, ...]:
     """Return the windows a text tells of; raise WindowError. An empty text has none."""
     if len(text) > _LONGEST_TEXT:
         raise _wrong(text, f"it has more than {_LONGEST_TEXT} characters")
-    return tuple(_window(part.strip()) for part in text.split(";") if part.strip())
+    parts = [part.strip() for part in text.split(";") if part.strip()]
+    if len(parts) > _MOST_WINDOWS:
+        raise _wrong(text, f"it has more than {_MOST_WINDOWS} windows")
+    return tuple(_window(part) for part in parts)
 
 
 def is_open(windows: tuple[Window, ...], moment: datetime) -> bool:
@@ -59,14 +68,57 @@ def is_open(windows: tuple[Window, ...], moment: datetime) -> bool:
     return not windows or any(window.contains(moment) for window in windows)
 
 
+@lru_cache(maxsize=_MOST_KNOWN)
 def next_opening(windows: tuple[Window, ...], moment: datetime) -> datetime | None:
     """Return when a window opens next, to the minute, in UTC; None when none does for 9 days."""
-    start = moment.astimezone(UTC).replace(second=0, microsecond=0)
-    for minutes in range(9 * _DAY_MINUTES):
-        then = start + timedelta(minutes=minutes)
-        if is_open(windows, then):
-            return max(then, moment.astimezone(UTC))
-    return None
+    now = moment.astimezone(UTC)
+    if is_open(windows, now):
+        return now
+    last = now.replace(second=0, microsecond=0) + _HORIZON
+    openings = (opening for window in windows for opening in _openings(window, now))
+    return min((one for one in openings if now < one < last), default=None)
+
+
+def _openings(window: Window, now: datetime) -> Iterator[datetime]:
+    """Yield the moments of the days around at which the window may open, and then is open.
+
+    It opens when the clock shows its beginning, once, twice or never on a day, and where the clock
+    jumps into it.
+    """
+    zone = ZoneInfo(window.zone)
+    for moment in (*_beginnings(window, now, zone), *_jumps(now, zone)):
+        if window.contains(moment):
+            yield moment
+
+
+def _beginnings(window: Window, now: datetime, zone: ZoneInfo) -> Iterator[datetime]:
+    today = now.astimezone(zone).replace(tzinfo=None, hour=0, minute=0, second=0, microsecond=0)
+    for day in range(-1, _HORIZON.days + 2):
+        wall = today + timedelta(days=day, minutes=window.begin_minute)
+        for fold in (0, 1):
+            moment = wall.replace(tzinfo=zone, fold=fold).astimezone(UTC)
+            # An hour that is skipped isn't shown by any clock.
+            if moment.astimezone(zone).replace(tzinfo=None) == wall:
+                yield moment
+
+
+def _jumps(now: datetime, zone: ZoneInfo) -> Iterator[datetime]:
+    """Yield the minutes with which another offset from UTC begins."""
+    before = now.replace(second=0, microsecond=0)
+    for _ in range(_HORIZON.days):
+        after = before + timedelta(days=1)
+        if _offset(before, zone) != _offset(after, zone):
+            early, late = 0, _DAY_MINUTES
+            while late - early > 1:
+                middle = (early + late) // 2
+                same = _offset(before + timedelta(minutes=middle), zone) == _offset(before, zone)
+                early, late = (middle, late) if same else (early, middle)
+            yield before + timedelta(minutes=late)
+        before = after
+
+
+def _offset(moment: datetime, zone: ZoneInfo) -> timedelta | None:
+    return moment.astimezone(zone).utcoffset()
 
 
 def _window(text: str) -> Window:

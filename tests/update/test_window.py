@@ -1,12 +1,13 @@
 """Windows in wall-clock time: over midnight, at both changes of daylight saving, and wrong ones."""
 
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lxdocker_lxd.update.window import WindowError, is_open, next_opening, windows_of
+from lxdocker_lxd.update.window import Window, WindowError, is_open, next_opening, windows_of
 
 
 def at(text: str) -> datetime:
@@ -66,3 +67,76 @@ def test_the_next_opening_is_open_and_nothing_before_it(moment: datetime) -> Non
     assert not any(
         is_open(windows, moment + timedelta(minutes=step)) for step in range(0, minutes, 7)
     )
+
+
+ZONES = (
+    *("UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu"),
+    *("Pacific/Apia", "Africa/Casablanca", "America/St_Johns", "Pacific/Chatham"),
+)
+# Days around which one of these zones changes its clock, or none does; Apia once left a day out.
+DAYS = (
+    *("2026-03-28", "2026-03-07", "2026-10-24", "2026-10-31", "2026-04-04", "2026-10-03"),
+    *("2026-02-14", "2026-03-21", "2011-12-28", "2026-06-10"),
+)
+
+
+def walked(windows: tuple[Window, ...], moment: datetime) -> datetime | None:
+    """The next opening as it is meant: the first minute of nine days at which a window is open."""
+    start = moment.astimezone(UTC).replace(second=0, microsecond=0)
+    for minutes in range(9 * 24 * 60):
+        then = start + timedelta(minutes=minutes)
+        if is_open(windows, then):
+            return max(then, moment.astimezone(UTC))
+    return None
+
+
+@st.composite
+def some_windows(draw: st.DrawFn) -> tuple[Window, ...]:
+    def window() -> Window:
+        begin, end = draw(
+            st.tuples(*[st.integers(0, 1440)] * 2).filter(lambda two: two[0] != two[1])
+        )
+        if draw(st.booleans()):
+            # Near the hours at which clocks change, and short.
+            begin = draw(st.integers(0, 240))
+            end = begin + draw(st.integers(1, 90))
+        days = draw(st.frozensets(st.integers(0, 6), min_size=1))
+        zone = draw(st.sampled_from(ZONES))
+        return Window(days=days, begin_minute=begin, end_minute=end, zone=zone)
+
+    return tuple(window() for _ in range(draw(st.integers(1, 2))))
+
+
+@given(some_windows(), st.sampled_from(DAYS), st.integers(0, 4 * 86400))
+def test_the_next_opening_is_the_one_that_a_walk_by_minutes_finds(
+    windows: tuple[Window, ...], day: str, seconds: int
+) -> None:
+    moment = at(f"{day}T00:00+00:00") + timedelta(seconds=seconds)
+    assert next_opening(windows, moment) == walked(windows, moment)
+
+
+@pytest.mark.parametrize(
+    ("text", "moment", "opening"),
+    [
+        # The clock skips from 2 to 3: what is left of the window begins there.
+        ("02:30-03:30 Europe/Berlin", "2026-03-29T00:30+00:00", "2026-03-29T01:00+00:00"),
+        # It goes back from 3 to 2: the window that had ended at 2:30 begins once more at 2.
+        ("01:30-02:30 Europe/Berlin", "2026-10-25T00:40+00:00", "2026-10-25T01:00+00:00"),
+        ("02:15-02:30 Europe/Berlin", "2026-10-25T00:40+00:00", "2026-10-25T01:15+00:00"),
+        ("Sat 24:00-03:00", "2026-11-21T12:00+00:00", "2026-11-22T00:00+00:00"),
+        ("Fri 10:00-11:00", "2026-11-20T11:00+00:00", "2026-11-27T10:00+00:00"),
+    ],
+)
+def test_openings_at_changes_of_the_clock(text: str, moment: str, opening: str) -> None:
+    windows = windows_of(text)
+    assert walked(windows, at(moment)) == at(opening)
+    assert next_opening(windows, at(moment)) == at(opening)
+
+
+def test_openings_of_two_hundred_instances_take_no_time() -> None:
+    """A walk by minutes took seconds of the processor for one plan."""
+    began = time.process_time()
+    for number in range(200):
+        windows = windows_of(f"Sat 02:{number % 60:02}-05:00 Europe/Berlin; Wed 03:00-04:00")
+        assert next_opening(windows, at("2026-11-21T12:00+00:00")) is not None
+    assert time.process_time() - began < 0.5

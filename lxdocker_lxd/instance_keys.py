@@ -193,6 +193,14 @@ INSTANCE_KEYS: tuple[InstanceKey, ...] = (
         read_by="updater",
     ),
     InstanceKey(
+        name="user.lxdocker.update.retry_rejected",
+        values="`12h`, `30d`, or `never`",
+        meaning="how long a version that was rolled back isn't tried again, whatever the alias stood for"
+        " meanwhile; at least `1h`",
+        default="`30d`",
+        read_by="updater",
+    ),
+    InstanceKey(
         name="user.lxdocker.update.snooze",
         values="a time, as `2026-12-24T18:00Z`",
         meaning="no update before it",
@@ -289,7 +297,7 @@ INSTANCE_KEYS: tuple[InstanceKey, ...] = (
     InstanceKey(
         name="user.lxdocker.rejected",
         values="written by the updater",
-        meaning="versions that were rolled back since the last good one",
+        meaning="versions that were rolled back, and when; `/past` marks those before the last good one",
         default="-",
         read_by="updater",
     ),

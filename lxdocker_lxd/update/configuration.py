@@ -9,11 +9,12 @@ While two instances of one update exist, one of them is parked: every device but
 masked, so that it holds no MAC, no address and no volume, and it never starts by itself.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from lxdocker_lxd.lxd.records import Config, Devices, Instance, InstanceSettings
 from lxdocker_lxd.update.identity import interface_name_key, is_nic, kept_volatile
+from lxdocker_lxd.update.rejection import Rejection, rejected_value
 from lxdocker_lxd.update.transaction import (
     OWN_KEYS,
     REJECTED_KEY,
@@ -256,11 +257,11 @@ def stamped(instance: Instance, stamp: Stamp) -> InstanceSettings:
     return replace(instance.settings, config={**instance.config, STAMP_KEY: encoded(stamp)})
 
 
-def released(instance: Instance, rejected: tuple[str, ...]) -> InstanceSettings:
+def released(instance: Instance, rejected: Iterable[Rejection]) -> InstanceSettings:
     """Return the settings without a stamp, remembering the rejected versions."""
     config = {key: value for key, value in instance.config.items() if key not in OWN_KEYS}
-    if rejected:
-        config[REJECTED_KEY] = " ".join(rejected)
+    if value := rejected_value(rejected):
+        config[REJECTED_KEY] = value
     return replace(instance.settings, config=config)
 
 

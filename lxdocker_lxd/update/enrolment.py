@@ -17,7 +17,8 @@ from lxdocker_lxd.lxd.records import Config, Instance
 from lxdocker_lxd.update.health import check_of
 from lxdocker_lxd.update.hook import Point, names_of
 from lxdocker_lxd.update.liveness import heal_of
-from lxdocker_lxd.update.quantity import duration_of, moment_of, quoted
+from lxdocker_lxd.update.quantity import LONGEST_AGE, duration_of, moment_of, quoted
+from lxdocker_lxd.update.rejection import RETRY_AFTER
 from lxdocker_lxd.update.retention import LEFT_BEHIND, retention_problems
 from lxdocker_lxd.update.source import CERTIFICATE_KEY, SOURCE_KEY, Source, source_of_text
 from lxdocker_lxd.update.transaction import Unreadable, is_ours, stamp_of
@@ -32,6 +33,7 @@ MINIMUM_AGE_KEY = "user.lxdocker.update.minimum_age"
 PIN_KEY = "user.lxdocker.update.pin"
 SKIP_KEY = "user.lxdocker.update.skip"
 SNOOZE_KEY = "user.lxdocker.update.snooze"
+RETRY_KEY = "user.lxdocker.update.retry_rejected"
 POLL_KEY = "user.lxdocker.update.poll"
 _Value = TypeVar("_Value")
 _FINGERPRINT = re.compile(r"[0-9a-f]{1,64}")
@@ -39,6 +41,7 @@ _INSTANCE_NAME = re.compile(r"[A-Za-z0-9-]{1,63}")
 _LONGEST_CERTIFICATE = 65536
 _LONGEST_LIST = 16384
 _MOST_WORDS = 200
+_LEAST_RETRY = timedelta(hours=1)
 
 
 class PolicyError(UsageError):
@@ -88,6 +91,7 @@ class Policy:
     minimum_age: timedelta = timedelta(0)
     pin: str = ""
     skip: tuple[str, ...] = ()
+    retry_rejected: timedelta = RETRY_AFTER
     snoozed_until: datetime | None = None
     depends: tuple[str, ...] = ()
     poll: Poll | None = None
@@ -111,6 +115,7 @@ def policy_of(config: Config) -> Policy:
     age = keys.read(MINIMUM_AGE_KEY, duration_of, timedelta(0))
     pin = keys.read(PIN_KEY, _fingerprint, "")
     skip = keys.read(SKIP_KEY, _fingerprints, no_names)
+    retry = keys.read(RETRY_KEY, _retry, RETRY_AFTER)
     snoozed = keys.read(SNOOZE_KEY, _moment, nothing)
     depends = keys.read(DEPENDS_KEY, _instance_names, no_names)
     poll = keys.read(POLL_KEY, _poll, None)
@@ -127,6 +132,7 @@ def policy_of(config: Config) -> Policy:
         minimum_age=age,
         pin=pin,
         skip=skip,
+        retry_rejected=retry,
         snoozed_until=snoozed,
         depends=depends,
         poll=poll,
@@ -214,6 +220,16 @@ def _instance_names(text: str) -> tuple[str, ...]:
     if wrong is not None:
         raise PolicyError(f"{quoted(wrong)} is no name of an instance")
     return names
+
+
+def _retry(text: str) -> timedelta:
+    if text.strip() == "never":
+        return LONGEST_AGE
+    found = duration_of(text)
+    if found < _LEAST_RETRY:
+        # Each attempt is an outage.
+        raise PolicyError(f"{quoted(text)} is less than an hour")
+    return found
 
 
 def _moment(text: str) -> datetime | None:

@@ -23,12 +23,12 @@ from lxdocker_lxd.update.enrolment import (
 )
 from lxdocker_lxd.update.problem import internal_error
 from lxdocker_lxd.update.redaction import cleaned
+from lxdocker_lxd.update.rejection import Rejection, rejection_now, rejections_of, series_of
 from lxdocker_lxd.update.source import FollowedImage, followed_image, held_by_alias, newest
 from lxdocker_lxd.update.transaction import (
     Phase,
     Stamp,
     Unreadable,
-    rejected_versions,
     stamp_of,
 )
 from lxdocker_lxd.update.window import is_open, next_opening
@@ -269,7 +269,8 @@ def _obstacle(instance: Instance, policy: Policy, scene: Scene) -> Decision | No
 def _timing(instance: Instance, policy: Policy, image: Image, scene: Scene) -> Decision:
     """Decide about an image that is new and fits."""
     fingerprint = image.fingerprint
-    rejected = rejected_versions(instance)
+    rejections = rejections_of(instance.config)
+    series = series_of(rejections)
 
     def decided(choice: Choice, cause: Cause, reason: str) -> Decision:
         return _decision(instance, choice, cause, reason, fingerprint)
@@ -278,13 +279,14 @@ def _timing(instance: Instance, policy: Policy, image: Image, scene: Scene) -> D
         return decided(Choice.WAIT, Cause.PINNED, f"it is pinned to {policy.pin}")
     if any(fingerprint.startswith(skipped) for skipped in policy.skip):
         return decided(Choice.WAIT, Cause.SKIPPED, "this version is to be skipped")
-    if fingerprint in rejected:
-        return decided(Choice.WAIT, Cause.REJECTED, "this version was tried and rolled back")
-    if len(rejected) >= BREAKER:
+    rejection = rejection_now(rejections, fingerprint, scene.now, policy.retry_rejected)
+    if rejection is not None:
+        return decided(Choice.WAIT, Cause.REJECTED, _told(rejection, policy))
+    if len(series) >= BREAKER:
         return decided(
             Choice.REFUSE,
             Cause.BREAKER,
-            f"{len(rejected)} versions in a row were rolled back; nothing is tried until"
+            f"{len(series)} versions in a row were rolled back; nothing is tried until"
             f" `lxdocker-lxd update enable {instance.name}`",
         )
     if policy.mode is Mode.NOTIFY:
@@ -294,6 +296,12 @@ def _timing(instance: Instance, policy: Policy, image: Image, scene: Scene) -> D
     if delay is not None:
         return decided(Choice.WAIT, *delay)
     return decided(Choice.UPDATE, Cause.NEW_VERSION, "there is a new version")
+
+
+def _told(rejection: Rejection, policy: Policy) -> str:
+    again = rejection.at + policy.retry_rejected if rejection.at is not None else None
+    until = f", and isn't tried again before {again:%Y-%m-%d %H:%M} UTC" if again else ""
+    return f"this version was tried and rolled back{until}"
 
 
 def _delay(policy: Policy, image: Image, now: datetime) -> tuple[Cause, str] | None:

@@ -17,8 +17,9 @@ from lxdocker_lxd.lxd.server_records import Operation
 from lxdocker_lxd.update.enrolment import is_enrolled, policy_of
 from lxdocker_lxd.update.plan import Key, Scene
 from lxdocker_lxd.update.problem import Problems
+from lxdocker_lxd.update.rejection import rejections_of
 from lxdocker_lxd.update.source import FollowedImage
-from lxdocker_lxd.update.transaction import rejected_versions, stamp_of
+from lxdocker_lxd.update.transaction import stamp_of
 
 _INSTANCES_PATH = ("1.0", "instances")
 # A wave may take hours, and images move meanwhile.
@@ -65,7 +66,7 @@ class Picture:
             is_enrolled(instance, self.projects)
             policy_of(instance.expanded_config)
             stamp_of(instance)
-            rejected_versions(instance)
+            rejections_of(instance.config)
             return True
         return False
 

@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from lxdocker_lxd.errors import LxdockerError
 from lxdocker_lxd.lxd.records import Alias, Image, Instance
+from lxdocker_lxd.update.rejection import rejections_of
 from lxdocker_lxd.update.source import (
     SOURCE_KEY,
     Source,
@@ -14,7 +15,7 @@ from lxdocker_lxd.update.source import (
     newest,
     source_of_text,
 )
-from lxdocker_lxd.update.transaction import Phase, readable_stamp, rejected_versions
+from lxdocker_lxd.update.transaction import Phase, readable_stamp
 
 _COPIES = frozenset({Phase.KEPT, Phase.REJECTED, Phase.RETIRED})
 
@@ -56,7 +57,7 @@ def standing_of(instance: Instance, images: Iterable[Image], aliases: Iterable[A
         return Standing(state=State.UNKNOWN, newest=image)
     if image.fingerprint == instance.base_image:
         return Standing(state=State.CURRENT, newest=image)
-    tried = image.fingerprint in rejected_versions(instance)
+    tried = image.fingerprint in {one.fingerprint for one in rejections_of(instance.config)}
     return Standing(state=State.REJECTED if tried else State.AVAILABLE, newest=image)
 
 

@@ -21,6 +21,12 @@ from lxdocker_lxd.lxd.ports import Lxd
 from lxdocker_lxd.lxd.records import Instance, InstanceSettings
 from lxdocker_lxd.update import configuration
 from lxdocker_lxd.update.procedure import Act, Step
+from lxdocker_lxd.update.rejection import (
+    after_good_update,
+    merged,
+    rejections_of,
+    with_rejection,
+)
 from lxdocker_lxd.update.remapping import barred_settings, ended_at_barrier
 from lxdocker_lxd.update.removal import lost_with
 from lxdocker_lxd.update.retention import proof_of
@@ -37,7 +43,6 @@ from lxdocker_lxd.update.transaction import (
     VolumeSnapshots,
     encoded,
     is_ours,
-    rejected_versions,
     stamp_of,
     transaction_of,
 )
@@ -300,7 +305,9 @@ class Steps:
             check=handling.check if ran else "",
             ran=ran,
         )
-        settings = configuration.released(new.instance, ())
+        known = rejections_of(view.old.instance.config) if view.old is not None else ()
+        rejected = after_good_update(known, handling.now)
+        settings = configuration.released(new.instance, rejected)
         self._write(
             new.instance,
             configuration.stamped(replace(new.instance, config=settings.config), stamp),
@@ -350,16 +357,19 @@ class Steps:
         )
         self._stamp(new, stamp)
 
-    def _release(self, view: View, _step: Step, _handling: Handling) -> None:
+    def _release(self, view: View, _step: Step, handling: Handling) -> None:
         old = _present(view.old)
-        rejected = rejected_versions(old.instance)
+        rejected = rejections_of(old.instance.config)
+        if view.new is not None:
+            # What failed after the update that is undone failed nevertheless.
+            rejected = merged(rejected, rejections_of(view.new.instance.config))
         # One that had the name isn't tried again by itself, whoever's fault or wish the return was.
         had_name = view.new is not None and view.new.stamp.phase in {Phase.REJECTED, Phase.RETIRED}
         failed = old.stamp.fingerprint
         if had_name and view.new is not None:
             failed = view.new.instance.base_image or failed
-        if (old.stamp.blame or had_name) and failed not in rejected:
-            rejected = (*rejected, failed)
+        if old.stamp.blame or had_name:
+            rejected = with_rejection(rejected, failed, handling.now)
         if old.stamp.snapshots is not VolumeSnapshots.LEFT:
             remove_volume_snapshots(self._lxd, old.instance, old.stamp)
         settings = configuration.released(old.instance, rejected)

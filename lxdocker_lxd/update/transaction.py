@@ -256,11 +256,6 @@ def saved_document(saved: Saved) -> dict[str, object]:
     }
 
 
-def rejected_versions(instance: Instance) -> tuple[str, ...]:
-    """Fingerprints that were rolled back on this instance since its last good update, in order."""
-    return tuple(instance.config.get(REJECTED_KEY, "").split())
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transaction:
     """One update: which name in which project, to which image."""

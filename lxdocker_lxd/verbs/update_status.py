@@ -12,8 +12,8 @@ from lxdocker_lxd.update.journal_record import Entry, Event, owed_restarts
 from lxdocker_lxd.update.known_problems import KnownProblems
 from lxdocker_lxd.update.plan import BREAKER, Decision
 from lxdocker_lxd.update.recovery import unfinished
+from lxdocker_lxd.update.rejection import rejections_of, series_of
 from lxdocker_lxd.update.retention import copies_of
-from lxdocker_lxd.update.transaction import rejected_versions
 from lxdocker_lxd.update.window import Window, is_open, next_opening
 from lxdocker_lxd.verbs.standing import Standings, health_now
 from lxdocker_lxd.verbs.update_look import SHORT, copy_row
@@ -110,7 +110,8 @@ def followed_row(
     """Return a followed instance as a row; None is what isn't known or doesn't apply."""
     standing = standings.of(instance)
     images = {one.fingerprint: one for one in standings.images(instance.project)}
-    policy, rejected = policy_of(instance.expanded_config), len(rejected_versions(instance))
+    policy = policy_of(instance.expanded_config)
+    rejected = len(series_of(rejections_of(instance.config)))
     return {
         "project": instance.project,
         "name": instance.name,

@@ -13,6 +13,7 @@ import pytest
 from lxdocker_lxd.lxd.daemon import LxdDaemon, open_lxd
 from lxdocker_lxd.lxd.place import SocketPlace
 from lxdocker_lxd.update.recovery import reap
+from lxdocker_lxd.update.rejection import rejections_of
 from lxdocker_lxd.update.transaction import readable_stamp
 from tests.harness.image_server import free_port
 from tests.harness.lxd import PrivateLxd
@@ -120,7 +121,8 @@ def test_a_broken_version_goes_back_to_the_parked_root(
     assert "it ended by itself" in done.stdout
     assert lxd.shell(name, "cat /version /root-data") == "onemine\n"
     assert stage.story(name) == before
-    assert daemon.instances.get(name).config["user.lxdocker.rejected"] == stage.fingerprints["two"]
+    (rejection,) = rejections_of(daemon.instances.get(name).config)
+    assert rejection.fingerprint == stage.fingerprints["two"]
     # It isn't tried again, its remains are gone, and the next good version goes through.
     assert "rolled back" in stage.update(tmp_path, "now", name).stdout
     assert [one for one in lxd.instances() if one.startswith(name)] == [name]
@@ -128,7 +130,9 @@ def test_a_broken_version_goes_back_to_the_parked_root(
     stage.follow("app", "good")
     stage.update(tmp_path, "now", name)
     assert stage.version(name) == "good"
-    assert "user.lxdocker.rejected" not in daemon.instances.get(name).config
+    # It is remembered, and no longer one of a series.
+    (rejection,) = rejections_of(daemon.instances.get(name).config)
+    assert (rejection.fingerprint, rejection.past) == (stage.fingerprints["two"], True)
 
 
 @pytest.mark.full
@@ -150,7 +154,8 @@ def test_a_version_that_runs_and_never_gets_healthy_goes_back(
     assert "rolled back" in done.stdout
     assert lxd.shell(name, "cat /version /root-data") == "onemine\n"
     assert stage.story(name) == before
-    assert daemon.instances.get(name).config["user.lxdocker.rejected"] == stage.fingerprints["two"]
+    (rejection,) = rejections_of(daemon.instances.get(name).config)
+    assert rejection.fingerprint == stage.fingerprints["two"]
     stage.follow("app", "good")
     stage.update(tmp_path, "now", name)
     assert stage.version(name) == "good"

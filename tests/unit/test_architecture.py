@@ -142,6 +142,7 @@ PURE = (
     "update/quantity.py",
     "update/bounded_json.py",
     "update/cause.py",
+    "update/rejection.py",
     "update/source.py",
     "update/enrolment.py",
     "update/plan.py",

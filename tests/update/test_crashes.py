@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from lxdocker_lxd.update.procedure import Act
+from lxdocker_lxd.update.rejection import rejections_of
 from tests.update.story import NEW, OLD, THIRD, World, ends_well
 
 BEHAVIOURS = ("good", "ends", "refuses", "sick")
@@ -34,7 +35,8 @@ def test_a_bad_version_goes_back_and_the_next_good_one_comes(behaviour: str) -> 
     assert (outcome.act, outcome.blame) == (Act.ROLLED_BACK, True)
     world.settled()
     assert world.root == OLD
-    assert world.lxd.box("web").settings.config["user.lxdocker.rejected"] == NEW
+    (rejection,) = rejections_of(world.lxd.box("web").settings.config)
+    assert rejection.fingerprint == NEW
     # What is left of the failed version is kept for a look at it.
     assert world.reap(71) == ()
     assert len(world.reap(2)) == 1

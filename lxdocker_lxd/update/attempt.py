@@ -14,7 +14,8 @@ from lxdocker_lxd.update.view import Party, View
 class Attempt:
     """From the first look to the end, in one process. ``View`` tells what the flags mean.
 
-    ``agreed``: the hooks were asked. ``stop_unsure``: nobody knows what became of a request to stop.
+    ``agreed``: the hooks were asked; ``ask_early``: they are to be asked before the stage, too.
+    ``put_off``: they want it later. ``stop_unsure``: nobody knows what became of a request to stop.
     ``failed``: it is given up for something that went
     wrong. ``confirmed`` is a last word that was seen once, ``failures`` how many calls failed in a row,
     ``waited_seconds`` how long a passing state was waited for. ``check`` names the check that was passed,
@@ -37,7 +38,9 @@ class Attempt:
     blame: bool = False
     stop_asked: bool = True
     stop_unsure: bool = False
+    ask_early: bool = False
     agreed: bool = False
+    put_off: bool = False
     stays_stopped: bool = False
     confirmed: Step | None = None
     reason: str = ""

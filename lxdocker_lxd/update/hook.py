@@ -84,7 +84,10 @@ class Hook:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Occasion:
-    """What hooks are told of the update; ``running`` and ``fingerprint`` are its two versions."""
+    """What hooks are told of the update; ``running`` and ``fingerprint`` are its two versions.
+
+    ``early`` says that nothing was made of the new version yet, and that they are asked again.
+    """
 
     point: Point
     project: str
@@ -93,6 +96,7 @@ class Occasion:
     fingerprint: str = ""
     transaction: str = ""
     reason: str = ""
+    early: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +154,7 @@ def hooks_of(
 
 def environment_of(occasion: Occasion, hook: Hook) -> dict[str, str]:
     """Return what a hook finds in its environment; on the host beside PATH, and nothing else."""
+    stage = "early" if occasion.early else "late"
     return {
         "LXDOCKER_HOOK": hook.name,
         "LXDOCKER_POINT": str(occasion.point),
@@ -159,6 +164,7 @@ def environment_of(occasion: Occasion, hook: Hook) -> dict[str, str]:
         "LXDOCKER_TO": occasion.fingerprint,
         "LXDOCKER_TRANSACTION": occasion.transaction,
         "LXDOCKER_REASON": cleaned(occasion.reason),
+        "LXDOCKER_STAGE": stage if occasion.point is Point.BEFORE else "",
     }
 
 

@@ -130,7 +130,14 @@ class HookedUpdate:
         """Run the hooks before the outage; raise HookRefusedError when one doesn't say go,
         of the kind HookDeferredError when it only puts it off.
         """
-        said = self._run(_occasion(Point.BEFORE, transaction))
+        self._ask(_occasion(Point.BEFORE, transaction))
+
+    def before_stage(self, transaction: Transaction) -> None:
+        """Run the same hooks before anything is made; they are run again before the outage."""
+        self._ask(replace(_occasion(Point.BEFORE, transaction), early=True))
+
+    def _ask(self, occasion: Occasion) -> None:
+        said = self._run(occasion)
         if said.choice is not Choice.GO:
             refused = HookDeferredError if said.choice is Choice.DEFER else HookRefusedError
             raise refused(said.reason, hint="the old version still runs, untouched")

@@ -42,7 +42,7 @@ class Entry:
 
     ``blame`` says that the new version was at fault, so that it isn't tried again. ``evidence`` are the
     last lines of a version that failed, without secrets. ``dependant`` is the instance, of the same
-    project, that an event of dependants is about.
+    project, that an event of dependants is about. ``put_off`` says that hooks wanted the update later.
     """
 
     at: datetime
@@ -56,6 +56,7 @@ class Entry:
     evidence: tuple[str, ...] = ()
     killed: str = ""
     dependant: str = ""
+    put_off: bool = False
 
     @property
     def explanation(self) -> str:
@@ -99,6 +100,7 @@ def _line_of(entry: Entry) -> bytes:
         "evidence": list(entry.evidence) or None,
         "killed": entry.killed,
         "dependant": entry.dependant,
+        "put_off": entry.put_off,
     }
     document |= {key: value for key, value in optional.items() if value not in ("", False, None)}
     return json.dumps(document, separators=(",", ":")).encode() + b"\n"
@@ -133,6 +135,7 @@ def _entry(line: bytes) -> Entry | None:
             evidence=tuple(map(str, evidence)) if isinstance(evidence, list) else (),
             killed=str(document.get("killed", "")),
             dependant=str(document.get("dependant", "")),
+            put_off=document.get("put_off") is True,
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
@@ -230,6 +233,17 @@ def owed_restarts(found: Iterable[Entry]) -> tuple[Restart, ...]:
             stopping=entry.event is Event.RESTARTING,
         )
     return tuple(owed.values())
+
+
+def was_put_off(found: Iterable[Entry], transaction: Transaction) -> bool:
+    """Whether the last attempt to bring this instance to this image ended because hooks said so."""
+    same = (transaction.project, transaction.name, transaction.fingerprint)
+    last = False
+    for entry in found:
+        one = entry.transaction
+        if entry.event is Event.ENDED and (one.project, one.name, one.fingerprint) == same:
+            last = entry.put_off
+    return last
 
 
 def compacted(found: tuple[Entry, ...], most: int) -> tuple[Entry, ...]:

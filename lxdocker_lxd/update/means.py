@@ -94,7 +94,8 @@ class Means:
     """What an updater works with besides LXD.
 
     ``obstacle`` says of an instance and an image why no update is to begin, or nothing.
-    ``before_outage`` may raise a LxdError to give the update up, PutOffError when nothing is wrong;
+    ``before_outage`` may raise a LxdError to give the update up, PutOffError when nothing is wrong, and
+    so may ``before_stage``, which is asked where the last attempt at the same version was put off;
     ``went_back`` is told of a
     transaction, and why, once the old version is back. Both may be called again after a crash.
     """
@@ -106,5 +107,6 @@ class Means:
     retention: timedelta = RETENTION
     on_step: Callable[[Transaction, Step], None] = lambda _transaction, _step: None
     obstacle: Callable[[Instance, str], str] = lambda _instance, _fingerprint: ""
+    before_stage: Callable[[Transaction], None] = lambda _transaction: None
     before_outage: Callable[[Transaction], None] = lambda _transaction: None
     went_back: Callable[[Transaction, str], None] = lambda _transaction, _reason: None

@@ -139,6 +139,7 @@ class Rehearsal:
         means = Means(
             gate=HookedGate(_Gate(self._pretending, self._checked), hooked),
             obstacle=DeclaredVolumes(self._pretending).problem,
+            before_stage=hooked.before_stage,
             before_outage=hooked.before_outage,
             went_back=hooked.went_back,
             clock=clock,

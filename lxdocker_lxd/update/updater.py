@@ -28,7 +28,7 @@ from lxdocker_lxd.update.configuration import PROTECT_START_EXTENSION
 from lxdocker_lxd.update.dependants import Dependants
 from lxdocker_lxd.update.ending import Cause, ending_of
 from lxdocker_lxd.update.journal import Journal
-from lxdocker_lxd.update.journal_record import Entry, Event, accounts
+from lxdocker_lxd.update.journal_record import Entry, Event, accounts, was_put_off
 from lxdocker_lxd.update.means import Judgement, Means, Outcome, PutOffError
 from lxdocker_lxd.update.procedure import ENDS, Act, Step, decide
 from lxdocker_lxd.update.steps import AnotherUpdaterError, Handling, HeldError, Steps
@@ -82,6 +82,7 @@ class _Noted(TypedDict, total=False):
     outage_seconds: float | None
     evidence: tuple[str, ...]
     killed: str
+    put_off: bool
 
 
 class Updater:
@@ -120,6 +121,7 @@ class Updater:
         previous = holder.base_image if holder is not None else ""
         crashed = holder is not None and holder.status == "Stopped" and self._crashed(holder)
         run = Attempt(transaction=transaction, fresh=True, holder_crashed=crashed, volumes=volumes)
+        run.ask_early = was_put_off(self._journal.read(), transaction)
         self._journal.reserve()
         self._note(run, Event.BEGUN, previous=previous)
         return self._loop(run)
@@ -206,11 +208,15 @@ class Updater:
     def _look(self, run: Attempt) -> View:
         transaction = run.transaction
         holder = self._get(transaction.name, transaction.project)
-        waiting = {role: self._get(transaction.parked(role), transaction.project) for role in Role}
+        waiting = {
+            role: self._get(transaction.parked(role), transaction.project)
+            for role in self._waiting_roles(run, holder)
+        }
         seen = (holder, *waiting.values())
         run.unreadable = next((one.name for one in seen if one and is_hands_off(one)), "")
         old, new = (
-            self._party(transaction, role, (waiting[role], holder)) for role in (Role.OLD, Role.NEW)
+            self._party(transaction, role, (waiting.get(role), holder))
+            for role in (Role.OLD, Role.NEW)
         )
         # A renamed one leaves no holder; with a holder, what else has its stamp is a copy.
         nobody = holder is None or (new is not None and new.named)
@@ -219,6 +225,14 @@ class Updater:
         if old is not None and old.stamp.blame:
             run.blame = True
         return run.view(old, new, holder)
+
+    def _waiting_roles(self, run: Attempt, holder: Instance | None) -> tuple[Role, ...]:
+        """Return who may wait beside the name: never the one that has it."""
+        for role in Role:
+            if holder is not None and party_of(holder, run.transaction, role) is not None:
+                return tuple(other for other in Role if other is not role)
+        # Nothing was parked by this run yet.
+        return (Role.NEW,) if holder is not None and run.fresh and not run.outage else tuple(Role)
 
     def _party(
         self, transaction: Transaction, role: Role, seen: tuple[Instance | None, ...]
@@ -246,6 +260,9 @@ class Updater:
     def _do(self, step: Step, view: View, run: Attempt) -> None:
         run.outage = run.outage or step.act not in _WITHOUT_OUTAGE
         match step.act:
+            case Act.STAGE if run.ask_early:
+                self._means.before_stage(run.transaction)
+                run.ask_early = False
             case Act.OUTAGE:
                 self._enter_outage(run)
             case Act.STOP | Act.PARK:
@@ -342,7 +359,8 @@ class Updater:
             return None
         if step.act in _BEFORE_OUTAGE or isinstance(error, AnotherUpdaterError):
             run.give_up, run.reason = True, error.message
-            run.failed = not isinstance(error, AnotherUpdaterError | PutOffError)
+            run.put_off = isinstance(error, PutOffError)
+            run.failed = not run.put_off and not isinstance(error, AnotherUpdaterError)
             return None
         if step.act in _FORWARD and not run.back and isinstance(error, LxdError):
             # A full pool, a taken address and a lost request are no fault of the version.
@@ -368,6 +386,7 @@ class Updater:
                 outage_seconds=seconds,
                 evidence=run.evidence,
                 killed=run.killed,
+                put_off=run.put_off,
             )
         if step.act is Act.ROLLED_BACK:
             # The old version is back whatever they say who are told.

@@ -162,6 +162,7 @@ class UpdateWork:
         means = Means(
             gate=HookedGate(health, hooks),
             obstacle=self.declared.problem,
+            before_stage=hooks.before_stage,
             before_outage=before_outage,
             went_back=hooks.went_back,
             clock=now,

@@ -23,6 +23,7 @@ from lxdocker_lxd.lxd.failures import (
 from lxdocker_lxd.update.hook import (
     Choice,
     Hook,
+    HookDeferredError,
     HookRefusedError,
     Occasion,
     Point,
@@ -165,6 +166,7 @@ def test_hooks_run_inside_until_one_says_no() -> None:
         "LXDOCKER_TO": "9f",
         "LXDOCKER_TRANSACTION": "t1",
         "LXDOCKER_REASON": "",
+        "LXDOCKER_STAGE": "late",
     }
 
 
@@ -269,6 +271,17 @@ def test_a_hook_before_keeps_the_update_from_beginning(code: int, goes: bool) ->
     else:
         with pytest.raises(HookRefusedError, match="the hook a"):
             hooks.before_outage(transaction())
+
+
+def test_a_hook_is_told_whether_it_is_asked_early_and_may_put_it_off_there() -> None:
+    inside = Inside(answers=[0, 0, 75])
+    hooks = around(Stage(inside, {BEFORE: "a"}))
+    hooks.before_stage(transaction())
+    hooks.before_outage(transaction())
+    asked = [command.environment["LXDOCKER_STAGE"] for command in inside.commands]
+    assert asked == ["early", "late"]
+    with pytest.raises(HookDeferredError):
+        hooks.before_stage(transaction())
 
 
 Judge = Callable[[str, str], Verdict]

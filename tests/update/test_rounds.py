@@ -38,6 +38,7 @@ class House:
     lxd: SimulatedLxd = field(default_factory=SimulatedLxd)
     journal: MemoryJournal = field(default_factory=MemoryJournal)
     drawn: int = 0
+    before_stage: Callable[[Transaction], None] = lambda _transaction: None
     before_outage: Callable[[Transaction], None] = lambda _transaction: None
     obstacle: Callable[[Instance, str], str] = lambda _instance, _fingerprint: ""
     polled: PolledImages | None = None
@@ -52,6 +53,7 @@ class House:
             clock=self.lxd.clock,
             pause=self.lxd.sleep,
             draw_id=self._draw,
+            before_stage=self.before_stage,
             before_outage=self.before_outage,
             obstacle=self.obstacle,
         )
@@ -410,3 +412,26 @@ def test_a_hook_puts_an_update_off_and_is_asked_again(house: House) -> None:
     assert house.image("web") == old
     assert [one.name for one in house.lxd.user.instances.list()] == ["web"]
     assert [one.act for one in house.run("web").outcomes] == [Act.COMMITTED]
+
+
+def test_a_version_that_was_put_off_is_unpacked_once_for_all_the_times_it_is(house: House) -> None:
+    house.local("web")
+    house.lxd.add_image("two", alias="app")
+    asked: list[str] = []
+
+    def put_off(when: str) -> Callable[[Transaction], None]:
+        def ask(_transaction: Transaction) -> None:
+            asked.append(when)
+            if len(asked) < 6:
+                raise HookDeferredError("the hook backup puts it off")
+
+        return ask
+
+    house.before_stage, house.before_outage = put_off("early"), put_off("late")
+    house.lxd.log.restart_count()
+    while house.image("web") != house.lxd.user.aliases.get("app").fingerprint:
+        house.run()
+        house.lxd.clock.advance(600)
+    assert asked == ["late", *["early"] * 5, "late"]
+    created = [call for call in house.lxd.log.calls if call.name == "instances.create"]
+    assert len(created) == 2

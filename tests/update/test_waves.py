@@ -6,6 +6,7 @@ from lxdocker_lxd.lxd.failures import NoSpaceError
 from lxdocker_lxd.update.hook import HookDeferredError, HookRefusedError
 from lxdocker_lxd.update.procedure import Act
 from lxdocker_lxd.update.transaction import Transaction
+from tests.benchmarks.bench_update_requests import idle_requests, update_requests
 from tests.harness.simulated_lxd import Call
 from tests.update.test_rounds import AUTO, House
 
@@ -86,3 +87,11 @@ def test_what_a_user_did_meanwhile_doesnt_end_the_round(house: House) -> None:
     assert ends["app1"] is Act.GIVEN_UP
     assert house.lxd.user.instances.get("app1").status == "Stopped"
     assert not report.bad
+
+
+def test_what_rounds_ask_of_lxd_stays_within_bounds() -> None:
+    """On a small scale; the benchmark of requests counts the same for hundreds."""
+    assert idle_requests(20, 10).total() <= 12
+    each = update_requests(10).total() / 10
+    # Sixteen of them are the steps themselves.
+    assert each <= 70

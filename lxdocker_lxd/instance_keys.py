@@ -266,6 +266,14 @@ INSTANCE_KEYS: tuple[InstanceKey, ...] = (
         read_by="updater",
     ),
     InstanceKey(
+        name="user.lxdocker.heal",
+        values="`restart`, `notify` or `off`",
+        meaning="what the update service does when the health check of this followed instance fails at"
+        " run time: restart it, three times an hour at most, only tell, or nothing",
+        default="`notify`",
+        read_by="updater",
+    ),
+    InstanceKey(
         name="user.lxdocker.update.hook.before",
         values="names of hooks",
         meaning="run before the old version is stopped; exit code 75 puts the update off, others but 0"

@@ -139,6 +139,16 @@ class Dependants:
             if key not in known and not _is_later(instance, holder):
                 self._note(Event.RESTART_OWED, dependency, instance.name)
 
+    def restart(self, instance: Instance, cause: Transaction) -> bool:
+        """Stop and start a running instance for a reason of its own; return whether it runs again.
+
+        Once it is stopped the start is owed, and a later round does what fails here.
+        """
+        if not self._stop(instance, cause):
+            return False
+        self._start(instance, cause, None)
+        return True
+
     # ---- by rounds
 
     def start_stopped(self) -> None:
@@ -178,7 +188,9 @@ class Dependants:
                 name=instance.name,
             )
         elif due is _Due.START or (
-            due is _Due.RESTART and even_running and self._stop(instance, dependency)
+            due is _Due.RESTART
+            and even_running
+            and self._stop(instance, dependency, asked=restart.stopping)
         ):
             self._start(instance, dependency, account)
 
@@ -197,13 +209,18 @@ class Dependants:
             # It runs, and the others are to be started as well.
             self.problems.add(error.message, project=instance.project, name=instance.name)
 
-    def _stop(self, instance: Instance, dependency: Transaction) -> bool:
-        """Stop a running dependant; return whether it is this updater that stopped it."""
+    def _stop(self, instance: Instance, dependency: Transaction, *, asked: bool = False) -> bool:
+        """Stop a running dependant; return whether it is this updater that stopped it.
+
+        ``asked``: it was asked before, by an updater that is gone, and LXD may have been late.
+        """
         name = instance.name
         self._note(Event.RESTARTING, dependency, name)
         try:
             seconds = stop_or_kill(self.lxd, instance)
         except WrongStateError:
+            if asked:
+                return True
             # A user was faster, and it is theirs.
             self._note(Event.RESTARTED, dependency, name, "it was stopped by a user")
             return False
@@ -283,6 +300,10 @@ def _due(
         return _Due.LATER, f"it is {instance.status.lower()}"
     if _is_open(account):
         return _Due.LATER, ""
+    if restart.is_of_itself:
+        started = instance.last_used_at
+        done = started is not None and started >= restart.at
+        return (_Due.OVER if done else _Due.RESTART), ""
     if not _was_restarted(account, holder) or _is_later(instance, holder):
         return _Due.OVER, ""
     return _Due.RESTART, ""

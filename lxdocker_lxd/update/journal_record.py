@@ -204,12 +204,19 @@ def still_open(known: Iterable[Account]) -> tuple[Account, ...]:
 class Restart:
     """A restart that is owed to a dependant because its dependency was updated, or went back.
 
-    ``stopping`` says that the updater has stopped it, or was about to.
+    ``stopping`` says that the updater has stopped it, or was about to, ``at`` since when that holds.
+    An instance that is restarted for its health is its own dependency.
     """
 
     dependency: Transaction
     dependant: str
+    at: datetime
     stopping: bool = False
+
+    @property
+    def is_of_itself(self) -> bool:
+        """Whether the instance is restarted for a reason of its own."""
+        return self.dependency.name == self.dependant
 
     @property
     def key(self) -> tuple[str, str]:
@@ -230,6 +237,7 @@ def owed_restarts(found: Iterable[Entry]) -> tuple[Restart, ...]:
         owed[key] = Restart(
             dependency=entry.transaction,
             dependant=entry.dependant,
+            at=entry.at,
             stopping=entry.event is Event.RESTARTING,
         )
     return tuple(owed.values())

@@ -11,8 +11,8 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 from lxdocker_lxd.errors import UsageError
+from lxdocker_lxd.guest_health import Health
 from lxdocker_lxd.lxd.records import Config
-from lxdocker_lxd.update.health import Answer
 
 HEAL_KEY = "user.lxdocker.heal"
 BUDGET = 3
@@ -36,15 +36,6 @@ class Heal(StrEnum):
     RESTART = "restart"
     NOTIFY = "notify"
     OFF = "off"
-
-
-class Health(StrEnum):
-    """How an instance is, by its checks. ``UNKNOWN``: nothing was heard of it yet."""
-
-    UNKNOWN = ""
-    STARTING = "starting"
-    HEALTHY = "healthy"
-    UNHEALTHY = "unhealthy"
 
 
 class Remedy(StrEnum):
@@ -93,12 +84,12 @@ def begin(known: Liveness, started_at: datetime | None, now: datetime) -> Livene
 
 
 def observe(
-    known: Liveness, answer: Answer, now: datetime, *, retries: int, in_start_period: bool
+    known: Liveness, answer: Health, now: datetime, *, retries: int, in_start_period: bool
 ) -> Liveness:
     """Return what is known after one check; what is neither healthy nor unhealthy says nothing."""
-    if answer not in {Answer.HEALTHY, Answer.UNHEALTHY}:
+    if answer not in {Health.HEALTHY, Health.UNHEALTHY}:
         return replace(known, checked_at=now)
-    if answer is Answer.HEALTHY:
+    if answer is Health.HEALTHY:
         if known.health is Health.HEALTHY:
             return replace(known, failures=0, checked_at=now)
         return Liveness(health=Health.HEALTHY, since=now, checked_at=now, restarts=known.restarts)

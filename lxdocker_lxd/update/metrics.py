@@ -44,6 +44,8 @@ class Tally:
     outages: tuple[int, ...] = (0,) * (len(_BUCKETS_SECONDS) + 1)
     outage_seconds: float = 0.0
     restarts: int = 0
+    health_restarts: int = 0
+    unhealthy: tuple[tuple[str, str], ...] = ()
     last_round: datetime | None = None
     last_good_round: datetime | None = None
     breakers: tuple[tuple[str, str], ...] = ()
@@ -57,6 +59,8 @@ class Tally:
         outcomes: Iterable[Outcome] = (),
         decisions: Iterable[Decision] = (),
         restarts: int = 0,
+        healed: int = 0,
+        unhealthy: Iterable[tuple[str, str]] = (),
         problems: int = 0,
     ) -> "Tally":
         """Count a round that came to its end."""
@@ -83,6 +87,8 @@ class Tally:
             outages=tuple(counts),
             outage_seconds=self.outage_seconds + sum(outages),
             restarts=self.restarts + restarts,
+            health_restarts=self.health_restarts + healed,
+            unhealthy=tuple(sorted(unhealthy)),
             last_round=now,
             last_good_round=now if good else self.last_good_round,
             breakers=tuple(sorted(one.key for one in decided if is_breaker(one))),
@@ -163,6 +169,10 @@ def _counters(tally: Tally) -> Iterator[str]:
     yield from _counted("failures_total", "reason", tally.failures, FAILURES)
     yield from _family("restarts_total", "counter", "Dependants that were restarted.")
     yield _line("restarts_total", tally.restarts)
+    yield from _family(
+        "health_restarts_total", "counter", "Instances that were restarted for their health."
+    )
+    yield _line("health_restarts_total", tally.health_restarts)
     yield from _family("outage_seconds", "histogram", "From the old version's end to a new start.")
     count = 0
     shown = (*(f"{limit:g}" for limit in _BUCKETS_SECONDS), "+Inf")
@@ -191,6 +201,11 @@ def _gauges(tally: Tally, now: datetime) -> Iterator[str]:
     yield from _family("breaker_open", "gauge", "1 for each of these instances.")
     for project, name in tally.breakers:
         yield _line("breaker_open", 1, project=project, name=name)
+    yield from _family("unhealthy", "gauge", "Followed instances whose health check fails.")
+    yield _line("unhealthy", len(tally.unhealthy))
+    yield from _family("instance_unhealthy", "gauge", "1 for each of these instances.")
+    for project, name in tally.unhealthy:
+        yield _line("instance_unhealthy", 1, project=project, name=name)
     oldest = min(tally.pending_since.values(), default=now)
     yield from _family(
         "oldest_pending_seconds", "gauge", "Since when a new version waits; 0: none."

@@ -16,8 +16,10 @@ from lxdocker_lxd.lxd.records import Image, Instance
 from lxdocker_lxd.update.copy_ages import CopyAges
 from lxdocker_lxd.update.enrolment import policy_of
 from lxdocker_lxd.update.followed_images import FollowedImages
+from lxdocker_lxd.update.healing import Healing
 from lxdocker_lxd.update.journal import Journal
 from lxdocker_lxd.update.journal_record import Entry, Event
+from lxdocker_lxd.update.liveness_monitor import LivenessMonitor
 from lxdocker_lxd.update.means import Outcome
 from lxdocker_lxd.update.plan import Choice, Decision, Key, chosen, plan
 from lxdocker_lxd.update.polled_images import PolledImages
@@ -39,12 +41,17 @@ _LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What a round did: decisions as planned, outcomes as they came, and what went wrong beside."""
+    """What a round did: decisions as planned, outcomes as they came, and what went wrong beside.
+
+    ``healed`` are instances that were restarted for their health, ``unhealthy`` those that now are.
+    """
 
     recovered: tuple[Outcome, ...] = ()
     decisions: tuple[Decision, ...] = ()
     outcomes: tuple[Outcome, ...] = ()
     restarted: tuple[str, ...] = ()
+    healed: tuple[str, ...] = ()
+    unhealthy: tuple[Key, ...] = ()
     removed: tuple[str, ...] = ()
     problems: tuple[Problem, ...] = ()
     remarks: tuple[str, ...] = ()
@@ -69,7 +76,7 @@ class _Wave:
 class Rounds:
     """Does rounds. Raises what LXD's connection and the journal raise; the rest is reported."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - parts that a round may do without
         self,
         lxd: Lxd,
         updater: Updater,
@@ -80,6 +87,7 @@ class Rounds:
         polled: PolledImages | None = None,
         ages: CopyAges | None = None,
         retention: RetentionDefaults | None = None,
+        monitor: LivenessMonitor | None = None,
     ) -> None:
         self._lxd = lxd
         self._updater = updater
@@ -89,6 +97,7 @@ class Rounds:
         self._polled = polled
         self._ages = ages
         self._retention = retention
+        self._monitor = monitor
         self._dependants = updater.dependants
         self._begin()
 
@@ -147,6 +156,7 @@ class Rounds:
             # Without room in the journal nothing begins; what was done is reported all the same.
             problems.add(error.message)
         self._dependants.work_off()
+        healed = self._heal()
         for outcome in (*recovered, *self._wave.outcomes):
             problems.add_of(outcome)
         if self._wave.outcomes or recovered:
@@ -168,10 +178,25 @@ class Rounds:
             decisions=decisions,
             outcomes=tuple(self._wave.outcomes),
             restarted=tuple(self._dependants.restarted),
+            healed=healed,
+            unhealthy=self._monitor.unhealthy() if self._monitor is not None else (),
             removed=(*self._wave.removed, *reaped.removed),
             problems=problems.found,
             remarks=tuple(remarks),
         )
+
+    def _heal(self) -> tuple[str, ...]:
+        """Restart, or tell of, instances whose health checks fail."""
+        if self._monitor is None:
+            return ()
+        healing = Healing(
+            lxd=self._lxd,
+            monitor=self._monitor,
+            dependants=self._dependants,
+            draw_id=self._updater.draw_id,
+            projects=self._projects,
+        )
+        return healing.work(self._picture, self._problems)
 
     def _recover(self) -> tuple[Outcome, ...]:
         """Finish what is open, each for itself; what then still is gets nothing new."""

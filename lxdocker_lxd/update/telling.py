@@ -121,6 +121,8 @@ class Telling:
             outcomes=outcomes,
             decisions=report.decisions,
             restarts=len(report.restarted),
+            healed=len(report.healed),
+            unhealthy=report.unhealthy,
             problems=len(problems),
         )
         self._announce(

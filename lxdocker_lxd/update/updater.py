@@ -98,6 +98,7 @@ class Updater:
         self._journal = journal
         self._means = means
         self._steps = Steps(lxd)
+        self.draw_id = means.draw_id
         self.dependants = Dependants(lxd, journal, means)
         self._protect_start: bool | None = None
 

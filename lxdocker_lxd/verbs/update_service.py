@@ -8,6 +8,7 @@ from pathlib import Path
 from types import FrameType
 
 from lxdocker_lxd.errors import LxdockerError, StorageError
+from lxdocker_lxd.lxd.daemon import open_lxd
 from lxdocker_lxd.lxd.failures import (
     NotInstalledError,
     NotRunningError,
@@ -17,16 +18,20 @@ from lxdocker_lxd.lxd.failures import (
 from lxdocker_lxd.lxd.ports import EventStream
 from lxdocker_lxd.update.journal import UpdaterRunsError, service_lock
 from lxdocker_lxd.update.known_problems import KnownProblems
+from lxdocker_lxd.update.liveness_monitor import LivenessMonitor
+from lxdocker_lxd.update.liveness_probe import InstanceLiveness
 from lxdocker_lxd.update.plan import Choice
 from lxdocker_lxd.update.procedure import Act
 from lxdocker_lxd.update.rounds import Report
 from lxdocker_lxd.update.telling import Telling
 from lxdocker_lxd.update.watch import Rhythm, Watch
+from lxdocker_lxd.verbs.lxd_address import lxd_place
 from lxdocker_lxd.verbs.update_work import UpdateWork, now
 
 _SLICE_SECONDS = 0.5
 # How long news of an image server may lie there before a round begins.
 _NEWS_SECONDS = 0.25
+_HEALTH_SECONDS = 2.0
 # What is said again when nothing else was said for so long.
 _AGAIN_SECONDS = 3600.0
 # LXD may start after us, or be away for a while. All else is somebody's to put right.
@@ -52,6 +57,8 @@ def serve(work: UpdateWork) -> int:
             signal.signal(number, service.stop)
         service.connect()
         threading.Thread(target=service.ask_servers, name="servers", daemon=True).start()
+        threading.Thread(target=service.ask_health, name="health", daemon=True).start()
+        opened.callback(service.monitor.stop)
         service.watch()
     return 0
 
@@ -68,6 +75,14 @@ class _Service:
         self._lasting: frozenset[str] = frozenset()
         self._news = threading.Event()
         self._servers = work.polled.poll
+        # Connections of its own: a check that hangs holds no round up.
+        self.monitor = LivenessMonitor(
+            lambda: open_lxd(lxd_place(work.options)),
+            InstanceLiveness(),
+            now,
+            Path(work.options.state),
+            projects=frozenset(work.options.projects),
+        )
         work.on_step.append(work.heartbeat.ready)
 
     def stop(self, _signal: int, _frame: FrameType | None) -> None:
@@ -100,6 +115,13 @@ class _Service:
                 self._news.set()
             time.sleep(_SLICE_SECONDS)
 
+    def ask_health(self) -> None:
+        """Ask the checks of followed instances as they are due, until the process ends."""
+        while not self._stopped:
+            if self.monitor.look():
+                self._news.set()
+            time.sleep(_HEALTH_SECONDS)
+
     def _has_news(self) -> bool:
         found = self._news.is_set()
         self._news.clear()
@@ -120,7 +142,7 @@ class _Service:
     def _round(self) -> None:
         self._work.heartbeat.status("a round is at work")
         with self._work.journal as journal:
-            report = self._work.rounds(journal).run()
+            report = self._work.rounds(journal, monitor=self.monitor).run()
         self._tell_report(report)
         remember_problems(self._work, report)
         self._telling.round(report, self._work.new_complaints())
@@ -159,6 +181,7 @@ def lines_of(report: Report) -> tuple[tuple[str, ...], tuple[str, ...]]:
         line = f"{outcome.transaction.name}: {outcome.act}: {outcome.explanation or 'done'}"
         (lasting if outcome.act is Act.HOLD else happened).append(line)
     happened += [f"{name}: restarted" for name in report.restarted]
+    happened += [f"{name}: restarted, as its health check failed" for name in report.healed]
     happened += [f"removed the copy {name}" for name in report.removed]
     lasting += [
         f"{decision.name}: {decision.choice}: {decision.reason}"

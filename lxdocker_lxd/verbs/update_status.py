@@ -6,10 +6,13 @@ from datetime import datetime
 from pathlib import Path
 
 from lxdocker_lxd.console import document, table
+from lxdocker_lxd.guest_health import Health
 from lxdocker_lxd.lxd.records import Image, Instance
 from lxdocker_lxd.update.enrolment import policy_of
 from lxdocker_lxd.update.journal_record import Entry, Event, owed_restarts
 from lxdocker_lxd.update.known_problems import KnownProblems
+from lxdocker_lxd.update.liveness import Liveness
+from lxdocker_lxd.update.liveness_monitor import read_liveness
 from lxdocker_lxd.update.plan import BREAKER, Decision
 from lxdocker_lxd.update.recovery import unfinished
 from lxdocker_lxd.update.rejection import rejections_of, series_of
@@ -21,7 +24,7 @@ from lxdocker_lxd.verbs.update_work import UpdateWork, now
 
 _AT_ONCE = 8
 _FOLLOWED = ("project", "name", "status", "health", "version", "newest", "choice", "reason")
-_PAST = ("project", "name", "last", "at", "rejected", "window")
+_PAST = ("project", "name", "last", "at", "rejected", "window", "health_restarts")
 _COPIES = ("kind", "project", "name", "of", "version", "reason")
 _PROBLEMS = ("project", "name", "since", "problem")
 _UNFINISHED = ("project", "name", "to", "reason")
@@ -37,43 +40,19 @@ def show_status(work: UpdateWork) -> int:
     by_key = {(one.project, one.name): one for one in instances}
     found = [(by_key[one.key], one) for one in decisions if one.key in by_key]
     standings, last = Standings(work.lxd), last_ends(entries)
+    liveness = read_liveness(Path(work.options.state))
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="status") as threads:
         health = list(threads.map(lambda pair: _health(work, pair[0]), found))
     followed = [
         followed_row(instance, decision, standings, ill, last.get(decision.key), now())
+        | liveness_row(liveness.get(decision.key, Liveness()))
         for (instance, decision), ill in zip(found, health, strict=True)
     ]
     kept = [
         copy_row(one, (), named=False) | {"kind": f"{one.stamp.phase} copy"}
         for one in copies_of(instances, now(), work.settings.retention, work.ages.read())
     ]
-    open_now: list[Row] = [
-        {
-            "project": one.project,
-            "name": one.name,
-            "to": one.fingerprint[:SHORT],
-            "reason": "`lxdocker-lxd update recover` finishes it",
-        }
-        for one in unfinished(instances, work.journal)
-    ]
-    open_now += [
-        {
-            "project": one.dependency.project,
-            "name": one.dependant,
-            "to": None,
-            "reason": f"it is to be restarted after {one.dependency.name}",
-        }
-        for one in owed_restarts(entries)
-    ]
-    problems: list[Row] = [
-        {
-            "problem": one.problem.text,
-            "project": one.problem.project,
-            "name": one.problem.name,
-            "since": one.since.isoformat(timespec="seconds"),
-        }
-        for one in KnownProblems(Path(work.options.state)).read()
-    ]
+    open_now, problems = _unfinished_rows(work, instances, entries), _problem_rows(work)
     if work.options.format == "json":
         content = {
             "instances": followed,
@@ -89,6 +68,44 @@ def show_status(work: UpdateWork) -> int:
     parts += [_table(problems, _PROBLEMS)] if problems else []
     work.console.result("\n".join(parts))
     return 0
+
+
+def _unfinished_rows(
+    work: UpdateWork, instances: tuple[Instance, ...], entries: tuple[Entry, ...]
+) -> list[Row]:
+    """Return updates without an end, and restarts that are owed."""
+    rows: list[Row] = [
+        {
+            "project": one.project,
+            "name": one.name,
+            "to": one.fingerprint[:SHORT],
+            "reason": "`lxdocker-lxd update recover` finishes it",
+        }
+        for one in unfinished(instances, work.journal)
+    ]
+    rows += [
+        {
+            "project": one.dependency.project,
+            "name": one.dependant,
+            "to": None,
+            "reason": f"it is to be restarted after {one.dependency.name}",
+        }
+        for one in owed_restarts(entries)
+    ]
+    return rows
+
+
+def _problem_rows(work: UpdateWork) -> list[Row]:
+    """Return what the last whole round of the service found wrong."""
+    return [
+        {
+            "problem": one.problem.text,
+            "project": one.problem.project,
+            "name": one.problem.name,
+            "since": one.since.isoformat(timespec="seconds"),
+        }
+        for one in KnownProblems(Path(work.options.state)).read()
+    ]
 
 
 def _health(work: UpdateWork, instance: Instance) -> str:
@@ -128,6 +145,16 @@ def followed_row(
         "rejected": f"{rejected} of {BREAKER}",
         "breaker": "open" if rejected >= BREAKER else "closed",
         "window": _window(policy.windows, moment),
+    }
+
+
+def liveness_row(known: Liveness) -> Row:
+    """Return what the service knows of an instance's health beside how it is now."""
+    return {
+        "unhealthy_since": known.since.isoformat(timespec="seconds")
+        if known.since is not None and known.health is Health.UNHEALTHY
+        else None,
+        "health_restarts": len(known.restarts),
     }
 
 

@@ -25,6 +25,7 @@ from lxdocker_lxd.update.hook_run import HookedGate, HookedUpdate, HookRunner
 from lxdocker_lxd.update.image_server_http import ask
 from lxdocker_lxd.update.image_server_poll import ImageServerPoll
 from lxdocker_lxd.update.journal import JournalFile
+from lxdocker_lxd.update.liveness_monitor import LivenessMonitor
 from lxdocker_lxd.update.means import Means
 from lxdocker_lxd.update.polled_images import PolledImages
 from lxdocker_lxd.update.procedure import ENDS, Step
@@ -172,8 +173,8 @@ class UpdateWork:
         )
         return Updater(self.lxd, journal, means)
 
-    def rounds(self, journal: JournalFile) -> Rounds:
-        """Rounds of it."""
+    def rounds(self, journal: JournalFile, *, monitor: LivenessMonitor | None = None) -> Rounds:
+        """Rounds of it; with a ``monitor`` they heal instances as well."""
         projects = frozenset(self.options.projects)
         return Rounds(
             self.lxd,
@@ -184,6 +185,7 @@ class UpdateWork:
             polled=self.polled,
             ages=self.ages,
             retention=self.settings.retention,
+            monitor=monitor,
         )
 
     @property

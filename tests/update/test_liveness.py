@@ -8,13 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lxdocker_lxd.update.health import Answer
+from lxdocker_lxd.guest_health import Health
 from lxdocker_lxd.update.liveness import (
     BUDGET,
     HEAL_KEY,
     Heal,
     HealError,
-    Health,
     Liveness,
     Remedy,
     begin,
@@ -29,10 +28,10 @@ from lxdocker_lxd.update.liveness import (
 
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
-GOOD, BAD, NO_ANSWER = Answer.HEALTHY, Answer.UNHEALTHY, Answer.NONE
+GOOD, BAD, NO_ANSWER = Health.HEALTHY, Health.UNHEALTHY, Health.UNKNOWN
 
 
-def after(*answers: Answer, known: Liveness | None = None, start: bool = False) -> Liveness:
+def after(*answers: Health, known: Liveness | None = None, start: bool = False) -> Liveness:
     """What is known after checks, one a second."""
     found = known or Liveness(health=Health.HEALTHY, since=NOW - SECOND)
     for number, answer in enumerate(answers):
@@ -52,7 +51,7 @@ def after(*answers: Answer, known: Liveness | None = None, start: bool = False) 
     ],
 )
 def test_so_many_failures_in_a_row_are_unhealthy_and_no_answer_is_neither(
-    answers: tuple[Answer, ...], health: Health
+    answers: tuple[Health, ...], health: Health
 ) -> None:
     assert after(*answers).health is health
 
@@ -150,9 +149,9 @@ def test_a_spoilt_memory_is_no_memory(document: object) -> None:
     decode_liveness(document)
 
 
-@given(records, st.sampled_from(Heal), st.lists(st.sampled_from(Answer), max_size=30))
+@given(records, st.sampled_from(Heal), st.lists(st.sampled_from(Health), max_size=30))
 def test_no_history_makes_more_restarts_than_the_budget(
-    known: Liveness, heal: Heal, answers: list[Answer]
+    known: Liveness, heal: Heal, answers: list[Health]
 ) -> None:
     now, made = NOW, 0
     for answer in answers * 20:

@@ -82,7 +82,7 @@ def test_the_document_names_what_there_is() -> None:
         rendered(Tally(started=NOW).with_round(NOW, good=True), NOW).decode(),
         re.MULTILINE,
     )
-    assert len(names) == 17
+    assert len(names) == 20
     for name in names:
         assert re.search(rf"`{name}[`{{]", DOCUMENT), name
     table = DOCUMENT[DOCUMENT.index("### Templates") : DOCUMENT.index("ntfy, with")]

@@ -224,6 +224,14 @@ INSTANCE_KEYS: tuple[InstanceKey, ...] = (
         read_by="updater",
     ),
     InstanceKey(
+        name="user.lxdocker.update.volumes",
+        values="`snapshot`",
+        meaning="that an update snapshots the instance's volumes after the stop, and gives them that"
+        " content back when the new version doesn't prove itself",
+        default="volumes keep what the new version wrote",
+        read_by="updater",
+    ),
+    InstanceKey(
         name="user.lxdocker.update.health",
         values="`exec WORDS`, `tcp PORT`, `http PORT [PATH]`, `image` or `running`",
         meaning="what a new version must pass, else the old one comes back",

@@ -14,7 +14,7 @@ from lxdocker_lxd.errors import LxdError
 from lxdocker_lxd.launching.volumes import VolumeWish
 from lxdocker_lxd.lxd.calls import Command
 from lxdocker_lxd.lxd.failures import WrongStateError
-from lxdocker_lxd.lxd.paths import parts_of
+from lxdocker_lxd.lxd.paths import instances_of
 from lxdocker_lxd.lxd.ports import Lxd
 from lxdocker_lxd.lxd.records import disk_paths
 from lxdocker_lxd.lxd.resources import Volume
@@ -125,7 +125,7 @@ def fill(lxd: Lxd, instance: str, seeds: Sequence[Seed], *, project: str) -> Non
 
 def _copy(lxd: Lxd, instance: str, seed: Seed, place: str, *, project: str) -> None:
     fresh = lxd.volumes.get(seed.volume.pool, seed.volume.name, project=project)
-    alone = "alone" if users_of(fresh) <= {(project, instance)} else "shared"
+    alone = "alone" if instances_of(fresh.used_by) <= {(project, instance)} else "shared"
     age = "doubtful" if fresh.config.get(SEEDED_KEY) == DOUBTFUL else "new"
     words = (*("/busybox-lxd", "sh", "-c", SCRIPT, "seed"), seed.wish.path, place, instance)
     command = Command(words=(*words, alone, age), directory="/", timeout_seconds=_LONGEST_SECONDS)
@@ -145,12 +145,6 @@ def _copy(lxd: Lxd, instance: str, seed: Seed, place: str, *, project: str) -> N
             f" {said or f'exit code {result.exit_code}'}",
             hint="leave the volume empty with --volume NAME:PATH:nocopy, or make room in its pool",
         )
-
-
-def users_of(volume: Volume) -> set[tuple[str, str]]:
-    """Return project and name of each instance that has the volume, by its own devices or a profile's."""
-    paths = (parts_of(path) for path in volume.used_by)
-    return {(project, parts[-1]) for parts, project in paths if parts}
 
 
 def _in_one_line(stderr: bytes) -> str:

@@ -1,8 +1,12 @@
 """API paths made of names, and names out of the paths LXD gives."""
 
+from collections.abc import Iterable
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from lxdocker_lxd.lxd.records import DEFAULT_PROJECT
+
+_INSTANCE_KINDS = frozenset({"instances", "containers", "virtual-machines"})
+_OBJECT_PARTS = 2
 
 
 def under(*parts: str) -> str:
@@ -16,3 +20,13 @@ def parts_of(source: str) -> tuple[tuple[str, ...], str]:
     parts = [unquote(part) for part in url.path.split("/") if part]
     project = parse_qs(url.query).get("project", [DEFAULT_PROJECT])[0]
     return tuple(parts[1:] if parts[:1] == ["1.0"] else parts), project
+
+
+def instances_of(used_by: Iterable[str]) -> frozenset[tuple[str, str]]:
+    """Return project and name of each instance among the paths of users of something."""
+    found = (parts_of(path) for path in used_by)
+    return frozenset(
+        (project, parts[1])
+        for parts, project in found
+        if len(parts) == _OBJECT_PARTS and parts[0] in _INSTANCE_KINDS
+    )

@@ -63,11 +63,20 @@ class Picture:
         self.clock = clock
         self._known: dict[Key, Instance | None] = {}
         self._snapshots: dict[Key, tuple[Snapshot, ...]] = {}
+        self._moved: set[Key] = set()
         self._drawn = 0
 
     def pretends(self, project: str, name: str) -> bool:
         """Whether something was done to this name here."""
         return (project, name) in self._known
+
+    def has_its_root(self, project: str, name: str) -> bool:
+        """Whether the name would stand for the root file system that it really has."""
+        if not self.pretends(project, name):
+            return True
+        instance = self._known[project, name]
+        moved = (project, name) in self._moved
+        return instance is not None and not moved and instance.config.get("volatile.uuid") != DRAWN
 
     def get(self, name: str, project: str) -> Instance:
         """An instance as it would be; AbsentError."""
@@ -147,6 +156,7 @@ class Picture:
         self._drawn += 1
         moved = replace(instance, name=name, etag=f"rehearsed {self._drawn}")
         self._known[instance.project, name] = moved
+        self._moved.add((instance.project, name))
         self._snapshots[instance.project, name] = snapshots
         return moved
 

@@ -129,14 +129,14 @@ class RehearsedGuests:
         project: str = DEFAULT_PROJECT,
         most_bytes: int = 1 << 20,
     ) -> GuestFile:
-        """A file of an instance that nothing was done to; RefusedError for another."""
-        if self._picture.pretends(project, name):
+        """A file of an instance that has its own root; RefusedError for another."""
+        if not self._picture.has_its_root(project, name):
             raise not_rehearsed(f"read {path} in {name} of project {project}")
         return self._lxd.guests.read_file(name, path, project=project, most_bytes=most_bytes)
 
     def file_kind(self, name: str, path: str, *, project: str = DEFAULT_PROJECT) -> FileKind:
-        """What is at a path of an instance that nothing was done to; RefusedError for another."""
-        if self._picture.pretends(project, name):
+        """What is at a path of an instance that has its own root; RefusedError for another."""
+        if not self._picture.has_its_root(project, name):
             raise not_rehearsed(f"look at {path} in {name} of project {project}")
         return self._lxd.guests.file_kind(name, path, project=project)
 

@@ -32,9 +32,11 @@ class RehearsedVolumes:
         """All custom volumes of a pool."""
         return self._lxd.volumes.list(pool, project=project)
 
-    def get(self, pool: str, name: str, *, project: str = DEFAULT_PROJECT) -> Volume:
+    def get(
+        self, pool: str, name: str, *, project: str = DEFAULT_PROJECT, target: str = ""
+    ) -> Volume:
         """One volume."""
-        return self._lxd.volumes.get(pool, name, project=project)
+        return self._lxd.volumes.get(pool, name, project=project, target=target)
 
     def create(self, volume: Volume, *, target: str = "") -> None:
         """Raise RefusedError: no update makes volumes."""

@@ -26,8 +26,10 @@ class Volumes(Protocol):
         """All custom volumes of a pool that the project sees."""
         ...
 
-    def get(self, pool: str, name: str, *, project: str = DEFAULT_PROJECT) -> Volume:
-        """One volume, with its ETag."""
+    def get(
+        self, pool: str, name: str, *, project: str = DEFAULT_PROJECT, target: str = ""
+    ) -> Volume:
+        """One volume (on that member), with its ETag."""
         ...
 
     def create(self, volume: Volume, *, target: str = "") -> None:

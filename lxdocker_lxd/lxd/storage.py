@@ -30,10 +30,12 @@ class LxdVolumes:
             if "/" not in item.text("name")
         )
 
-    def get(self, pool: str, name: str, *, project: str = DEFAULT_PROJECT) -> Volume:
+    def get(
+        self, pool: str, name: str, *, project: str = DEFAULT_PROJECT, target: str = ""
+    ) -> Volume:
         """One volume."""
         doing = f"read the volume {name} of pool {pool} in project {project}"
-        answer = self._api.read(volume_path(pool, name), doing, project=project)
+        answer = self._api.read(volume_path(pool, name), doing, project=project, target=target)
         return decoding.volume(answer.document, pool=pool, project=project, etag=answer.etag)
 
     def create(self, volume: Volume, *, target: str = "") -> None:

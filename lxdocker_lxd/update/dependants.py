@@ -89,6 +89,13 @@ class Dependants:
                 if fresh is not None and fresh.running:
                     self._stop(fresh, dependency)
 
+    def stopped_with(self, project: str, name: str) -> frozenset[Key]:
+        """Return what is stopped before an outage of the instance, until its outcome is known."""
+        dependency = Transaction(id="", project=project, name=name, fingerprint="")
+        found = tuple(self._of(dependency))
+        keys = frozenset((one.project, one.name) for one in found)
+        return keys - self._later(found, dependency)
+
     def _later(self, found: tuple[Instance, ...], dependency: Transaction) -> frozenset[Key]:
         """Return which of them are restarted by an update that comes later in the same round.
 

@@ -31,6 +31,7 @@ from lxdocker_lxd.update.scene import Picture
 from lxdocker_lxd.update.source import Source
 from lxdocker_lxd.update.stage_room import StageRoom
 from lxdocker_lxd.update.updater import Updater
+from lxdocker_lxd.update.volume_selection import select_volumes
 
 _TRIED_AGAIN = frozenset({Act.GIVEN_UP, Act.ROLLED_BACK, Act.HOLD})
 _FIRST_REST = timedelta(minutes=5)
@@ -284,11 +285,15 @@ class Rounds:
         if image is None:
             return None
         lack = self._updater.obstacle(instance, now.fingerprint)
-        lack = lack or self._lack_of_room(instance, image)
+        stopped = self._dependants.stopped_with(decision.project, decision.name)
+        selection = select_volumes(self._lxd, instance, stopped)
+        lack = lack or selection.problem or self._lack_of_room(instance, image)
         if lack:
             self._problems.add(lack, project=now.project, name=now.name)
             return None
-        return self._updater.update(now.name, now.fingerprint, project=now.project)
+        return self._updater.update(
+            now.name, now.fingerprint, project=now.project, volumes=selection.volumes
+        )
 
     def _image(self, decision: Decision) -> Image | None:
         held = self._picture.images(decision.project)

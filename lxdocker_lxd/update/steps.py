@@ -12,6 +12,7 @@ from typing import TypeVar
 from lxdocker_lxd.errors import LxdError, LxdockerError
 from lxdocker_lxd.lxd.calls import NewInstance
 from lxdocker_lxd.lxd.failures import (
+    InUseError,
     NotRunningError,
     StartFailedError,
     UnknownOutcomeError,
@@ -48,6 +49,7 @@ from lxdocker_lxd.update.transaction import (
 )
 from lxdocker_lxd.update.user_change import absorbed
 from lxdocker_lxd.update.view import Party, View
+from lxdocker_lxd.update.volume_selection import running_users
 
 _Thing = TypeVar("_Thing")
 _AT_WORK = frozenset(
@@ -234,6 +236,11 @@ class Steps:
         volumes, name = self._lxd.volumes, transaction.snapshot_name
         where = {"project": transaction.project, "target": _member(party.instance)}
         for one in party.stamp.volumes:
+            if users := running_users(self._lxd, one, **where):
+                raise InUseError(
+                    f"snapshot the volume {one.name} of {party.instance.name}: {', '.join(users)} runs"
+                    " with it, and might write to it until it is restored"
+                )
             # One of an earlier try may have been made before a user let the guest run again.
             if name in {each.name for each in volumes.snapshots(one.pool, one.name, **where)}:
                 volumes.delete_snapshot(one.pool, one.name, name, **where)

@@ -13,10 +13,10 @@ from lxdocker_lxd.launching.seeding import (
     SCRIPT,
     SEEDED_KEY,
     SeedError,
-    users_of,
 )
 from lxdocker_lxd.launching.volumes import VolumeWish
 from lxdocker_lxd.lxd.calls import Command, CommandResult
+from lxdocker_lxd.lxd.paths import instances_of
 from lxdocker_lxd.lxd.resources import Project, Volume
 from tests.harness.simulated_lxd import Behaviour, SimulatedLxd
 from tests.launching.test_launch import launch, prepared
@@ -224,6 +224,6 @@ def test_another_user_of_a_volume_may_have_the_same_name_in_another_project() ->
     other = lxd.add_image("other", project="p")
     root = {"type": "disk", "path": "/", "pool": "default"}
     lxd.launch("one", other, devices={"root": root, "data": device}, project="p", start=False)
-    assert users_of(lxd.user.volumes.get("default", "mine")) == {("p", "one")}
+    assert instances_of(lxd.user.volumes.get("default", "mine").used_by) == {("p", "one")}
     launch(lxd, WISHES)
     assert [words[3] for words in scripts.words] == ["shared"]

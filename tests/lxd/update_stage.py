@@ -26,6 +26,7 @@ _APP = b"""#!/bin/sh
 case $(cat /version)-$TWO in
 two-ends) exit 3 ;;
 two-crashes) sleep 3; exit 3 ;;
+two-migrates) echo migrated >/data/rows; echo 2 >/data/format; exit 3 ;;
 esac
 exec sleep 1000
 """

@@ -148,6 +148,7 @@ PURE = (
     "update/plan.py",
     "update/problem.py",
     "update/root_disk.py",
+    "update/volume_policy.py",
     "update/retention.py",
     "update/liveness.py",
     "update/health.py",

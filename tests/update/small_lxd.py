@@ -315,6 +315,20 @@ class _Volumes:
     def __init__(self, lxd: SmallLxd) -> None:
         self._lxd = lxd
 
+    def get(self, pool: str, name: str, **_where: object) -> Volume:
+        def act() -> Volume:
+            users = tuple(
+                f"/1.0/instances/{box.name}"
+                for box in self._lxd.boxes.values()
+                if any(
+                    one.get("source") == name for one in self._lxd.expanded(box.settings).values()
+                )
+            )
+            return Volume(pool=pool, name=name, project="default", used_by=users)
+
+        found: Volume = self._lxd.called(f"volume {name}", act)
+        return found
+
     def snapshots(self, pool: str, name: str, **_where: object) -> tuple[VolumeSnapshot, ...]:
         def act() -> tuple[VolumeSnapshot, ...]:
             return tuple(

@@ -16,6 +16,7 @@ from lxdocker_lxd.update.declared_volumes import DeclaredVolumes, RootDiskError
 from lxdocker_lxd.update.enrolling import enrolling_mode
 from lxdocker_lxd.update.enrolment import Mode
 from lxdocker_lxd.update.procedure import Act
+from lxdocker_lxd.update.rehearsal import Rehearsal
 from lxdocker_lxd.update.root_disk import (
     ROOT_DISK_KEY,
     Exposure,
@@ -258,6 +259,15 @@ def test_one_image_is_read_once_for_all_its_instances(shop: Shop) -> None:
     reads = [call.subject for call in shop.lxd.log.calls if call.name == "guests.read_file"]
     facts = [name for name in reads if "-new-" in name]
     assert len(facts) == 1
+
+
+def test_the_plan_tells_of_it_before(shop: Shop) -> None:
+    shop.version("one", ["/data"])
+    shop.database()
+    shop.version("two", ["/data"])
+    report = Rehearsal(shop.lxd, (), shop.lxd.clock).round(frozenset())
+    assert not report.outcomes
+    assert "its image declares the volume /data" in report.problems[0].text
 
 
 # ---- the comparison alone

@@ -65,7 +65,7 @@ def test_a_volume_that_is_used_elsewhere_isnt_undone_below_its_user() -> None:
     attached = world.lxd.box("reader")
 
     def attach(call: str) -> None:
-        if call.startswith("start web"):
+        if call == "start web":
             devices = world.lxd.box("web").settings.devices
             world.lxd.write(
                 attached,

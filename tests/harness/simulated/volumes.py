@@ -36,8 +36,14 @@ class SimulatedVolumes(Port):
         if pool not in self._store.pools:
             raise AbsentError(f"storage pool {pool}: not found", hint="list them")
 
-    def get(self, pool: str, name: str, *, project: str = DEFAULT_PROJECT) -> Volume:
-        return self._log.made("volumes.get", name, lambda: self._record(pool, name, project))
+    def get(
+        self, pool: str, name: str, *, project: str = DEFAULT_PROJECT, target: str = ""
+    ) -> Volume:
+        def act() -> Volume:
+            self._at(pool, name, project, target)
+            return self._record(pool, name, project)
+
+        return self._log.made("volumes.get", name, act)
 
     def _key(self, pool: str, name: str, project: str) -> tuple[str, str, str]:
         key = (self._store.owner(project, "storage.volumes"), pool, name)

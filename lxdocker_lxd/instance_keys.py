@@ -174,7 +174,7 @@ INSTANCE_KEYS: tuple[InstanceKey, ...] = (
     InstanceKey(
         name="user.lxdocker.update.minimum_age",
         values="`30m`, `12h`, `3d`",
-        meaning="how long an image rests in LXD's store before it is used",
+        meaning="how old a version is before it is used: since it was published, else since LXD got it",
         default="`0s`",
         read_by="updater",
     ),

@@ -4,9 +4,9 @@ The catalogue then has the record of a version, its rebuild key among it, and no
 filesystem; whether it has to be built again depends on whether it still is where it went.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from lxdocker_lxd.catalogue import SourceImage
@@ -17,7 +17,7 @@ class Parcel:
     """What is known of an image before its root filesystem is packed.
 
     ``serial`` is the one its version will have, ``suffix`` the ending of the file's name
-    (``.tar.gz``).
+    (``.tar.gz``), ``annotations`` what its publisher says of the version.
     """
 
     name: str
@@ -26,6 +26,7 @@ class Parcel:
     source: SourceImage
     metadata: bytes
     suffix: str
+    annotations: Mapping[str, str] = field(default_factory=dict)
 
 
 class Carrier(Protocol):

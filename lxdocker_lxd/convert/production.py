@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import datetime
 
+from lxdocker_lxd.annotations import kept_annotations
 from lxdocker_lxd.catalogue import (
     Catalogue,
     Product,
@@ -159,6 +160,7 @@ class Production:
                     source=_source(target, pulled),
                     metadata=metadata,
                     suffix=target.settings.suffix,
+                    annotations=_annotations(target, pulled),
                 )
             )
 
@@ -218,6 +220,13 @@ def _is_held(
     if all(map(directory.holds, version.files)):
         return True
     return delivery is not None and delivery.has(*key, version.fingerprint)
+
+
+def _annotations(target: Target, pulled: PulledImage) -> dict[str, str]:
+    """Return what the publisher says of the version where the specification doesn't say it."""
+    own = dict(target.loaded.spec.properties)
+    told = kept_annotations(pulled.config.labels)
+    return {key: value for key, value in told.items() if key not in own}
 
 
 def _listed(target: Target) -> Product:

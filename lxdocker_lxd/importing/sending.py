@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from lxdocker_lxd.annotations import kept_annotations
 from lxdocker_lxd.atomic import storage_error
 from lxdocker_lxd.catalogue import Product, PublishedFile, SourceImage, Version
 from lxdocker_lxd.catalogue_directory import CatalogueDirectory
@@ -39,15 +40,21 @@ def send(
         rootfs_size_bytes=rootfs.size_bytes,
         fingerprint=version.fingerprint,
         filename=f"{product.name}.{path.name.partition('.')[2]}",
-        properties=properties(version),
+        properties=properties(product, version),
         public=public,
     )
     return lxd.images.upload(upload, project=project, on_transfer=steps(progress, product.name))
 
 
-def properties(version: Version) -> Mapping[str, str]:
-    """Return what an image says of its origin, in the words the image server uses too."""
-    return source_properties(version.serial, version.source)
+def properties(product: Product, version: Version) -> Mapping[str, str]:
+    """Return what an image says of its origin, in the words the image server uses too.
+
+    What its publisher says of the version stands beside it, unless the specification says otherwise.
+    """
+    labels = version.config.get("Labels")
+    told = kept_annotations(labels if isinstance(labels, dict) else {})
+    own = {key: value for key, value in told.items() if key not in product.properties}
+    return {**own, **source_properties(version.serial, version.source)}
 
 
 def source_properties(serial: str, source: SourceImage) -> Mapping[str, str]:

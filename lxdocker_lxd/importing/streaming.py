@@ -39,7 +39,10 @@ class _Sending(Carrier):
             metadata=parcel.metadata,
             rootfs=self._pipe,
             filename=f"{parcel.name}{parcel.suffix}",
-            properties=source_properties(parcel.serial, parcel.source),
+            properties={
+                **parcel.annotations,
+                **source_properties(parcel.serial, parcel.source),
+            },
             public=public,
         )
         held = lxd.images.list(project=project)

@@ -8,7 +8,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
@@ -67,7 +67,8 @@ _LASTING = frozenset({Topic.HELD, Topic.GIVEN_UP, Topic.AVAILABLE, Topic.REFUSED
 class Message:
     """One thing that happened; ``id`` is the same however often it is told of.
 
-    ``running`` and ``fingerprint`` are the versions it was and was to become. ``title`` is a line.
+    ``running`` and ``fingerprint`` are the versions it was and was to become, ``changes`` and
+    ``release_notes`` what their images say of them. ``title`` is a line.
     """
 
     id: str
@@ -84,6 +85,8 @@ class Message:
     transaction: str = ""
     outage_seconds: float | None = None
     evidence: tuple[str, ...] = ()
+    changes: str = ""
+    release_notes: str = ""
 
     @property
     def text(self) -> str:
@@ -93,6 +96,8 @@ class Message:
             f"reason: {self.reason}" if self.reason else "",
             f"from: {self.running[:_SHORT]}" if self.running else "",
             f"to: {self.fingerprint[:_SHORT]}" if self.fingerprint else "",
+            f"changes: {self.changes}" if self.changes else "",
+            f"release notes: {self.release_notes}" if self.release_notes else "",
             f"outage: {self.outage_seconds:.1f} s" if self.outage_seconds is not None else "",
             "the last it said:" if self.evidence else "",
             *(f"  {line}" for line in self.evidence),
@@ -184,6 +189,8 @@ def of_decision(decision: Decision, *, host: str, at: datetime) -> Message | Non
         running=decision.running,
         fingerprint=decision.fingerprint,
         reason=decision.reason,
+        changes="; ".join(decision.changes),
+        release_notes=decision.release_notes,
     )
 
 
@@ -242,21 +249,30 @@ class Round:
 def of_round(found: Round) -> tuple[Message, ...]:
     """Return a round's messages in the order in which things happened, each once."""
     host, at = found.host, found.at
-    running = {decision.key: decision.running for decision in found.decisions}
-    messages: list[Message] = [
-        of_outcome(
-            outcome,
-            host=host,
-            at=at,
-            running=running.get((outcome.transaction.project, outcome.transaction.name), ""),
-        )
-        for outcome in found.outcomes
-    ]
+    decided_of = {decision.key: decision for decision in found.decisions}
+    messages: list[Message] = []
+    for outcome in found.outcomes:
+        decision = decided_of.get((outcome.transaction.project, outcome.transaction.name))
+        messages.append(_outcome_message(outcome, decision, host=host, at=at))
     decided = (of_decision(decision, host=host, at=at) for decision in found.decisions)
     messages += [message for message in decided if message is not None]
     messages += [of_restart(name, host=host, at=at) for name in found.restarted]
     messages += [of_problem(problem, host=host, at=at) for problem in found.problems]
     return tuple({message.id: message for message in messages}.values())
+
+
+def _outcome_message(
+    outcome: Outcome, decision: Decision | None, *, host: str, at: datetime
+) -> Message:
+    """Return the message of an end, with what the decision before knew of the versions."""
+    if decision is None:
+        return of_outcome(outcome, host=host, at=at)
+    message = of_outcome(outcome, host=host, at=at, running=decision.running)
+    if decision.fingerprint != outcome.transaction.fingerprint:
+        return message
+    return replace(
+        message, changes=cleaned("; ".join(decision.changes)), release_notes=decision.release_notes
+    )
 
 
 def news(
@@ -297,6 +313,8 @@ def message_of(document: Mapping[str, object]) -> Message:
             *("running", "fingerprint", "reason", "transaction"),
         )
     }
+    # Messages of an older version that still wait have neither.
+    texts |= {field: document.get(field, "") for field in ("changes", "release_notes")}
     if not all(isinstance(value, str) for value in texts.values()):
         raise ValueError("a field of the message is missing")
     if seconds is not None and not isinstance(seconds, int | float):
@@ -323,7 +341,9 @@ def json_of(message: Message) -> str:
 
 def _message(**fields: object) -> Message:
     shown = {
-        key: cleaned(value) if isinstance(value, str) and key in ("title", "reason") else value
+        key: cleaned(value)
+        if isinstance(value, str) and key in ("title", "reason", "changes")
+        else value
         for key, value in fields.items()
     }
     return Message(**shown)  # type: ignore[arg-type]  # the callers above name the fields

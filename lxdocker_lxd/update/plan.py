@@ -13,6 +13,7 @@ from graphlib import CycleError, TopologicalSorter
 
 from lxdocker_lxd.lxd.records import Alias, Image, Instance
 from lxdocker_lxd.update.cause import Cause
+from lxdocker_lxd.update.delay import delay_of
 from lxdocker_lxd.update.enrolment import (
     HOLDER_KEY,
     Enrolment,
@@ -24,6 +25,7 @@ from lxdocker_lxd.update.enrolment import (
 from lxdocker_lxd.update.problem import internal_error
 from lxdocker_lxd.update.redaction import cleaned
 from lxdocker_lxd.update.rejection import Rejection, rejection_now, rejections_of, series_of
+from lxdocker_lxd.update.release import changes_between, release_of, running_release
 from lxdocker_lxd.update.source import FollowedImage, followed_image, held_by_alias, newest
 from lxdocker_lxd.update.transaction import (
     Phase,
@@ -31,7 +33,6 @@ from lxdocker_lxd.update.transaction import (
     Unreadable,
     stamp_of,
 )
-from lxdocker_lxd.update.window import is_open, next_opening
 
 BREAKER = 3
 
@@ -54,7 +55,8 @@ class Decision:
     """One instance's decision; ``fingerprint`` is the image it would get.
 
     ``cause`` says why to programs, ``reason`` to people. ``because`` are names of those whose update
-    makes a restart necessary.
+    makes a restart necessary. ``changes`` say what is another in the version it would get, and
+    ``release_notes`` is the address its publisher gives for it; both are what the images say.
     """
 
     project: str
@@ -65,6 +67,8 @@ class Decision:
     fingerprint: str = ""
     running: str = ""
     because: tuple[str, ...] = ()
+    changes: tuple[str, ...] = ()
+    release_notes: str = ""
 
     @property
     def key(self) -> Key:
@@ -217,7 +221,13 @@ def _decide(instance: Instance, policy: Policy, scene: Scene) -> Decision:
         return _decision(
             instance, Choice.CURRENT, Cause.CURRENT, f"it has the newest {source.alias}"
         )
-    return _timing(instance, policy, image, scene)
+    base = next((one for one in images if one.fingerprint == instance.base_image), None)
+    release = release_of(image)
+    return replace(
+        _timing(instance, policy, image, base, scene),
+        changes=changes_between(running_release(instance, base), release),
+        release_notes=release.notes_url,
+    )
 
 
 def _without_image(instance: Instance, followed: FollowedImage, other: Image | None) -> Decision:
@@ -266,8 +276,10 @@ def _obstacle(instance: Instance, policy: Policy, scene: Scene) -> Decision | No
     return None
 
 
-def _timing(instance: Instance, policy: Policy, image: Image, scene: Scene) -> Decision:
-    """Decide about an image that is new and fits."""
+def _timing(
+    instance: Instance, policy: Policy, image: Image, base: Image | None, scene: Scene
+) -> Decision:
+    """Decide about an image that is new and fits; ``base`` is the one the instance was made of."""
     fingerprint = image.fingerprint
     rejections = rejections_of(instance.config)
     series = series_of(rejections)
@@ -292,7 +304,7 @@ def _timing(instance: Instance, policy: Policy, image: Image, scene: Scene) -> D
     if policy.mode is Mode.NOTIFY:
         reason = "there is a new version; it is only told"
         return decided(Choice.NOTIFY, Cause.NEW_VERSION, reason)
-    delay = None if scene.by_hand else _delay(policy, image, scene.now)
+    delay = None if scene.by_hand else delay_of(policy, instance, image, base, scene.now)
     if delay is not None:
         return decided(Choice.WAIT, *delay)
     return decided(Choice.UPDATE, Cause.NEW_VERSION, "there is a new version")
@@ -302,23 +314,6 @@ def _told(rejection: Rejection, policy: Policy) -> str:
     again = rejection.at + policy.retry_rejected if rejection.at is not None else None
     until = f", and isn't tried again before {again:%Y-%m-%d %H:%M} UTC" if again else ""
     return f"this version was tried and rolled back{until}"
-
-
-def _delay(policy: Policy, image: Image, now: datetime) -> tuple[Cause, str] | None:
-    """Return why the time hasn't come, or nothing."""
-    if policy.snoozed_until is not None and now < policy.snoozed_until:
-        return Cause.SNOOZED, f"snoozed until {policy.snoozed_until.isoformat()}"
-    if policy.minimum_age:
-        if image.uploaded_at is None:
-            return Cause.MINIMUM_AGE, "nobody knows how old the image is"
-        ripe = image.uploaded_at + policy.minimum_age
-        if now < ripe:
-            return Cause.MINIMUM_AGE, f"the image is to rest until {ripe.isoformat()}"
-    if not is_open(policy.windows, now):
-        opening = next_opening(policy.windows, now)
-        when = opening.isoformat() if opening is not None else "nobody knows when"
-        return Cause.WINDOW, f"the maintenance window opens {when}"
-    return None
 
 
 def _decision(

@@ -1,5 +1,7 @@
 """What ``lxdocker-lxd update`` shows and changes nothing: plans, history, rows of its tables."""
 
+from collections.abc import Iterable
+
 from lxdocker_lxd.update.journal_record import Event
 from lxdocker_lxd.update.means import Outcome
 from lxdocker_lxd.update.plan import Choice, Decision
@@ -41,7 +43,10 @@ def show_round(work: UpdateWork, *, by_hand: bool, refresh: bool) -> int:
             decision_row(decision, full=work.options.format == "json")
             for decision in report.decisions
         ],
-        ("project", "name", "choice", "from", "to", "reason"),
+        (
+            *("project", "name", "choice", "from", "to", "reason"),
+            *_filled(report.decisions),
+        ),
         rehearsal,
         changed=[
             rehearsal.changed(one.transaction.project, one.transaction.name)
@@ -52,6 +57,14 @@ def show_round(work: UpdateWork, *, by_hand: bool, refresh: bool) -> int:
         remarks=(*report.remarks, *_unknown(rehearsal)),
     )
     return 0
+
+
+def _filled(decisions: Iterable[Decision]) -> tuple[str, ...]:
+    """Return the columns that only some plans need: what images say of their versions."""
+    found = tuple(decisions)
+    changes = ("changes",) if any(one.changes for one in found) else ()
+    notes = ("release_notes",) if any(one.release_notes for one in found) else ()
+    return (*changes, *notes)
 
 
 def _unknown(rehearsal: Rehearsal) -> tuple[str, ...]:
@@ -70,6 +83,8 @@ def decision_row(decision: Decision, *, full: bool = False) -> dict[str, object]
         "to": decision.fingerprint if full else decision.fingerprint[:SHORT],
         "reason": decision.reason,
         "cause": decision.cause,
+        "changes": list(decision.changes) if full else "; ".join(decision.changes),
+        "release_notes": decision.release_notes,
     }
 
 

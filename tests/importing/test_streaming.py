@@ -11,6 +11,7 @@ from typing import Literal
 
 import pytest
 
+from lxdocker_lxd.annotations import CREATED, SOURCE, URL, VERSION
 from lxdocker_lxd.catalogue_directory import CatalogueDirectory
 from lxdocker_lxd.convert.registry.settings import RegistriesSettings
 from lxdocker_lxd.convert.run import ConvertOptions
@@ -18,6 +19,7 @@ from lxdocker_lxd.errors import LxdockerError
 from lxdocker_lxd.importing.image_import import Destination, Importer, ImportOutcome, Wishes
 from lxdocker_lxd.importing.import_directory import ImportDirectory
 from lxdocker_lxd.importing.refresh import Refresh
+from lxdocker_lxd.importing.sending import properties as sent_properties
 from lxdocker_lxd.importing.source_choice import SourceChoice
 from lxdocker_lxd.lxd.calls import ImageUpload
 from lxdocker_lxd.lxd.failures import FingerprintMismatchError
@@ -167,6 +169,26 @@ def test_the_bytes_are_those_of_a_file(bench: Bench, tmp_path: Path) -> None:
     content = bench.lxd.store.image_files[streamed.fingerprint]
     assert content["/data"] == LARGE
     assert metadata.read_bytes()
+
+
+def test_what_the_publisher_says_of_a_version_stays_with_the_image(bench: Bench) -> None:
+    said = {VERSION: "1.27.0", URL: "https://web.example/changes", SOURCE: "x" * 5000}
+    config = {"Labels": {**said, CREATED: "2026-01-02T03:04:05Z\n", "other": "label"}}
+    write_layout(
+        bench.home / "web", tag="1", files={"data": SMALL}, entrypoint=["/app"], config=config
+    )
+    imported = bench.bring()
+    properties = bench.lxd.user.images.get(imported.fingerprint).properties
+    kept = {VERSION: "1.27.0", URL: "https://web.example/changes"}
+    told = {key: value for key, value in properties.items() if "opencontainers" in key}
+    assert told == kept
+    assert properties["serial"] == imported.serial
+    # One that is sent as files gets the same, unless its specification says otherwise.
+    (product,) = CatalogueDirectory(bench.directory.images).read().products
+    sent = sent_properties(product, product.newest)
+    assert {key: sent[key] for key in kept} == kept
+    own = replace(product, properties={VERSION: "ours"})
+    assert VERSION not in sent_properties(own, own.newest)
 
 
 def test_another_project_gets_the_same_image_built_again(bench: Bench) -> None:

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lxdocker_lxd.serve.pages.legible import MOST_CHARACTERS, legible, web_address
+from lxdocker_lxd.annotations import web_address
+from lxdocker_lxd.serve.pages.legible import MOST_CHARACTERS, legible
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,7 @@ DOORS = {
 
 PURE = (
     "reference.py",
+    "annotations.py",
     "platform.py",
     "interpretation.py",
     "spec.py",
@@ -143,6 +144,8 @@ PURE = (
     "update/bounded_json.py",
     "update/cause.py",
     "update/rejection.py",
+    "update/release.py",
+    "update/delay.py",
     "update/source.py",
     "update/enrolment.py",
     "update/plan.py",

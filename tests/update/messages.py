@@ -61,6 +61,8 @@ MESSAGES = st.builds(
     fingerprint=TEXTS,
     reason=TEXTS,
     transaction=TEXTS,
+    changes=TEXTS,
+    release_notes=TEXTS,
     outage_seconds=st.none() | st.floats(min_value=0, max_value=1e6),
 )
 

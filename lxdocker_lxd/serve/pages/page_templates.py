@@ -12,7 +12,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from lxdocker_lxd.serve.pages.legible import legible, web_address
+from lxdocker_lxd.annotations import web_address
+from lxdocker_lxd.serve.pages.legible import legible
 from lxdocker_lxd.serve.pages.static_files import STATIC_FILES
 from lxdocker_lxd.serve.version_comparison import health_text
 

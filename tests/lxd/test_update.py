@@ -244,6 +244,35 @@ def test_an_updater_killed_after_any_step_loses_nothing(
             break
 
 
+def test_dependants_of_an_update_killed_anywhere_run_after_the_next_round(
+    stage: Stage, daemon: LxdDaemon, tmp_path: Path
+) -> None:
+    """SIGKILL after some steps of the dependency's update; the round of another updater mends it."""
+
+    def started(name: str) -> datetime:
+        found = daemon.instances.get(name)
+        assert (found.status, found.last_used_at is None) == ("Running", False)
+        return found.last_used_at or datetime.min.replace(tzinfo=UTC)
+
+    for number in range(8, 24) if FULL else (15,):
+        stage.follow("app", "one")
+        stage.follow("still", "good")
+        db = stage.launch("one")
+        web = stage.launch("good", {"user.lxdocker.depends": db})
+        stage.update(tmp_path, "enable", db, "--image=local|app")
+        stage.update(tmp_path, "enable", web, "--image=local|still")
+        stage.follow("app", "two")
+        state = tmp_path / str(number)
+        with stage.begin(state, "now", db) as process:
+            assert process.stderr is not None
+            told = [process.stderr.readline() for _ in range(number)]
+            os.killpg(process.pid, signal.SIGKILL)
+        stage.update(state, "now", check=False)
+        assert started(db) < started(web), told
+        assert stage.version(db) in {"one", "two"}, told
+        stage.clean()
+
+
 def test_every_kind_of_device_and_an_isolated_id_map_survive(stage: Stage, tmp_path: Path) -> None:
     lxd = stage.lxd
     lxd.lxc("storage", "volume", "create", "default", "owned", check=False)

@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import replace
+from datetime import datetime
 
 import pytest
 
@@ -47,6 +48,28 @@ def test_an_instance_starts_and_stops_cleanly(site: Site) -> None:
     assert web.status == "Stopped"
     assert web.config["volatile.last_state.power"] == "STOPPED"
     assert "volatile.eth0.host_name" not in web.config
+
+
+def test_the_last_start_is_told_of_each_instance_and_goes_with_its_name(site: Site) -> None:
+    """So it can be told which of two was started later."""
+
+    def started(name: str) -> datetime:
+        at = site.lxd.instances.get(name).last_used_at
+        assert at is not None
+        return at
+
+    for name in ("web", "front"):
+        site.create(name)
+        site.lxd.power.start(name)
+    assert started("web") <= started("front")
+    before = started("front")
+    site.lxd.power.kill("web")
+    assert started("web") <= before
+    site.lxd.instances.rename("web", "other")
+    site.lxd.power.start("other")
+    assert started("other") >= before == started("front")
+    (listed,) = (one for one in site.lxd.instances.list() if one.name == "other")
+    assert listed.last_used_at == started("other")
 
 
 def test_a_start_that_ends_at_a_device_has_remapped_the_files_and_nothing_else(site: Site) -> None:

@@ -14,7 +14,7 @@ _NOT_RUN = frozenset({126, 127})
 
 
 class Health(StrEnum):
-    """How an instance is, in Docker's words; ``UNKNOWN`` where the check couldn't be asked.
+    """What one look at a health check found, in Docker's words; ``UNKNOWN``: it could not be asked.
 
     ``STARTING``: the command was not started yet, so nothing is known of it. ``NONE``: there is no
     check. Only ``HEALTHY`` shows that something works.

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from lxdocker_lxd.errors import LxdockerError, UsageError
 from lxdocker_lxd.lxd.records import Config, Instance
-from lxdocker_lxd.update.health import check_of
+from lxdocker_lxd.update.health_check import check_of
 from lxdocker_lxd.update.hook import Point, names_of
 from lxdocker_lxd.update.liveness import heal_of
 from lxdocker_lxd.update.quantity import LONGEST_AGE, duration_of, moment_of, quoted

@@ -1,38 +1,67 @@
-"""The health gate on real instances: checks run over LXD and over the network."""
+"""The health gate on real instances: a new version is watched, and what it said is kept when it fails."""
 
 import contextlib
-import http.client
-import socket
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
-from lxdocker_lxd.errors import LxdError
-from lxdocker_lxd.lxd.calls import Command
-from lxdocker_lxd.lxd.failures import CommandTimedOutError, RefusedError, WrongStateError
-from lxdocker_lxd.lxd.ports import EventStream, Lxd
-from lxdocker_lxd.update.health import (
-    GUEST_CHECK,
-    Answer,
-    Check,
-    HealthError,
-    Kind,
-    check_of,
-    wait_for_health,
-)
+from lxdocker_lxd.errors import LxdError, LxdockerError, VerificationError
+from lxdocker_lxd.guest_health import HEALTH_COMMAND, has_health_check
+from lxdocker_lxd.image_facts import ImageFacts, facts_or_none
+from lxdocker_lxd.lxd.failures import AbsentError
+from lxdocker_lxd.lxd.ports import Lxd
+from lxdocker_lxd.lxd.records import Config, Instance
+from lxdocker_lxd.update.health import wait_for_health
+from lxdocker_lxd.update.health_check import Check, HealthError, Kind, check_of
+from lxdocker_lxd.update.instance_probe import InstanceProbe
 from lxdocker_lxd.update.means import Judgement, Verdict
+from lxdocker_lxd.update.redaction import excerpt
 
-_MISSING = frozenset({126, 127})
-_LAST_GOOD_STATUS = 399
-# A guest that ends by itself sends one of these too, without anybody who asked.
-_ENDS = frozenset({"instance-stopped", "instance-shutdown"})
-# LXD sends it when it has cleaned up, some time after the instance counts as stopped.
-_EVENT_SECONDS = 5.0
-# Whatever the instance's keys say: nothing else can be done meanwhile, not even a sign of life.
-_LONGEST_LOOK_SECONDS = 60.0
+_LOG_PATH = "/.lxdocker/log"
+# The guest begins a new file at 10 MiB, unless it was told otherwise.
+_LONGEST_LOG_BYTES = 16 << 20
+_TAIL_BYTES = 1 << 14
+_ENVIRONMENT = "environment."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WatchedInstance:
+    """How an instance is asked for its health; ``converted``: its image is one of ours."""
+
+    check: Check
+    converted: bool
+
+
+def watched_instance(lxd: Lxd, instance: Instance) -> WatchedInstance:
+    """Return how to ask an instance, by its keys and its image; raise HealthError.
+
+    Where the image's check is meant and there is none, it is that the command keeps running.
+    """
+    config = instance.expanded_config
+    converted = _has_guest(lxd, instance)
+    try:
+        facts = facts_or_none(lxd, instance.name, project=instance.project) if converted else None
+    except VerificationError:
+        # What it says is damaged: its guest is asked, and knows whether there is a check.
+        return WatchedInstance(check=check_of(config), converted=True)
+    image = facts or ImageFacts()
+    check = check_of(config, image.healthcheck)
+    has_check = converted and has_health_check(config, image=image.health)
+    if check.kind is Kind.IMAGE and not has_check:
+        check = replace(check_of(config), kind=Kind.RUNNING)
+    return WatchedInstance(check=check, converted=converted)
+
+
+def _has_guest(lxd: Lxd, instance: Instance) -> bool:
+    """Whether the program is there that every converted image has, and foreign ones don't."""
+    try:
+        lxd.guests.file_kind(instance.name, HEALTH_COMMAND[0], project=instance.project)
+    except AbsentError:
+        return False
+    return True
 
 
 class HealthGate:
-    """Implements :class:`Gate` with the checks that the instance's keys ask for."""
+    """Implements :class:`Gate` with the checks that the instance's keys and its image ask for."""
 
     def __init__(
         self, lxd: Lxd, *, clock: Callable[[], float], pause: Callable[[float], None]
@@ -42,114 +71,42 @@ class HealthGate:
         self._pause = pause
 
     def judge(self, name: str, *, project: str) -> Verdict:
-        """Watch the instance; a check that can't be understood is a failed one."""
-        instance = self._lxd.instances.get(name, project=project)
-        try:
-            check = check_of(instance.expanded_config)
-        except HealthError as error:
-            return Verdict(judgement=Judgement.FAILED, reason=error.message)
-        probe = InstanceProbe(self._lxd, name, project)
+        """Watch the instance; a check that can't be understood is no fault of the version."""
         with contextlib.ExitStack() as opened:
             stream = None
             with contextlib.suppress(LxdError):
                 stream = opened.enter_context(self._lxd.events.subscribe())
-            verdict = wait_for_health(check, probe, clock=self._clock, pause=self._pause)
-            if verdict.healthy or stream is None or probe.running():
+            instance = self._lxd.instances.get(name, project=project)
+            try:
+                watched = watched_instance(self._lxd, instance)
+            except HealthError as error:
+                return Verdict(judgement=Judgement.UNDECIDED, reason=error.message)
+            probe = InstanceProbe(
+                self._lxd, name, project, converted=watched.converted, stream=stream
+            )
+            verdict = wait_for_health(watched.check, probe, clock=self._clock, pause=self._pause)
+            if verdict.healthy:
                 return verdict
-            if not _stopped_by_somebody(stream, name, project):
-                return verdict
-        return Verdict(judgement=Judgement.STOPPED, reason="somebody stopped it")
+            said = f"{self._log(instance, watched)}\n{probe.output}"
+            secrets = _environment_values(instance.expanded_config)
+            return replace(verdict, evidence=excerpt(said, secrets=secrets))
+
+    def _log(self, instance: Instance, watched: WatchedInstance) -> str:
+        """Return the end of what the instance wrote; nothing depends on it."""
+        name, project = instance.name, instance.project
+        content = b""
+        with contextlib.suppress(LxdockerError):
+            try:
+                if not watched.converted:
+                    raise AbsentError(f"{name} keeps no log")
+                content = self._lxd.guests.read_file(
+                    name, _LOG_PATH, project=project, most_bytes=_LONGEST_LOG_BYTES
+                ).content
+            except LxdockerError:
+                content = self._lxd.guests.console_log(name, project=project)
+        return content[-_TAIL_BYTES:].decode("utf-8", "replace")
 
 
-def _stopped_by_somebody(stream: EventStream, name: str, project: str) -> bool:
-    """Whether a user asked for the end; without the events nobody knows, and it counts as none."""
-    with contextlib.suppress(LxdError):
-        while (event := stream.take(_EVENT_SECONDS)) is not None:
-            if (event.kind, event.name, event.project) != ("instance", name, project):
-                continue
-            if event.action in _ENDS:
-                return bool(event.by)
-    return False
-
-
-class InstanceProbe:
-    """Implements :class:`Probe` for one instance."""
-
-    def __init__(self, lxd: Lxd, name: str, project: str) -> None:
-        self._lxd = lxd
-        self._name = name
-        self._project = project
-
-    def running(self) -> bool:
-        """Whether the instance runs."""
-        return self._lxd.power.state(self._name, project=self._project).status == "Running"
-
-    def process_id(self) -> int:
-        """Its PID 1 on the host."""
-        return self._lxd.power.state(self._name, project=self._project).process_id
-
-    def look(self, check: Check) -> Answer:
-        """Run the check once."""
-        if check.kind is Kind.RUNNING:
-            return Answer.NONE
-        if check.kind is Kind.IMAGE:
-            return self._run(GUEST_CHECK, check, missing=Answer.NONE)
-        if check.kind is Kind.EXEC:
-            return self._run(check.command, check, missing=Answer.UNHEALTHY)
-        return Answer.HEALTHY if self._reached(check) else Answer.UNHEALTHY
-
-    def _run(self, words: tuple[str, ...], check: Check, *, missing: Answer) -> Answer:
-        command = Command(words=words, timeout_seconds=check.timeout_seconds)
-        try:
-            result = self._lxd.guests.execute(self._name, command, project=self._project)
-        except (CommandTimedOutError, RefusedError, WrongStateError):
-            return Answer.UNHEALTHY
-        if result.exit_code in _MISSING:
-            return missing
-        return Answer.HEALTHY if result.exit_code == 0 else Answer.UNHEALTHY
-
-    def _reached(self, check: Check) -> bool:
-        """Whether the port answers at one of the instance's global addresses."""
-        state = self._lxd.power.state(self._name, project=self._project)
-        addresses = [one.address for one in state.addresses if one.scope == "global"]
-        return any(_answers(address, check) for address in addresses)
-
-
-def _answers(address: str, check: Check) -> bool:
-    seconds = min(check.timeout_seconds, _LONGEST_LOOK_SECONDS)
-    if check.kind is Kind.TCP:
-        try:
-            socket.create_connection((address, check.port), seconds).close()
-        except OSError:
-            return False
-        return True
-    connection = http.client.HTTPConnection(address, check.port, timeout=seconds)
-    with contextlib.closing(connection):
-        try:
-            connection.connect()
-            with _ended_after(connection.sock, seconds) as ended:
-                connection.request("GET", check.path)
-                status = connection.getresponse().status
-                # Headers that are cut off there look complete.
-                return status <= _LAST_GOOD_STATUS and not ended.is_set()
-        except (OSError, http.client.HTTPException):
-            return False
-
-
-@contextlib.contextmanager
-def _ended_after(connection: socket.socket, seconds: float) -> Iterator[threading.Event]:
-    """Break the connection when the time is over, and say so: one that drips never times out."""
-    ended = threading.Event()
-
-    def end() -> None:
-        ended.set()
-        with contextlib.suppress(OSError):
-            connection.shutdown(socket.SHUT_RDWR)
-
-    timer = threading.Timer(seconds, end)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield ended
-    finally:
-        timer.cancel()
+def _environment_values(config: Config) -> tuple[str, ...]:
+    """Return what must not be told, wherever the instance wrote it."""
+    return tuple(value for key, value in config.items() if key.startswith(_ENVIRONMENT))

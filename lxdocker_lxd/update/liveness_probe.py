@@ -3,18 +3,19 @@
 from dataclasses import dataclass
 
 from lxdocker_lxd.errors import VerificationError
-from lxdocker_lxd.guest_health import Health, has_health_check
+from lxdocker_lxd.guest_health import Health
 from lxdocker_lxd.image_facts import ImageFacts, facts_of
 from lxdocker_lxd.lxd.ports import Lxd
 from lxdocker_lxd.lxd.records import Instance
-from lxdocker_lxd.update.gate import InstanceProbe
-from lxdocker_lxd.update.health import Answer, HealthError, Kind, check_of
+from lxdocker_lxd.update.gate import watched_instance
+from lxdocker_lxd.update.health_check import HealthError, Kind
+from lxdocker_lxd.update.instance_probe import InstanceProbe
 from lxdocker_lxd.update.liveness_monitor import LivenessCheck
 
 INTERVAL_SECONDS = 30.0
 """Docker's default between two checks."""
 _SHORTEST_SECONDS = 5.0
-_ANSWERS = {Answer.HEALTHY: Health.HEALTHY, Answer.UNHEALTHY: Health.UNHEALTHY}
+_ANSWERS = frozenset({Health.HEALTHY, Health.UNHEALTHY})
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,18 +25,13 @@ class InstanceLiveness:
     def check(self, lxd: Lxd, instance: Instance) -> LivenessCheck | None:
         """Return how often to ask; None where there is no check, or none that can be understood."""
         try:
-            check = check_of(instance.expanded_config)
+            check = watched_instance(lxd, instance).check
         except HealthError:
             # The plan tells of it.
             return None
         if check.kind is Kind.RUNNING:
             return None
-        facts = _facts(lxd, instance)
-        if check.kind is Kind.IMAGE and not has_health_check(
-            instance.expanded_config, image=facts.health
-        ):
-            return None
-        times = facts.healthcheck
+        times = _facts(lxd, instance).healthcheck
         interval = times.interval_seconds if times is not None else None
         return LivenessCheck(
             interval_seconds=max(interval or INTERVAL_SECONDS, _SHORTEST_SECONDS),
@@ -45,10 +41,10 @@ class InstanceLiveness:
 
     def ask(self, lxd: Lxd, instance: Instance) -> Health:
         """Ask once; what is neither healthy nor unhealthy is unknown."""
-        check = check_of(instance.expanded_config)
-        probe = InstanceProbe(lxd, instance.name, instance.project)
-        answer = probe.look(check)
-        return _ANSWERS.get(answer, Health.UNKNOWN)
+        watched = watched_instance(lxd, instance)
+        probe = InstanceProbe(lxd, instance.name, instance.project, converted=watched.converted)
+        answer = probe.look(watched.check)
+        return answer if answer in _ANSWERS else Health.UNKNOWN
 
 
 def _facts(lxd: Lxd, instance: Instance) -> ImageFacts:

@@ -19,11 +19,12 @@ from lxdocker_lxd.update.call import Call, Difference, call_of, differences_of
 from lxdocker_lxd.update.claim import Claim, OtherUpdaterError
 from lxdocker_lxd.update.copy_ages import CopyAges
 from lxdocker_lxd.update.declared_volumes import DeclaredVolumes
-from lxdocker_lxd.update.gate import InstanceProbe
-from lxdocker_lxd.update.health import HealthError, Kind, check_of
+from lxdocker_lxd.update.gate import watched_instance
+from lxdocker_lxd.update.health_check import HealthError, Kind
 from lxdocker_lxd.update.hook import Hook
 from lxdocker_lxd.update.hook_run import HookedGate, HookedUpdate, HookRunner
 from lxdocker_lxd.update.host_program import ProgramRun
+from lxdocker_lxd.update.instance_probe import InstanceProbe
 from lxdocker_lxd.update.journal_record import Entry
 from lxdocker_lxd.update.means import Judgement, Means, Outcome, Verdict
 from lxdocker_lxd.update.polled_images import PolledImages
@@ -82,24 +83,29 @@ class _Notes:
 
 
 class _Gate:
-    """Implements the port Gate: asks once what can be asked, and takes it for healthy."""
+    """Implements the port Gate: asks once what can be asked, and takes it for healthy.
 
-    def __init__(self, lxd: Lxd, note: Callable[[str, str, str], None]) -> None:
+    What the new image asks for isn't known before it is unpacked: that of ``real``'s instance stands
+    for it.
+    """
+
+    def __init__(self, lxd: Lxd, real: Lxd, note: Callable[[str, str, str], None]) -> None:
         self._lxd = lxd
+        self._real = real
         self._note = note
 
     def judge(self, name: str, *, project: str) -> Verdict:
         """Say that it is healthy, unless nobody can understand its check."""
         instance = self._lxd.instances.get(name, project=project)
         try:
-            check = check_of(instance.expanded_config)
+            watched = watched_instance(self._real, instance)
         except HealthError as error:
-            return Verdict(judgement=Judgement.FAILED, reason=error.message)
+            return Verdict(judgement=Judgement.UNDECIDED, reason=error.message)
+        check = watched.check
         if check.kind in {Kind.TCP, Kind.HTTP}:
-            path = f" {check.path}" if check.kind is Kind.HTTP else ""
-            self._note(project, name, f"ask its address: {check.kind} {check.port}{path}")
+            self._note(project, name, f"ask its port: {check.label}")
         else:
-            InstanceProbe(self._lxd, name, project).look(check)
+            InstanceProbe(self._lxd, name, project, converted=watched.converted).look(check)
         return Verdict(judgement=Judgement.HEALTHY)
 
 
@@ -137,7 +143,7 @@ class Rehearsal:
         )
         hooked = HookedUpdate(self._pretending, runner)
         means = Means(
-            gate=HookedGate(_Gate(self._pretending, self._checked), hooked),
+            gate=HookedGate(_Gate(self._pretending, lxd, self._checked), hooked),
             obstacle=DeclaredVolumes(self._pretending).problem,
             before_stage=hooked.before_stage,
             before_outage=hooked.before_outage,

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from lxdocker_lxd.errors import LxdockerError
+from lxdocker_lxd.guest_health import Health
 from lxdocker_lxd.launching.listing import NO_ANSWER, image_health
 from lxdocker_lxd.lxd.ports import Lxd
 from lxdocker_lxd.lxd.records import Alias, Image, Instance
-from lxdocker_lxd.update.gate import InstanceProbe
-from lxdocker_lxd.update.health import HEALTH_KEY, Kind, check_of
+from lxdocker_lxd.update.gate import watched_instance
+from lxdocker_lxd.update.health_check import HEALTH_KEY, Kind
+from lxdocker_lxd.update.instance_probe import InstanceProbe
 from lxdocker_lxd.update.standing import Standing, standing_of
 
 ASKED_SECONDS = 10.0
@@ -19,23 +21,26 @@ ASKED_SECONDS = 10.0
 def health_now(lxd: Lxd, instance: Instance, *, seconds: float = ASKED_SECONDS) -> str:
     """Ask a running instance once, by the check that its updates have to pass.
 
-    ``healthy``, ``unhealthy``, ``none`` (there is no check), ``no answer`` when that took longer than
-    ``seconds`` and the check itself allows more, or empty where nothing can be asked.
+    ``healthy``, ``unhealthy``, ``starting``, ``none`` (there is no check), ``no answer`` when that took
+    longer than ``seconds`` and the check itself allows more, or empty where nothing can be asked.
     """
     if not instance.expanded_config.get(HEALTH_KEY):
         return image_health(lxd, instance, seconds=seconds)
     try:
-        check = check_of(instance.expanded_config)
+        watched = watched_instance(lxd, instance)
+        check = watched.check
         if check.kind is Kind.IMAGE:
             return image_health(lxd, instance, seconds=seconds)
         limit = min(check.timeout_seconds, seconds)
-        probe = InstanceProbe(lxd, instance.name, instance.project)
+        probe = InstanceProbe(lxd, instance.name, instance.project, converted=watched.converted)
         began = time.monotonic()
         answer = probe.look(replace(check, timeout_seconds=limit))
     except LxdockerError:
         return ""
     cut = limit < check.timeout_seconds and time.monotonic() - began >= limit
-    return NO_ANSWER if cut else str(answer)
+    if cut:
+        return NO_ANSWER
+    return "" if answer is Health.UNKNOWN else str(answer)
 
 
 class Standings:

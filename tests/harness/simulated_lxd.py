@@ -66,6 +66,7 @@ from tests.harness.simulated.projects import SimulatedProfiles, SimulatedProject
 from tests.harness.simulated.resources import SimulatedNetworks, SimulatedPools
 from tests.harness.simulated.server import SimulatedServer
 from tests.harness.simulated.store import Box, Published, Store
+from tests.harness.simulated.supervised import Supervised
 from tests.harness.simulated.volumes import SimulatedVolumes
 
 __all__ = [
@@ -80,6 +81,7 @@ __all__ = [
     "KilledError",
     "SimulatedClock",
     "SimulatedLxd",
+    "Supervised",
     "crashes_after",
 ]
 
@@ -161,7 +163,7 @@ class SimulatedLxd(Ports):
     ) -> str:
         """Put an image into the store; its fingerprint follows from ``version``."""
         fingerprint = fingerprint_of(version)
-        self.store.behaviours[fingerprint] = behaviour
+        self.behave(fingerprint, behaviour)
         self.store.images[project, fingerprint] = Image(
             fingerprint=fingerprint,
             project=project,
@@ -180,6 +182,8 @@ class SimulatedLxd(Ports):
     def behave(self, fingerprint: str, behaviour: Behaviour) -> None:
         """Say what instances made of an image from now on do."""
         self.store.behaviours[fingerprint] = behaviour
+        if behaviour.supervised is not None:
+            self.store.image_files[fingerprint] = behaviour.supervised.files()
 
     def launch(
         self,
@@ -254,7 +258,7 @@ class SimulatedLxd(Ports):
     ) -> str:
         """Let an image server's alias name a version; returns its fingerprint."""
         fingerprint = fingerprint_of(version)
-        self.store.behaviours[fingerprint] = behaviour
+        self.behave(fingerprint, behaviour)
         self.store.servers.setdefault(server, {})[alias, kind] = Published(
             fingerprint=fingerprint,
             properties={"serial": version, **(properties or {})},

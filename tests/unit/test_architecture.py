@@ -155,6 +155,7 @@ PURE = (
     "update/retention.py",
     "update/liveness.py",
     "update/health.py",
+    "update/health_check.py",
     "update/means.py",
     "update/notification.py",
     "update/redaction.py",

@@ -14,7 +14,7 @@ from lxdocker_lxd.update.enrolment import (
     UPDATE_KEY,
     WINDOW_KEY,
 )
-from lxdocker_lxd.update.health import HEALTH_KEY
+from lxdocker_lxd.update.health_check import HEALTH_KEY
 from lxdocker_lxd.update.source import SOURCE_KEY
 from lxdocker_lxd.update.transaction import REJECTED_KEY, STAMP_KEY
 

@@ -85,7 +85,7 @@ def test_a_new_version_that_a_user_stops_while_it_is_watched_stays_stopped(clean
     def stop(call: Call) -> None:
         nonlocal looks
         looks += call.name == "power.state"
-        if looks == 2 and call.name == "power.state":
+        if looks == 1 and call.name == "power.state":
             power = scene.lxd.user.power
             (power.stop if clean else power.kill)("web")
 

@@ -18,7 +18,7 @@ from lxdocker_lxd.update.recovery import parked_copy, reap, recover
 from lxdocker_lxd.update.rehearsal import Rehearsal
 from lxdocker_lxd.update.rounds import Rounds
 from tests.harness.heard_lxd import HeardLxd
-from tests.harness.simulated_lxd import DEFAULT_DEVICES, Behaviour, Fault, KilledError
+from tests.harness.simulated_lxd import DEFAULT_DEVICES, Behaviour, Fault, KilledError, Supervised
 from tests.update.test_rounds import AUTO, SERVER, House
 
 NIC = DEFAULT_DEVICES["eth0"]
@@ -228,12 +228,15 @@ def test_hooks_inside_are_announced_and_those_of_the_host_arent_run(house: House
         Point.BEFORE.key: "backup flush",
         Point.AFTER.key: "warm",
     }
+    checked = Supervised(healthcheck={"Test": ["CMD", "check"]})
+    held = house.lxd.user.aliases.get("app").fingerprint
+    house.lxd.behave(held, Behaviour(supervised=checked))
     box(house, "web", keys, {})
     house.lxd.add_image("two", alias="app")
     rehearsal = rehearsal_of(house, {"backup": ran})
     rehearsal.round(frozenset())
     said = [(call.method, *call.changes) for call in rehearsal.calls if "exec" in call.path]
-    assert [line.rpartition("/")[2] for _, line in said] == ["flush", "run --health", "warm"]
+    assert [line.rpartition("/")[2] for _, line in said] == [*("flush", "run --health 30", "warm")]
     assert ("run", "on the host: /bin/touch /nowhere") in {
         (call.method, call.path) for call in rehearsal.calls
     }

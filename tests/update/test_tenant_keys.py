@@ -19,7 +19,7 @@ from lxdocker_lxd.update import claim
 from lxdocker_lxd.update.bounded_json import DEEPEST, json_object_of, json_of
 from lxdocker_lxd.update.cause import Cause
 from lxdocker_lxd.update.enrolment import policy_of
-from lxdocker_lxd.update.health import check_of
+from lxdocker_lxd.update.health_check import check_of
 from lxdocker_lxd.update.hook import Point, names_of
 from lxdocker_lxd.update.plan import Choice, Scene, plan
 from lxdocker_lxd.update.quantity import duration_of, moment_of, number_of, seconds_of

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from lxdocker_lxd.lxd.calls import Command, CommandResult, GuestFile
+from tests.harness.simulated.supervised import Supervised
 
 # A command, seconds since the start, and the files: its answer, or None for "I don't know it".
 Answer = Callable[[Command, float], CommandResult | None]
@@ -20,6 +21,7 @@ class Behaviour:
     pairs of seconds since the start and the exit code that ``/bin/health`` gives from then on.
     A first start takes ``remap_seconds`` for its files' owners, or fails there if not ``remaps``.
     ``writes`` are files that its program writes at each start, on volumes too, as a migration does.
+    ``supervised`` is the command of a converted image; others are foreign ones.
     ``listens`` are TCP ports that answer while it runs. ``size_bytes`` is what unpacking takes.
     """
 
@@ -30,6 +32,7 @@ class Behaviour:
     stop_seconds: float = 0.0
     answer: Answer | None = None
     health: tuple[tuple[float, int], ...] = ()
+    supervised: Supervised | None = None
     listens: frozenset[int] = frozenset()
     console: bytes = b""
     writes: Mapping[str, bytes] = field(default_factory=dict)
@@ -69,6 +72,11 @@ class Guest:
             answer = self.behaviour.answer(command, seconds)
             if answer is not None:
                 return Ran(answer)
+        supervised = self.behaviour.supervised
+        if supervised is not None:
+            known_to_all = supervised.run(command, seconds, self.behaviour.listens)
+            if known_to_all is not None:
+                return Ran(known_to_all)
         program = command.words[0].rpartition("/")[2]
         if program == "health" and self.behaviour.health:
             passed = [code for since, code in self.behaviour.health if since <= seconds]

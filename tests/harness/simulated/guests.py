@@ -113,6 +113,10 @@ class SimulatedGuests:
 
     def _file(self, box: Box, path: str) -> GuestFile:
         plain = path.rstrip("/") or "/"
+        supervised = box.guest.behaviour.supervised
+        if supervised is not None and box.started_at is not None:
+            seconds = (self._store.clock() - box.started_at).total_seconds()
+            supervised.write(box.guest.files, seconds)
         files = Mounts(self._store, box)
         held = files.get(plain)
         if held is not None and held.kind != "directory":

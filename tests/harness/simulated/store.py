@@ -217,6 +217,10 @@ class Store:
 
     def stopped(self, box: Box, action: str, *, by: str = "root") -> None:
         """Make an instance a stopped one; an ephemeral one goes."""
+        supervised = box.guest.behaviour.supervised
+        if supervised is not None and action == "instance-shutdown":
+            # Whoever kills it leaves the guest no time for a word.
+            supervised.write_end(box.guest.files, asked=bool(by))
         box.status, box.started_at = "Stopped", None
         config = dict(box.settings.config)
         for key in [key for key in config if key.endswith(".host_name")]:

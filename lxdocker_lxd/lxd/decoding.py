@@ -3,6 +3,8 @@
 The project is handed in where LXD leaves it out.
 """
 
+from urllib.parse import parse_qs, urlsplit
+
 from lxdocker_lxd.lxd.document import Document
 from lxdocker_lxd.lxd.records import (
     DEFAULT_PROJECT,
@@ -25,7 +27,7 @@ from lxdocker_lxd.lxd.resources import (
     Volume,
     VolumeSnapshot,
 )
-from lxdocker_lxd.lxd.server_records import Member, Operation, ServerInfo
+from lxdocker_lxd.lxd.server_records import Member, Operation, Permission, ServerInfo
 
 
 def image(document: Document, *, project: str, etag: str = "") -> Image:
@@ -310,3 +312,21 @@ def operation(document: Document, *, project_name: str) -> Operation:
         resources=tuple(path for kind in resources.names() for path in resources.texts(kind)),
         created_at=document.time("created_at"),
     )
+
+
+def permissions(document: Document) -> tuple[Permission, ...]:
+    """What one group of identities may do."""
+    name = document.needed("name", "a group of identities")
+    found = []
+    for item in document.parts("permissions"):
+        parts = urlsplit(item.text("url"))
+        found.append(
+            Permission(
+                group=name,
+                entitlement=item.text("entitlement"),
+                kind=item.text("entity_type"),
+                path=parts.path,
+                project=parse_qs(parts.query).get("project", [DEFAULT_PROJECT])[0],
+            )
+        )
+    return tuple(found)

@@ -27,7 +27,7 @@ from lxdocker_lxd.lxd.rehearsed import (
     not_rehearsed,
 )
 from lxdocker_lxd.lxd.rehearsed_volumes import RehearsedVolumes
-from lxdocker_lxd.lxd.server_records import Member, Operation, ServerInfo
+from lxdocker_lxd.lxd.server_records import Member, Operation, Permission, ServerInfo
 from lxdocker_lxd.lxd.server_requests import configuring
 
 
@@ -178,6 +178,10 @@ class RehearsedServer:
     def operations(self, *, project: str | None = None) -> tuple[Operation, ...]:
         """What runs in the background now."""
         return self._lxd.server.operations(project=project)
+
+    def permissions(self) -> tuple[Permission, ...]:
+        """What groups of identities may do."""
+        return self._lxd.server.permissions()
 
     def cancel(self, operation_id: str) -> None:
         """Raise RefusedError: no update cancels."""

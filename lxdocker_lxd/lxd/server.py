@@ -8,7 +8,7 @@ from lxdocker_lxd.lxd.operations import Operations
 from lxdocker_lxd.lxd.paths import under
 from lxdocker_lxd.lxd.records import Config
 from lxdocker_lxd.lxd.request import Request
-from lxdocker_lxd.lxd.server_records import Member, Operation, ServerInfo
+from lxdocker_lxd.lxd.server_records import Member, Operation, Permission, ServerInfo
 from lxdocker_lxd.lxd.server_requests import configuring
 
 
@@ -60,6 +60,16 @@ class LxdServer:
             for _, listed in by_status.items()
             for item in documents(listed)
         ]
+
+    def permissions(self) -> tuple[Permission, ...]:
+        """What groups of identities may do."""
+        try:
+            answer = self._api.read(
+                "auth/groups", "list the groups of identities and what they may do", recursion="1"
+            )
+        except AbsentError:
+            return ()
+        return tuple(one for item in answer.documents for one in decoding.permissions(item))
 
     def cancel(self, operation_id: str) -> None:
         """Ask an operation to stop."""

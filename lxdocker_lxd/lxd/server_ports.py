@@ -10,6 +10,7 @@ from lxdocker_lxd.lxd.server_records import (
     LifecycleEvent,
     Member,
     Operation,
+    Permission,
     ServerInfo,
 )
 
@@ -31,6 +32,10 @@ class Server(Protocol):
 
     def operations(self, *, project: str | None = None) -> tuple[Operation, ...]:
         """What runs in the background now, and what ended up to five seconds ago."""
+        ...
+
+    def permissions(self) -> tuple[Permission, ...]:
+        """What groups of identities may do; none with a LXD that knows no groups (before 5.21)."""
         ...
 
     def cancel(self, operation_id: str) -> None:

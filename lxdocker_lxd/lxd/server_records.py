@@ -72,6 +72,20 @@ class Operation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Permission:
+    """What a group of identities may do with one thing; ``path`` is the API's, without its query.
+
+    LXD keeps it with the thing, whatever that is renamed to, and drops it with it.
+    """
+
+    group: str
+    entitlement: str
+    kind: str
+    path: str
+    project: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LifecycleEvent:
     """Something happened in LXD: a hint to look, never the truth itself.
 

@@ -22,6 +22,7 @@ from lxdocker_lxd.lxd.failures import (
 )
 from lxdocker_lxd.lxd.ports import Lxd
 from lxdocker_lxd.lxd.records import Instance
+from lxdocker_lxd.lxd.server_records import ServerInfo
 from lxdocker_lxd.update.adoption import take_over
 from lxdocker_lxd.update.attempt import Attempt, resumed
 from lxdocker_lxd.update.configuration import PROTECT_START_EXTENSION
@@ -30,6 +31,7 @@ from lxdocker_lxd.update.ending import Cause, ending_of
 from lxdocker_lxd.update.journal import Journal
 from lxdocker_lxd.update.journal_record import Entry, Event, accounts, was_put_off
 from lxdocker_lxd.update.means import Judgement, Means, Outcome, PutOffError
+from lxdocker_lxd.update.permissions import ACCESS_EXTENSION, permissions_left_with
 from lxdocker_lxd.update.procedure import ENDS, Act, Step, decide
 from lxdocker_lxd.update.steps import AnotherUpdaterError, Handling, HeldError, Steps
 from lxdocker_lxd.update.stopping import killed_remark
@@ -100,7 +102,7 @@ class Updater:
         self._steps = Steps(lxd)
         self.draw_id = means.draw_id
         self.dependants = Dependants(lxd, journal, means)
-        self._protect_start: bool | None = None
+        self._server: ServerInfo | None = None
 
     def update(
         self,
@@ -315,6 +317,8 @@ class Updater:
             run.reason = run.reason or "the parked copy was removed by a user"
         elif step.act is Act.COMMIT and view.saved is not None and not view.saved.running:
             run.reason = run.reason or "it is stopped, so nothing of the new version has run yet"
+        if step.act is Act.COMMIT and view.old is not None:
+            self._tell_permissions(run, view.old.instance)
 
     def _gate(self, run: Attempt) -> None:
         verdict = self._means.gate.judge(run.transaction.name, project=run.transaction.project)
@@ -416,16 +420,26 @@ class Updater:
                 raise
             run.problems.append(error.message)
 
+    def _supports(self, extension: str) -> bool:
+        if self._server is None:
+            self._server = self._lxd.server.info()
+        return self._server.supports(extension)
+
+    def _tell_permissions(self, run: Attempt, copy: Instance) -> None:
+        # The update is done, whatever becomes of a remark.
+        with contextlib.suppress(LxdockerError):
+            if self._supports(ACCESS_EXTENSION):
+                remark = permissions_left_with(self._lxd, copy, run.transaction.name)
+                run.reason = "; ".join(text for text in (run.reason, remark) if text)
+
     def _handling(self, run: Attempt) -> Handling:
-        if self._protect_start is None:
-            self._protect_start = self._lxd.server.info().supports(PROTECT_START_EXTENSION)
 
         def note_kill(instance: Instance, seconds: int) -> None:
             run.killed = killed_remark(instance.name, seconds)
 
         return Handling(
             on_kill=note_kill,
-            protect_start=self._protect_start,
+            protect_start=self._supports(PROTECT_START_EXTENSION),
             now=self._means.clock(),
             retention_until=self._means.clock() + self._means.retention,
             blame=run.blame,

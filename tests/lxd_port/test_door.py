@@ -33,6 +33,7 @@ from lxdocker_lxd.lxd.failures import (
     WrongStateError,
 )
 from lxdocker_lxd.lxd.place import RemotePlace, SocketPlace, find_socket
+from lxdocker_lxd.lxd.server_records import Permission
 from tests.harness.image_server import free_port
 from tests.harness.scripted_lxd import (
     HOST_INFO,
@@ -157,6 +158,29 @@ def test_incus_is_spoken_to_with_its_own_headers(scripted: ScriptedLxd) -> None:
 
 
 # ---- lost and late answers
+
+
+def test_permissions_of_groups_as_lxd_lists_them_since_5_21(scripted: ScriptedLxd) -> None:
+    exec_web = {
+        "entity_type": "instance",
+        "url": "/1.0/instances/web?project=shop",
+        "entitlement": "can_exec",
+    }
+    manage = {"entity_type": "server", "url": "/1.0", "entitlement": "admin"}
+    group = {"name": "staff", "permissions": [exec_web, manage], "identities": {}}
+    scripted.script["GET /1.0/auth/groups"] = [answer([group, {"name": "empty"}])]
+    assert opened(scripted).server.permissions() == (
+        Permission(
+            group="staff",
+            entitlement="can_exec",
+            kind="instance",
+            path="/1.0/instances/web",
+            project="shop",
+        ),
+        Permission(
+            group="staff", entitlement="admin", kind="server", path="/1.0", project="default"
+        ),
+    )
 
 
 def test_a_read_is_tried_once_more(scripted: ScriptedLxd) -> None:

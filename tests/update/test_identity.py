@@ -6,11 +6,12 @@ from datetime import timedelta
 import pytest
 
 from lxdocker_lxd.lxd.records import Config, Devices
+from lxdocker_lxd.lxd.server_records import Permission
 from lxdocker_lxd.update.configuration import differences, saved_of
 from lxdocker_lxd.update.procedure import Act
 from lxdocker_lxd.update.recovery import reap
 from lxdocker_lxd.update.transaction import Phase, Role, Transaction, encoded, readable_stamp
-from tests.harness.simulated_lxd import EXITS_AT_ONCE, GOOD, Behaviour
+from tests.harness.simulated_lxd import EXITS_AT_ONCE, GOOD, Behaviour, SimulatedLxd
 from tests.update.records import instance
 from tests.update.simulated_scene import KEYS, Scene
 
@@ -140,3 +141,34 @@ def test_what_a_root_volume_has_from_its_birth_hinders_nobody() -> None:
     scene = Scene(GOOD)
     scene.lxd.box("web").root_config = {"block.filesystem": "ext4", "volatile.rootfs.size": "1"}
     assert scene.update().act is Act.COMMITTED
+
+
+# ---- permissions of groups
+
+
+def test_permissions_of_groups_stay_with_the_old_root_and_that_is_told_once() -> None:
+    scene = Scene(GOOD, lxd=SimulatedLxd(extensions=frozenset({"access_management"})))
+    scene.lxd.store.permissions = tuple(
+        Permission(
+            group="staff",
+            entitlement=word,
+            kind="instance",
+            path=f"/1.0/instances/{name}",
+            project="default",
+        )
+        for word, name in (("can_exec", "web"), ("can_view", "other"))
+    )
+    outcome = scene.update()
+    assert outcome.act is Act.COMMITTED
+    assert "lxc auth group permission add staff instance web can_exec project=default" in (
+        outcome.reason
+    )
+    assert "can_view" not in outcome.reason
+    scene.settled()
+
+
+def test_a_lxd_without_groups_isnt_asked_for_permissions() -> None:
+    scene = Scene(GOOD)
+    outcome = scene.update()
+    assert (outcome.act, outcome.reason) == (Act.COMMITTED, "")
+    assert not [call for call in scene.lxd.log.calls if call.name == "server.permissions"]

@@ -305,6 +305,12 @@ class SimulatedInstances:
             config.setdefault("volatile.apply_template", "rename")
             box.settings = replace(box.settings, config=config)
             self._store.boxes[project, new_name] = box
+            self._store.permissions = tuple(
+                replace(one, path=f"/1.0/instances/{new_name}")
+                if (one.path, one.project) == (f"/1.0/instances/{name}", project)
+                else one
+                for one in self._store.permissions
+            )
             self._nics.renamed(box)
             self._store.emit_of("instance-renamed", box, old_name=name)
 

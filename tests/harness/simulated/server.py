@@ -2,7 +2,7 @@
 
 from lxdocker_lxd.lxd.failures import ChangedMeanwhileError, RefusedError
 from lxdocker_lxd.lxd.records import Config
-from lxdocker_lxd.lxd.server_records import Member, Operation, ServerInfo
+from lxdocker_lxd.lxd.server_records import Member, Operation, Permission, ServerInfo
 from tests.harness.simulated.call_log import CallLog
 from tests.harness.simulated.port import etag_of
 from tests.harness.simulated.store import Store
@@ -71,6 +71,9 @@ class SimulatedServer:
             return tuple(one for one in held if project in {None, one.project})
 
         return self._log.made("server.operations", project or "", act)
+
+    def permissions(self) -> tuple[Permission, ...]:
+        return self._log.made("server.permissions", "", lambda: self._store.permissions)
 
     def cancel(self, operation_id: str) -> None:
         self._log.made(

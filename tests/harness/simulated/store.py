@@ -20,7 +20,7 @@ from lxdocker_lxd.lxd.resources import (
     Volume,
     VolumeSnapshot,
 )
-from lxdocker_lxd.lxd.server_records import LifecycleEvent, Member, Operation
+from lxdocker_lxd.lxd.server_records import LifecycleEvent, Member, Operation, Permission
 from tests.harness.simulated.call_log import LATE_BY_CALLS, Call
 from tests.harness.simulated.clock import SimulatedClock
 from tests.harness.simulated.guest import GOOD, Behaviour, Guest
@@ -119,6 +119,7 @@ class Store:
         self.contents: dict[VolumeKey, Content] = {}
         self.members: dict[str, Member] = {}
         self.operations: dict[str, Operation] = {}
+        self.permissions: tuple[Permission, ...] = ()
         self.server_config: dict[str, str] = {}
         self.servers: dict[str, dict[tuple[str, str], Published]] = {}
         self.reachable: Callable[[str], bool] = lambda _server: True

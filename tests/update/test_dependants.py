@@ -268,13 +268,16 @@ def every_fault(
     return injections
 
 
-def test_a_fault_at_any_call_of_a_round_leaves_no_dependant_stopped() -> None:
+@pytest.mark.parametrize("behaviour", [None, EXITS_AT_ONCE])
+def test_a_fault_at_any_call_of_a_round_leaves_no_dependant_stopped(
+    behaviour: Behaviour | None,
+) -> None:
     def make() -> Chain:
         chain = Chain()
-        chain.new_version()
+        chain.new_version(behaviour=behaviour)
         return chain
 
-    assert every_fault(lambda chain: chain.run(), make, step=1 if FULL else 2) > 200
+    assert every_fault(lambda chain: chain.run(), make, step=1 if FULL else 3) > 200
 
 
 def test_a_fault_at_any_call_of_a_return_leaves_no_dependant_stopped() -> None:

@@ -9,12 +9,13 @@ import contextlib
 import errno
 import fcntl
 import os
-import tempfile
+import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from lxdocker_lxd.errors import StorageError
+from lxdocker_lxd.ownership import directory_descriptor
 
 TEMPORARY_PREFIX = ".tmp-"
 
@@ -54,28 +55,45 @@ def replacing(path: Path, *, mode: int = 0o644) -> Iterator[BinaryIO]:
     error nothing at ``path`` has changed. Raises StorageError; of the block's own errors only those
     a full or failing disk causes are translated, so that a broken connection stays one.
     """
-    try:
-        descriptor, name = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, dir=path.parent)
-    except OSError as error:
-        raise storage_error("write", path, error) from error
-    temporary = Path(name)
     block_ended = False
-    try:
-        with open(descriptor, "wb") as file:  # noqa: PTH123 - wraps the descriptor of mkstemp
+    with contextlib.ExitStack() as opened:
+        try:
+            # The name stays in the directory that was opened, whatever becomes of the path to it.
+            directory = opened.enter_context(directory_descriptor(path.parent))
+            name, file = opened.enter_context(temporary_file(directory))
+        except OSError as error:
+            raise storage_error("write", path, error) from error
+        try:
             os.fchmod(file.fileno(), mode)
             yield file
             block_ended = True
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
-        sync_directory(path.parent)
-    except OSError as error:
-        # The block may read a network stream, whose errors are OSErrors too and not ours.
-        if block_ended or error.errno in _DISK_ERRORS:
-            raise storage_error("write", path, error) from error
-        raise
+            file.close()
+            os.replace(name, path.name, src_dir_fd=directory, dst_dir_fd=directory)
+            os.fsync(directory)
+        except OSError as error:
+            # The block may read a network stream, whose errors are OSErrors too and not ours.
+            if block_ended or error.errno in _DISK_ERRORS:
+                raise storage_error("write", path, error) from error
+            raise
+
+
+@contextlib.contextmanager
+def temporary_file(directory: int) -> Iterator[tuple[str, BinaryIO]]:
+    """Yield name and content of a new file in the directory of this descriptor.
+
+    The name is removed with the block unless it was given away. Raises OSError.
+    """
+    name = TEMPORARY_PREFIX + secrets.token_hex(8)
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(name, flags, 0o600, dir_fd=directory)
+    try:
+        with open(descriptor, "w+b") as file:  # noqa: PTH123 - wraps a descriptor
+            yield name, file
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=directory)
 
 
 def write(path: Path, content: bytes, *, mode: int = 0o644) -> None:
@@ -167,7 +185,7 @@ def open_lock(path: Path) -> int:
     The lock belongs to the descriptor: closing it, or the end of the process, gives it back.
     """
     try:
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
     except OSError as error:
         raise storage_error("lock", path, error) from error
 

@@ -8,6 +8,7 @@ writer at a time holds the lock; a killed one leaves the last catalogue, unliste
 
 import contextlib
 import hashlib
+import os
 import re
 import stat
 import threading
@@ -15,15 +16,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import BinaryIO
 
 from lxdocker_lxd import atomic
 from lxdocker_lxd.catalogue import GRACE, Catalogue, FileRole, PublishedFile, Version
 from lxdocker_lxd.catalogue_document import parse, render
+from lxdocker_lxd.errors import StorageError
+from lxdocker_lxd.ownership import directory_descriptor, expect_own, open_plain
 
 CATALOGUE_NAME = "catalogue.json"
 IMAGES_NAME = "images"
 _LOCK_NAME = ".lock"
 _READ_BYTES = 1 << 20
+_MOST_DOCUMENT_BYTES = 1 << 28
 # The names that packing gives: the digest of the file and what kind it is.
 _OWN_NAME = re.compile(r"[0-9a-f]{64}\.(meta\.tar|squashfs|tar(\.[a-z0-9]{1,4})?)")
 _ROLES: tuple[FileRole, ...] = ("metadata", "rootfs", "lxc-rootfs")
@@ -63,11 +68,14 @@ class CatalogueDirectory:
         The text is parsed once for each catalogue published, however often this is called. Raises CatalogueError for a broken file and StorageError.
         """
         try:
-            content = self.document.read_bytes()
+            with open_plain(self.document) as file:
+                content = file.read(_MOST_DOCUMENT_BYTES + 1)
         except FileNotFoundError:
             return Catalogue()
         except OSError as error:
             raise atomic.storage_error("read", self.document, error) from error
+        if len(content) > _MOST_DOCUMENT_BYTES:
+            raise StorageError(f"read {self.document}: it is larger than any catalogue")
         known = self._known
         # The bytes decide: a file's number and time may be those of an earlier one.
         if known is not None and known[0] == content:
@@ -83,6 +91,8 @@ class CatalogueDirectory:
         Waits for another writer, after calling ``on_wait`` once. Raises StorageError.
         """
         atomic.make_directory(self.images)
+        expect_own(Path(os.path.realpath(self.directory)))
+        expect_own(self.images)
         with atomic.locked(self.directory / _LOCK_NAME, on_wait=on_wait):
             atomic.sweep(self.directory)
             atomic.sweep(self.images)
@@ -105,8 +115,9 @@ class CatalogueDirectory:
         """Give a complete and synced temporary file its published name; raises StorageError."""
         target = self.path(file)
         try:
-            temporary.replace(target)
-            atomic.sync_directory(self.images)
+            with directory_descriptor(self.directory, IMAGES_NAME) as images:
+                os.replace(temporary.name, target.name, src_dir_fd=images, dst_dir_fd=images)
+                os.fsync(images)
         except OSError as error:
             raise atomic.storage_error("publish", target, error) from error
 
@@ -117,9 +128,20 @@ class CatalogueDirectory:
     def holds(self, file: PublishedFile) -> bool:
         """Whether ``file`` is there with its size; :meth:`verify` looks at the content too."""
         try:
-            return self.path(file).stat().st_size == file.size_bytes
+            status = self.path(file).lstat()
         except OSError:
             return False
+        return stat.S_ISREG(status.st_mode) and status.st_size == file.size_bytes
+
+    @contextlib.contextmanager
+    def opened(self, file: PublishedFile) -> Iterator[BinaryIO]:
+        """Open a published file for reading; what a link leads to isn't one. Raises OSError."""
+        folder, name = file.path.split("/")
+        with (
+            directory_descriptor(self.directory, folder) as descriptor,
+            open_plain(name, directory=descriptor) as opened,
+        ):
+            yield opened
 
     def collect(self, at: datetime) -> int:
         """Remove files that are certainly unused and return how many bytes that freed.
@@ -216,6 +238,6 @@ def _removed(path: Path) -> int:
 
 
 def _blocks(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
+    with open_plain(path) as file:
         while block := file.read(_READ_BYTES):
             yield block

@@ -89,8 +89,9 @@ SETTINGS = (*_OWN, *SERVE_SETTINGS)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """The settings of one run."""
+    """The settings of one run; ``file`` is the one that was read, None where there was none."""
 
+    file: Path | None
     specs: Path
     cache: Path
     lxdimages: Path
@@ -145,6 +146,7 @@ def load(
             values[setting.key] = written.values.get(setting.key, setting.parse(setting.default))
     of_server = {setting.key: values.pop(setting.key) for setting in SERVE_SETTINGS}
     return Settings(
+        file=Path(file) if text else None,
         **values,  # type: ignore[arg-type]  # each declaration parses to its field's type
         serve=ServeSettings(**of_server),  # type: ignore[arg-type]  # here as well
         registries=RegistriesSettings(

@@ -16,6 +16,7 @@ from functools import partial
 
 from lxdocker_lxd.catalogue import Catalogue, Product
 from lxdocker_lxd.catalogue_directory import CatalogueDirectory
+from lxdocker_lxd.convert.conversion_process import convert_as
 from lxdocker_lxd.convert.delivery import Delivery
 from lxdocker_lxd.convert.inspection import inspect
 from lxdocker_lxd.convert.production import Interrupted, Production, current_version
@@ -27,7 +28,8 @@ from lxdocker_lxd.convert.spec_directory import LoadedSpec, SpecEntry, read_spec
 from lxdocker_lxd.convert.store import Store
 from lxdocker_lxd.convert.target import Target, Toolbox
 from lxdocker_lxd.digest import Digest
-from lxdocker_lxd.errors import InternalError, LxdockerError
+from lxdocker_lxd.errors import InternalError, LxdockerError, UsageError
+from lxdocker_lxd.ownership import other_owner
 from lxdocker_lxd.progress import Event, ImageFinished, Notice, Progress, StageStarted
 from lxdocker_lxd.reference import Reference
 
@@ -51,11 +53,23 @@ def convert(
 ) -> RunReport:
     """Run once over the specifications and return what came of each product.
 
+    It is always the owner of the cache and the images' directory who converts: root has that user do it.
+
     ``now`` returns the time, in UTC. Waits while another run writes to the same directory. A dry
-    run changes nothing and takes no lock. Images that ``delivery`` wants go there. Failures of single images are in the report; raises
-    NotFoundError for the directory or a name, StorageError for the directories written to,
-    CatalogueError.
+    run changes nothing and takes no lock. Images that ``delivery`` wants go there. Failures of single
+    images are in the report; raises NotFoundError for the directory or a name, StorageError for the
+    directories written to, UsageError where they have several owners, CatalogueError.
     """
+    owner = other_owner((options.cache, options.lxdimages))
+    if owner is not None:
+        if delivery is not None:
+            raise UsageError(
+                f"convert into {options.lxdimages}: it belongs to {owner.name}, and root would bring"
+                " its images into LXD while they are made",
+                hint=f"give it to root (chown -R root: {options.lxdimages.parent}), or choose another"
+                " directory with --imports",
+            )
+        return convert_as(owner, options, progress)
     entries = _entries(options, progress)
     with Sources(options.registries) as sources:
         run = _Run(options, progress, now, sources, delivery)

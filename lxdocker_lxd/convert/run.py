@@ -23,7 +23,8 @@ class ConvertOptions:
     programs by LXD architecture, beside the host's own. ``names``: convert only these; empty for
     all. ``jobs``: images pulled, and layers of one image downloaded, at once. ``versions``: how
     many versions of each product to keep at least. ``packer_memory_bytes``: None for a quarter of
-    the machine's, at most 512 MiB. ``limits``: how large layers may be.
+    the machine's, at most 512 MiB. ``limits``: how large layers may be. ``settings_file``: the file
+    that was named for all of this, for a run as another user.
     """
 
     specs: Path
@@ -40,6 +41,7 @@ class ConvertOptions:
     lxc: bool = False
     packer_memory_bytes: int | None = None
     limits: LayerLimits = field(default_factory=LayerLimits)
+    settings_file: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,6 +29,7 @@ from lxdocker_lxd.convert.partial_download import OpenAt, complete, locked_parti
 from lxdocker_lxd.convert.reachability import reachable
 from lxdocker_lxd.digest import Digest, DigestMismatchError
 from lxdocker_lxd.errors import LxdockerError, NotFoundError, UsageError, VerificationError
+from lxdocker_lxd.ownership import expect_own, open_plain
 
 REF_NAME = "org.opencontainers.image.ref.name"
 LAYOUT_VERSION = b'{"imageLayoutVersion": "1.0.0"}\n'
@@ -90,7 +91,7 @@ class Store:
         """Return a small blob, verified; raise NotFoundError or VerificationError."""
         path = self.path(digest)
         try:
-            with path.open("rb") as file:
+            with open_plain(path) as file:
                 raw = file.read(limit_bytes + 1)
         except FileNotFoundError as error:
             raise NotFoundError(f"{what}: {digest} is not in the cache") from error
@@ -160,7 +161,7 @@ class Store:
         if descriptor.digest not in self._proved:
             path = self.path(descriptor.digest)
             try:
-                with path.open("rb") as file:
+                with open_plain(path) as file:
                     got = hashlib.file_digest(file, descriptor.digest.algorithm).hexdigest()
             except OSError as error:
                 raise atomic.storage_error("read", path, error) from error
@@ -211,6 +212,8 @@ class Store:
                 _log.warning("%s: nothing removed from this cache: %s", self._directory, error)
                 return 0
             try:
+                for directory in self._directories():
+                    expect_own(directory)
                 return self._remove_unused(used)
             except OSError as error:
                 raise atomic.storage_error("prune", self._directory, error) from error
@@ -247,6 +250,13 @@ class Store:
                 partial.unlink()
         return removed
 
+    def _directories(self) -> Iterator[Path]:
+        """Yield every directory of the cache, the upper ones first."""
+        for kind in ("blobs", "headers"):
+            yield self._directory / kind
+            yield from (self._directory / kind / algorithm for algorithm in _ALGORITHMS)
+        yield self._directory / "partial"
+
     @contextlib.contextmanager
     def _exclusive(self) -> Iterator[bool]:
         """Yield whether nobody else uses the store; works inside and outside ``using``."""
@@ -281,10 +291,12 @@ class Store:
         atomic.write(self._directory / "index.json", oci.render_index(ordered))
 
     def _prepare(self) -> None:
-        for kind in ("blobs", "headers"):
-            for algorithm in _ALGORITHMS:
-                atomic.make_directory(self._directory / kind / algorithm)
-        atomic.make_directory(self._directory / "partial")
+        atomic.make_directory(self._directory)
+        expect_own(Path(os.path.realpath(self._directory)))
+        for directory in self._directories():
+            atomic.make_directory(directory)
+            # What a link leads to isn't the cache's, and is neither written to nor pruned.
+            expect_own(directory)
         with atomic.locked(self._directory / "index.lock"):
             for name, content in (
                 ("oci-layout", LAYOUT_VERSION),

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from lxdocker_lxd import atomic
 from lxdocker_lxd.importing.import_record import ImportRecord, parse, render
+from lxdocker_lxd.ownership import expect_closed_for_root
 
 _HEAD = (
     "# Written by lxdocker-lxd import; keys of docs/spec.md may be added, refresh follows them.\n"
@@ -49,6 +50,7 @@ class ImportDirectory:
         Raises StorageError.
         """
         path = self.specs / f"{name}.yaml"
+        expect_closed_for_root(self.specs)
         if path.exists():
             return False
         atomic.make_directory(self.specs)
@@ -61,6 +63,8 @@ class ImportDirectory:
 
     def records(self) -> tuple[ImportRecord, ...]:
         """Return what was imported; raise ImportsError and StorageError."""
+        # What it says is done with this user's rights.
+        expect_closed_for_root(self.directory)
         try:
             content = self._document.read_bytes()
         except FileNotFoundError:

@@ -4,6 +4,7 @@ Pure. The text is JSON, one list, in the order in which imports were first made.
 """
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Literal, cast, get_args
@@ -11,6 +12,7 @@ from typing import Literal, cast, get_args
 from lxdocker_lxd.errors import VerificationError
 
 FORMAT = 1
+_NAME = re.compile(r"[^./\0][^/\0]{0,250}")
 Kind = Literal["source", "spec", "catalogue"]
 
 
@@ -87,6 +89,8 @@ def _record(fields: dict[str, object]) -> ImportRecord:
         raise ValueError("aliases is no list of texts")
     if not all(isinstance(value, str) for value in values.values()):
         raise ValueError("a field is no text")
+    if not _NAME.fullmatch(str(values["name"])):
+        raise ValueError("a name can't be that of a specification's file")
     if values["kind"] not in get_args(Kind) or not all(type(one) is bool for one in flags.values()):
         raise ValueError("a field has no value that it may have")
     return ImportRecord(aliases=tuple(aliases), **cast("dict[str, str]", values), **flags)  # type: ignore[arg-type]  # checked above

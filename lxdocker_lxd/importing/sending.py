@@ -1,19 +1,19 @@
 """A published version on its way into LXD: its files in pieces, never whole in memory."""
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 from lxdocker_lxd.annotations import kept_annotations
 from lxdocker_lxd.atomic import storage_error
 from lxdocker_lxd.catalogue import Product, PublishedFile, SourceImage, Version
 from lxdocker_lxd.catalogue_directory import CatalogueDirectory
-from lxdocker_lxd.errors import NotFoundError
+from lxdocker_lxd.errors import NotFoundError, VerificationError
 from lxdocker_lxd.lxd.calls import ImageUpload, TransferStep
 from lxdocker_lxd.lxd.ports import Lxd, OnTransfer
 from lxdocker_lxd.progress import BytesDone, Progress, StageStarted
 
 STAGE = "send"
 _PIECE_BYTES = 1 << 18
+_MOST_METADATA_BYTES = 16 << 20
 
 
 def send(
@@ -28,18 +28,20 @@ def send(
 ) -> str:
     """Upload a version without aliases and return its fingerprint; what ``Images.upload`` says."""
     metadata, rootfs = _file(directory, version, "metadata"), _file(directory, version, "rootfs")
-    path = directory.path(rootfs)
     try:
-        head = directory.path(metadata).read_bytes()
+        with directory.opened(metadata) as file:
+            head = file.read(_MOST_METADATA_BYTES + 1)
     except OSError as error:
         raise storage_error("read", directory.path(metadata), error) from error
+    if len(head) > _MOST_METADATA_BYTES:
+        raise VerificationError(f"{directory.path(metadata)}: it is larger than any metadata")
     progress.emit(StageStarted(image=product.name, stage=STAGE))
     upload = ImageUpload(
         metadata=head,
-        rootfs=_pieces(path),
+        rootfs=_pieces(directory, rootfs),
         rootfs_size_bytes=rootfs.size_bytes,
         fingerprint=version.fingerprint,
-        filename=f"{product.name}.{path.name.partition('.')[2]}",
+        filename=f"{product.name}.{rootfs.path.partition('.')[2]}",
         properties=properties(product, version),
         public=public,
     )
@@ -99,10 +101,10 @@ def _file(directory: CatalogueDirectory, version: Version, role: str) -> Publish
     return file
 
 
-def _pieces(path: Path) -> Iterator[bytes]:
+def _pieces(directory: CatalogueDirectory, rootfs: PublishedFile) -> Iterator[bytes]:
     try:
-        with path.open("rb") as file:
+        with directory.opened(rootfs) as file:
             while piece := file.read(_PIECE_BYTES):
                 yield piece
     except OSError as error:
-        raise storage_error("read", path, error) from error
+        raise storage_error("read", directory.path(rootfs), error) from error

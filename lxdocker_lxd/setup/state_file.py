@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from lxdocker_lxd import atomic
+from lxdocker_lxd.ownership import expect_closed_for_root
 from lxdocker_lxd.setup.record import SetupState, decode, encode
 
 _MODE = 0o600
@@ -23,6 +24,8 @@ class StateFile:
 
     def read(self) -> SetupState:
         """Return the state; an empty one when there is no file. Raises LxdockerError."""
+        # What it says was made is taken back with root's rights.
+        expect_closed_for_root(self.path)
         try:
             text = self.path.read_text("utf-8")
         except FileNotFoundError:

@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 from lxdocker_lxd.console import Console, document, human_size, table
 from lxdocker_lxd.convert.pipeline import convert
+from lxdocker_lxd.convert.report_document import fields_of
 from lxdocker_lxd.convert.run import ConvertOptions, RunReport
 from lxdocker_lxd.errors import UsageError
 from lxdocker_lxd.platform import Platform
@@ -33,6 +34,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
         versions=settings.versions,
         lxc=options.lxc,
         limits=settings.limits,
+        settings_file=settings.file,
     )
     with progress_listener(settings.progress, console) as progress:
         report = convert(wanted, progress, now=lambda: datetime.now(UTC))
@@ -65,27 +67,7 @@ def as_table(report: RunReport) -> str:
 
 def as_json(report: RunReport) -> str:
     """Return the report for programs."""
-    images = [
-        {
-            "name": outcome.name,
-            "architecture": outcome.architecture or None,
-            "outcome": outcome.outcome,
-            "reason": outcome.reason,
-            "serial": outcome.serial,
-            "fingerprint": outcome.fingerprint,
-            "size_bytes": outcome.size_bytes,
-            "seconds": round(outcome.seconds, 3),
-            "error": {
-                "message": outcome.error.message,
-                "hint": outcome.error.hint,
-                "exit_code": outcome.error.exit_code,
-            }
-            if outcome.error
-            else None,
-        }
-        for outcome in report.outcomes
-    ]
-    return document({"images": images, "freed_bytes": report.freed_bytes})
+    return document(fields_of(report))
 
 
 def _busybox(text: str) -> tuple[str, Path]:

@@ -33,6 +33,7 @@ def convert_options(settings: Settings) -> ConvertOptions:
         jobs=settings.jobs,
         versions=settings.versions,
         limits=settings.limits,
+        settings_file=settings.file,
     )
 
 

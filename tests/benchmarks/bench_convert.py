@@ -175,14 +175,20 @@ def floor(image: BenchImage, scratch: Path) -> str:
                 future.add_done_callback(lambda _: waiting.release())
 
             decompressor = igzip_lib.IgzipDecompressor(igzip_lib.DECOMP_GZIP)
-            with image.flat.open("rb", buffering=0) as file:
-                while block := file.read(256 << 10):
+            with image.flat.open("rb", buffering=0) as flat:
+                while block := flat.read(256 << 10):
                     add(first, read, block)
                     data = decompressor.decompress(block)
                     add(second, inflated, data)
                     sink.write(data)
 
-        packer.pack(feed, output, settings, root=ROOT, created_seconds=0, memory_bytes=512 * _MIB)
+        with output.open("w+b") as packed_file:
+            packer.pack(
+                *(feed, output, packed_file, settings),
+                root=ROOT,
+                created_seconds=0,
+                memory_bytes=512 * _MIB,
+            )
     with output.open("rb") as file:
         hashlib.file_digest(file, "sha256")
         os.fsync(file.fileno())

@@ -192,7 +192,9 @@ def test_a_foreign_architecture_names_the_busybox_package(place: Place) -> None:
 @contextlib.contextmanager
 def mounted(directory: Path, options: str) -> Iterator[None]:
     directory.mkdir(exist_ok=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", str(directory)], check=True)
+    subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"{options},mode=0755", "none", str(directory)], check=True
+    )
     try:
         yield
     finally:

@@ -19,7 +19,7 @@ from tests.harness.tiny_image import tiny_image
 def small_disk(path: Path, options: str) -> Iterator[Path]:
     """Mount a tmpfs with these options for the block."""
     path.mkdir(parents=True, exist_ok=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", path], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"{options},mode=0755", "none", path], check=True)
     try:
         yield path
     finally:

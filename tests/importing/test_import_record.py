@@ -18,7 +18,7 @@ texts = st.text(max_size=20)
 records = st.builds(
     ImportRecord,
     kind=st.sampled_from(["source", "spec", "catalogue"]),
-    name=texts,
+    name=st.from_regex(r"\A[^./\x00][^/\x00]{0,19}\Z"),
     source=texts,
     aliases=st.lists(texts, max_size=3).map(tuple),
     architecture=texts,
@@ -71,3 +71,11 @@ def test_a_repeated_import_keeps_its_place_and_all_its_aliases() -> None:
 def test_another_file_is_refused(content: bytes) -> None:
     with pytest.raises(ImportsError):
         parse(content, file="imports.json")
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "../specs", "a/b", "/etc/shadow", ".hidden", "a\0b"]
+)
+def test_a_name_that_leads_elsewhere_is_refused(name: str) -> None:
+    with pytest.raises(ImportsError, match="is not a list of imports"):
+        parse(render([replace(ONE, name=name)]), file="imports.json")

@@ -141,7 +141,7 @@ def test_the_disk_of_lxd_is_full(user: User) -> None:
 def test_our_own_disk_needs_no_room_for_it(user: User) -> None:
     images = user.home / "imports" / "images"
     images.mkdir(parents=True)
-    run("mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", images)
+    run("mount", "-t", "tmpfs", "-o", "size=1m,mode=0755", "tmpfs", images)
     try:
         assert user.image("oci:big:1.0")["outcome"] == "imported"
     finally:

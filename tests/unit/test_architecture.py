@@ -31,6 +31,7 @@ DOORS = {
     "subprocess": {
         "convert/registry/credentials.py",
         "convert/packing/squashfs.py",
+        "convert/conversion_process.py",
         "clients/gpg.py",
         "setup/accounts.py",
         "setup/server_process.py",
@@ -71,6 +72,7 @@ PURE = (
     "convert/json_document.py",
     "convert/overrides.py",
     "convert/rebuild.py",
+    "convert/report_document.py",
     "convert/account.py",
     "convert/guest_files.py",
     "convert/guest_writer.py",

@@ -64,6 +64,28 @@ def test_a_symlink_is_replaced_not_followed(tmp_path: Path) -> None:
     assert not (tmp_path / "link").is_symlink()
 
 
+def test_a_temporary_name_and_a_directory_that_become_links_lead_nowhere(tmp_path: Path) -> None:
+    place, elsewhere = tmp_path / "place", tmp_path / "elsewhere"
+    place.mkdir()
+    elsewhere.mkdir()
+    (elsewhere / "victim").write_bytes(b"kept")
+    with atomic.replacing(place / "file") as file:
+        (temporary,) = place.iterdir()
+        temporary.unlink()
+        temporary.symlink_to(elsewhere / "victim")
+        place.rename(tmp_path / "moved")
+        place.symlink_to(elsewhere)
+        file.write(b"new")
+    assert [(path.name, path.read_bytes()) for path in elsewhere.iterdir()] == [("victim", b"kept")]
+
+
+def test_a_lock_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "lock").symlink_to(tmp_path / "made")
+    with pytest.raises(StorageError, match="lock"):
+        atomic.open_lock(tmp_path / "lock")
+    assert not (tmp_path / "made").exists()
+
+
 def test_a_missing_directory_is_a_storage_error(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="No such file"):
         atomic.write(tmp_path / "no" / "file", b"")

@@ -489,7 +489,9 @@ def test_a_killed_run_leaves_a_store_the_next_one_completes(
 def test_a_full_disk_is_named_and_its_space_given_back(tmp_path: Path) -> None:
     """A partial download once kept the last bytes of a full disk until the next run."""
     content = bytes(2 << 20)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", tmp_path], check=True)
+    subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m,mode=0755", "tmpfs", tmp_path], check=True
+    )
     try:
         store = Store(tmp_path / "cache")
         with store.using(), pytest.raises(StorageError, match="No space left") as caught:

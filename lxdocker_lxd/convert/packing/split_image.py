@@ -7,13 +7,12 @@ publishes gives the names. What wasn't published is removed when the block ends.
 import contextlib
 import hashlib
 import os
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import BinaryIO, Self
 
-from lxdocker_lxd.atomic import TEMPORARY_PREFIX, storage_error
+from lxdocker_lxd.atomic import storage_error, temporary_file
 from lxdocker_lxd.catalogue import FileRole, PublishedFile
 from lxdocker_lxd.convert.delivery import OpenCarrier
 from lxdocker_lxd.convert.packing.fingerprint import RootfsSums
@@ -21,8 +20,17 @@ from lxdocker_lxd.convert.packing.settings import PackSettings
 from lxdocker_lxd.convert.packing.squashfs import Feed, Mksquashfs
 from lxdocker_lxd.convert.packing.squashfs_root import RootAttributes
 from lxdocker_lxd.convert.packing.tarball import open_sink
+from lxdocker_lxd.ownership import directory_descriptor
 
 _READ_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Temporary:
+    """An open file; it is written to by its descriptor alone, for its name may come to mean another."""
+
+    path: Path
+    file: BinaryIO
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,29 +104,30 @@ def packed(job: PackJob, directory: Path) -> Iterator[PackedImage]:
         files = [_packed_file("metadata", metadata, digest, len(job.metadata), job.metadata_suffix)]
         listed = _listed("rootfs", own, sums.size_bytes, job.settings.suffix)
         if carrier is None:
-            files.append(PackedFile(temporary=rootfs, file=listed))
+            files.append(PackedFile(temporary=rootfs.path, file=listed))
         if job.lxc_feed is not None:
             files.append(_lxc_rootfs(job.lxc_feed, stack.enter_context(_temporary(directory))))
         carried = None if carrier is None else listed
         yield PackedImage(fingerprint=fingerprint, files=tuple(files), carried=carried)
 
 
-def _squashfs(job: PackJob, packer: Mksquashfs, path: Path, sums: RootfsSums) -> None:
+def _squashfs(job: PackJob, packer: Mksquashfs, target: _Temporary, sums: RootfsSums) -> None:
     packer.pack(
         job.feed,
-        path,
+        target.path,
+        target.file,
         job.settings,
         root=job.root,
         created_seconds=job.created_seconds,
         memory_bytes=job.memory_bytes,
     )
     try:
-        with path.open("rb") as file:
-            while block := file.read(_READ_BYTES):
-                sums.update(block)
-            os.fsync(file.fileno())
+        target.file.seek(0)
+        while block := target.file.read(_READ_BYTES):
+            sums.update(block)
+        os.fsync(target.file.fileno())
     except OSError as error:
-        raise storage_error("read back", path, error) from error
+        raise storage_error("read back", target.path, error) from error
 
 
 def _carried(job: PackJob, open_carrier: OpenCarrier, sums: RootfsSums) -> tuple[str, str]:
@@ -139,10 +148,10 @@ def _carried(job: PackJob, open_carrier: OpenCarrier, sums: RootfsSums) -> tuple
 
 
 def _tarball(
-    feed: Feed, path: Path, settings: PackSettings, update: Callable[[bytes], None]
+    feed: Feed, target: _Temporary, settings: PackSettings, update: Callable[[bytes], None]
 ) -> None:
     """Write the tar file through its compressor, summing what reaches the disk."""
-    with _Output(path) as output, contextlib.ExitStack() as stack:
+    with _Output(target) as output, contextlib.ExitStack() as stack:
 
         def take(block: bytes) -> None:
             update(block)
@@ -156,52 +165,47 @@ def _tarball(
 class _Output:
     """A file being written whose errors are ours, told apart from the feed's."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, target: _Temporary) -> None:
+        self._path = target.path
+        self._descriptor = target.file.fileno()
 
     def __enter__(self) -> Self:
-        try:
-            self._file = self._path.open("wb", buffering=0)
-        except OSError as error:
-            raise storage_error("write", self._path, error) from error
         return self
 
     def write(self, block: bytes) -> None:
         view = memoryview(block)
         while view:
             try:
-                view = view[self._file.write(view) :]
+                view = view[os.write(self._descriptor, view) :]
             except OSError as error:
                 raise storage_error("write", self._path, error) from error
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         try:
             if kind is None:
-                os.fsync(self._file.fileno())
+                os.fsync(self._descriptor)
         except OSError as failure:
             raise storage_error("write", self._path, failure) from failure
-        finally:
-            self._file.close()
 
 
-def _lxc_rootfs(feed: Feed, path: Path) -> PackedFile:
+def _lxc_rootfs(feed: Feed, target: _Temporary) -> PackedFile:
     digest = hashlib.sha256()
     settings = PackSettings(image_format="tar", algorithm="xz", level=1)
-    _tarball(feed, path, settings, digest.update)
-    size_bytes = path.stat().st_size
-    return _packed_file("lxc-rootfs", path, digest.hexdigest(), size_bytes, settings.suffix)
+    _tarball(feed, target, settings, digest.update)
+    size_bytes = os.fstat(target.file.fileno()).st_size
+    return _packed_file("lxc-rootfs", target, digest.hexdigest(), size_bytes, settings.suffix)
 
 
-def _written(path: Path, content: bytes) -> str:
-    with _Output(path) as output:
+def _written(target: _Temporary, content: bytes) -> str:
+    with _Output(target) as output:
         output.write(content)
     return hashlib.sha256(content).hexdigest()
 
 
 def _packed_file(
-    role: FileRole, path: Path, digest: str, size_bytes: int, suffix: str
+    role: FileRole, target: _Temporary, digest: str, size_bytes: int, suffix: str
 ) -> PackedFile:
-    return PackedFile(temporary=path, file=_listed(role, digest, size_bytes, suffix))
+    return PackedFile(temporary=target.path, file=_listed(role, digest, size_bytes, suffix))
 
 
 def _listed(role: FileRole, digest: str, size_bytes: int, suffix: str) -> PublishedFile:
@@ -211,16 +215,13 @@ def _listed(role: FileRole, digest: str, size_bytes: int, suffix: str) -> Publis
 
 
 @contextlib.contextmanager
-def _temporary(directory: Path) -> Iterator[Path]:
-    """Yield the path of a new empty file, which is removed unless it was renamed meanwhile."""
-    try:
-        descriptor, name = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, dir=directory)
-        os.fchmod(descriptor, 0o644)
-        os.close(descriptor)
-    except OSError as error:
-        raise storage_error("write", directory, error) from error
-    path = Path(name)
-    try:
-        yield path
-    finally:
-        path.unlink(missing_ok=True)
+def _temporary(directory: Path) -> Iterator[_Temporary]:
+    """Yield a new empty file, whose name is removed unless it was given away meanwhile."""
+    with contextlib.ExitStack() as opened:
+        try:
+            descriptor = opened.enter_context(directory_descriptor(directory))
+            name, file = opened.enter_context(temporary_file(descriptor))
+            os.fchmod(file.fileno(), 0o644)
+        except OSError as error:
+            raise storage_error("write", directory, error) from error
+        yield _Temporary(path=directory / name, file=file)

@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Self
+from typing import IO, BinaryIO, Self
 
 from lxdocker_lxd.atomic import storage_error
 from lxdocker_lxd.convert.packing.settings import SQUASHFS_BLOCK_BYTES, PackSettings
@@ -98,28 +98,28 @@ class Mksquashfs:
         self,
         feed: Feed,
         output: Path,
+        file: BinaryIO,
         settings: PackSettings,
         *,
         root: RootAttributes,
         created_seconds: int,
         memory_bytes: int,
     ) -> None:
-        """Make ``output`` of what ``feed`` writes; the caller syncs and, after errors, removes it.
+        """Write into ``file`` what ``feed`` gives; the caller syncs and, after errors, removes it.
 
-        Raises PackerFailedError with the program's own words and a command that can be pasted,
+        The program gets the open file; ``output`` is its name for messages. Raises PackerFailedError with the program's own words and a command that can be pasted,
         StorageError when the disk is full, and whatever ``feed`` raises.
         """
         command = self.arguments(
             output, settings, root=root, created_seconds=created_seconds, memory_bytes=memory_bytes
         )
         with tempfile.TemporaryFile() as words:
-            with _running(command, words) as process:
+            with _running(command, words, file) as process:
                 completed = _fed(process, feed)
                 code = process.wait()
             if code != 0 or not completed:
                 raise _failure(command, code, words, output)
-        with output.open("r+b") as file:
-            set_root(file, root)
+        set_root(file, root)
 
 
 class _Pipe:
@@ -152,10 +152,15 @@ def _environment() -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def _running(command: list[str], words: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
-    """Yield the packer; it never outlives the block."""
+def _running(
+    command: list[str], words: IO[bytes], file: BinaryIO
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Yield the packer, which writes into ``file``; it never outlives the block."""
+    program, source, _, *rest = command
+    descriptor = file.fileno()
     with subprocess.Popen(
-        command,
+        [program, source, f"/proc/self/fd/{descriptor}", *rest],
+        pass_fds=(descriptor,),
         stdin=subprocess.PIPE,
         stdout=words,
         stderr=words,

@@ -23,6 +23,11 @@ def everybodys_python() -> str:
     raise AssertionError("no Python here can be run by another user")
 
 
+def readable_packages() -> dict[str, str]:
+    """Return the environment in which that Python finds this checkout and what it needs."""
+    return {"PYTHONPATH": os.pathsep.join((str(CHECKOUT), *site.getsitepackages()))}
+
+
 class Machine:
     """A directory that all users reach, with another user's tree in it, and a directory of root's."""
 
@@ -48,7 +53,6 @@ class Machine:
         self, *words: str, user: int = 0, env: Mapping[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
         """Run the command as a user."""
-        packages = os.pathsep.join((str(CHECKOUT), *site.getsitepackages()))
         busybox = self.workshop.options.busybox["amd64"]
         return subprocess.run(
             [
@@ -66,8 +70,8 @@ class Machine:
             extra_groups=[],
             env={
                 "PATH": os.environ["PATH"],
-                "PYTHONPATH": packages,
                 "HOME": "/root",
+                **readable_packages(),
                 **(env or {}),
             },
             timeout=120,

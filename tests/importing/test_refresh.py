@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import site
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -25,7 +24,7 @@ from lxdocker_lxd.ownership import UnsafeDirectoryError
 from lxdocker_lxd.platform import Platform
 from lxdocker_lxd.progress import Silent
 from lxdocker_lxd.reference import parse_source
-from tests.harness.other_user import CHECKOUT, NOBODY, SECRET, everybodys_python
+from tests.harness.other_user import NOBODY, SECRET, everybodys_python, readable_packages
 from tests.harness.simulated_lxd import SimulatedLxd
 from tests.harness.small_image import write_layout
 
@@ -180,8 +179,8 @@ class TestRootWithAnotherUsersCatalogue:
     @pytest.fixture(autouse=True)
     def _program(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(sys, "executable", everybodys_python())
-        packages = os.pathsep.join((str(CHECKOUT), *site.getsitepackages()))
-        monkeypatch.setenv("PYTHONPATH", packages)
+        for name, value in readable_packages().items():
+            monkeypatch.setenv(name, value)
 
     def version(self, bench: Bench, text: str) -> None:
         bench.layout("web", text)

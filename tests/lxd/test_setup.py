@@ -16,6 +16,7 @@ from lxdocker_lxd.setup.remote_config import FRESH
 from lxdocker_lxd.setup.state_file import StateFile
 from tests.harness.image_server import free_port
 from tests.harness.lxd import PrivateLxd
+from tests.harness.other_user import everybodys_python, readable_packages
 from tests.harness.processes import run
 from tests.harness.registry import real_registry
 from tests.harness.small_image import write_layout
@@ -112,7 +113,12 @@ def publish(host: Host, text: str) -> None:
     write_layout(specs / "layout", tag="1", files=files, entrypoint=entrypoint)
     (specs / "web.yaml").write_text("image: oci:layout:1\n")
     config = host.root / "etc/lxdocker-lxd/config.yaml"
-    run(*COMMAND, "convert", "--progress", "none", "--config", config)
+    # Root asks, and the owner of the directories does it: the service's user.
+    run(
+        *(everybodys_python(), "-P", "-m", "lxdocker_lxd", "convert", "--progress", "none"),
+        *("--config", config),
+        env=readable_packages(),
+    )
 
 
 def test_the_remote_works_for_lxc_and_for_lxd_itself(host: Host) -> None:

@@ -83,8 +83,8 @@ def main(commands: argparse.ArgumentParser, arguments: Sequence[str]) -> int:
         _trace(console)
         console.error(error)
         return error.exit_code
-    except KeyboardInterrupt:
-        console.note("interrupted; nothing half-made was published")
+    except KeyboardInterrupt as interrupt:
+        console.note(f"interrupted; {str(interrupt) or 'nothing half-made was published'}")
         return EXIT_INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the last place where a bug can be told in a line
         _trace(console)

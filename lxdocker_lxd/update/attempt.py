@@ -2,12 +2,28 @@
 
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import TypedDict, Unpack
 
+from lxdocker_lxd.errors import StorageError
 from lxdocker_lxd.lxd.records import Instance
-from lxdocker_lxd.update.journal_record import Account
+from lxdocker_lxd.update.journal import Journal
+from lxdocker_lxd.update.journal_record import Account, Entry, Event
 from lxdocker_lxd.update.procedure import Step
 from lxdocker_lxd.update.transaction import Transaction, VolumeName
 from lxdocker_lxd.update.view import Party, View
+
+
+class Noted(TypedDict, total=False):
+    """What an entry of the journal may say beside its event."""
+
+    result: str
+    reason: str
+    blame: bool
+    previous: str
+    outage_seconds: float | None
+    evidence: tuple[str, ...]
+    killed: str
+    put_off: bool
 
 
 @dataclass(slots=True, kw_only=True)
@@ -18,6 +34,8 @@ class Attempt:
     ``put_off``: they want it later. ``stop_unsure``: nobody knows what became of a request to stop.
     ``failed``: it is given up for something that went
     wrong. ``confirmed`` is a last word that was seen once, ``failures`` how many calls failed in a row,
+    ``outage``: this update's outage has begun; what goes wrong with the journal are ``problems`` then.
+    ``patient``: LXD is waited for, because dependants were stopped at least. ``steps`` were tried.
     ``waited_seconds`` how long a passing state was waited for. ``check`` names the check that was passed,
     ``evidence`` are the last lines of a version that failed,
     ``volumes`` are to be snapshotted, ``restore_volumes`` that a return undoes what was written since.
@@ -56,6 +74,8 @@ class Attempt:
     unreadable: str = ""
     killed: str = ""
     outage: bool = False
+    patient: bool = False
+    steps: int = 0
     problems: list[str] = field(default_factory=list)
     outage_began: datetime | None = None
     outage_ended: datetime | None = None
@@ -83,6 +103,18 @@ class Attempt:
             unreadable=self.unreadable,
             stays_stopped=self.stays_stopped,
         )
+
+    def write(self, journal: Journal, event: Event, at: datetime, **fields: Unpack[Noted]) -> None:
+        """Write into the journal.
+
+        What can't be written is raised before the outage; from then on it is one of the problems.
+        """
+        try:
+            journal.append(Entry(at=at, event=event, transaction=self.transaction, **fields))
+        except StorageError as error:
+            if not (self.outage or self.back):
+                raise
+            self.problems.append(error.message)
 
     @property
     def outage_seconds(self) -> float | None:

@@ -77,7 +77,7 @@ class Claim:
 
     def renew(self) -> None:
         """Prolong a claim that is held, about once a minute; failures are the next time's."""
-        if self._written is None or self._clock() - self._written < RENEWED:
+        if self._written is None or abs(self._clock() - self._written) < RENEWED:
             return
         # Whatever comes of it: what waits below renews, too.
         self._written = self._clock()

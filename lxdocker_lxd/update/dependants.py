@@ -13,6 +13,7 @@ from lxdocker_lxd.errors import LxdockerError, StorageError
 from lxdocker_lxd.lxd.failures import AbsentError, WrongStateError
 from lxdocker_lxd.lxd.ports import Lxd
 from lxdocker_lxd.lxd.records import Instance
+from lxdocker_lxd.update.absence import AWAY, Absence
 from lxdocker_lxd.update.enrolment import Mode, Policy, is_enrolled, policy_of
 from lxdocker_lxd.update.journal import Journal
 from lxdocker_lxd.update.journal_record import (
@@ -173,11 +174,25 @@ class Dependants:
         what = f"restart it after {restart.dependency.name}"
         with self.problems.about(*restart.key, what):
             try:
-                self._settle(restart, even_running=even_running)
+                self._settle_patiently(restart, even_running=even_running)
             except StorageError as error:
                 # It is still owed, and the others are to be started as well.
                 project, name = restart.key
                 self.problems.add(f"{what}: {error.message}", project=project, name=name)
+
+    def _settle_patiently(self, restart: Restart, *, even_running: bool) -> None:
+        """Take one restart on, waiting for LXD where it was away with the dependant stopped."""
+        absence = Absence(pause=self.means.pause, tell=self.means.tell)
+        while True:
+            try:
+                return self._settle(restart, even_running=even_running)
+            except AWAY as error:
+                key = (restart.dependency.id, restart.dependant)
+                owed = {(one.dependency.id, one.dependant): one for one in self._owed()}
+                if key not in owed or not owed[key].stopping:
+                    raise
+                restart = owed[key]
+                absence.wait(restart.dependant, error)
 
     def _settle(self, restart: Restart, *, even_running: bool) -> None:
         """Take one restart as far as it can be taken now."""

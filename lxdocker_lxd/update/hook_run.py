@@ -27,13 +27,14 @@ from lxdocker_lxd.update.hook import (
     said_by,
 )
 from lxdocker_lxd.update.host_program import ProgramRun, run_program
-from lxdocker_lxd.update.means import Gate, Judgement, Verdict
+from lxdocker_lxd.update.means import Gate, Judgement, PutOffError, Verdict
 from lxdocker_lxd.update.transaction import Transaction, readable_stamp
 from lxdocker_lxd.update.trusted_path import ROOT, check_trusted
 
 _OUTPUT_BYTES = 4096
-# LXD was restarted, or is at work on the instance: no reason to blame a version.
-_NOTHING_OF_THE_HOOK = (UnknownOutcomeError, NotRunningError, BusyError)
+# LXD was restarted, or is at work on the instance: no reason to blame a version. Or whoever waits for
+# the hook doesn't want to any more.
+_NOTHING_OF_THE_HOOK = (UnknownOutcomeError, NotRunningError, BusyError, PutOffError)
 
 
 class HookRunner:

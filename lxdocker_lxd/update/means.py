@@ -98,6 +98,8 @@ class Means:
     so may ``before_stage``, which is asked where the last attempt at the same version was put off;
     ``went_back`` is told of a
     transaction, and why, once the old version is back. Both may be called again after a crash.
+    ``interrupted`` says whether nothing more is to begin, and what caused no outage is to be given up;
+    ``tell`` hears in a line of what takes long.
     """
 
     gate: Gate
@@ -110,3 +112,5 @@ class Means:
     before_stage: Callable[[Transaction], None] = lambda _transaction: None
     before_outage: Callable[[Transaction], None] = lambda _transaction: None
     went_back: Callable[[Transaction, str], None] = lambda _transaction, _reason: None
+    interrupted: Callable[[], bool] = lambda: False
+    tell: Callable[[str], None] = lambda _text: None

@@ -56,6 +56,10 @@ class Act(StrEnum):
 ENDS = frozenset(
     {Act.COMMITTED, Act.ROLLED_BACK, Act.GIVEN_UP, Act.USER_TOOK_OVER, Act.HOLD},
 )
+# What is done before anything happens to the instance itself; given up, it leaves no trace.
+BEFORE_OUTAGE = frozenset(
+    {Act.STAGE, Act.PREPARE, Act.REMAP, Act.PROVE, Act.LEASE, Act.OUTAGE},
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -73,10 +73,15 @@ def recover(
     apart: Apart = together,
     instances: tuple[Instance, ...] | None = None,
 ) -> tuple[Outcome, ...]:
-    """Finish everything unfinished, one after the other; ``instances`` are those just listed."""
+    """Finish everything unfinished, one after the other; ``instances`` are those just listed.
+
+    Begins with no more of them once the updater is interrupted.
+    """
     listed = lxd.instances.list(project=None) if instances is None else instances
     ended = []
     for transaction in unfinished(listed, journal):
+        if updater.interrupted:
+            break
         with apart(transaction.project, transaction.name):
             ended.append(updater.resume(transaction))
     return tuple(ended)

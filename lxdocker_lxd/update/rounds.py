@@ -151,13 +151,17 @@ class Rounds:
         self._dependants.look(picture.instances, updating)
         try:
             for decision in decisions:
+                if self._updater.interrupted:
+                    remarks.append("interrupted: what is left waits for a later round")
+                    break
                 with problems.about(*decision.key):
                     self._do(decision, by_hand=by_hand)
         except StorageError as error:
             # Without room in the journal nothing begins; what was done is reported all the same.
             problems.add(error.message)
-        self._dependants.work_off()
-        healed = self._heal()
+        if not self._updater.interrupted:
+            self._dependants.work_off()
+        healed = () if self._updater.interrupted else self._heal()
         for outcome in (*recovered, *self._wave.outcomes):
             problems.add_of(outcome)
         if self._wave.outcomes or recovered:

@@ -5,7 +5,7 @@ about the last step hardly matters: the next look tells.
 """
 
 import contextlib
-from typing import TypedDict, Unpack
+from typing import Unpack
 
 from lxdocker_lxd.errors import LxdError, LxdockerError, StorageError
 from lxdocker_lxd.lxd.failures import (
@@ -23,22 +23,24 @@ from lxdocker_lxd.lxd.failures import (
 from lxdocker_lxd.lxd.ports import Lxd
 from lxdocker_lxd.lxd.records import Instance
 from lxdocker_lxd.lxd.server_records import ServerInfo
+from lxdocker_lxd.update.absence import AWAY, Absence
 from lxdocker_lxd.update.adoption import take_over
-from lxdocker_lxd.update.attempt import Attempt, resumed
+from lxdocker_lxd.update.attempt import Attempt, Noted, resumed
 from lxdocker_lxd.update.configuration import PROTECT_START_EXTENSION
 from lxdocker_lxd.update.dependants import Dependants
 from lxdocker_lxd.update.ending import Cause, ending_of
 from lxdocker_lxd.update.journal import Journal
-from lxdocker_lxd.update.journal_record import Entry, Event, accounts, was_put_off
+from lxdocker_lxd.update.journal_record import Event, accounts, was_put_off
 from lxdocker_lxd.update.means import Judgement, Means, Outcome, PutOffError
 from lxdocker_lxd.update.permissions import ACCESS_EXTENSION, permissions_left_with
-from lxdocker_lxd.update.procedure import ENDS, Act, Step, decide
+from lxdocker_lxd.update.procedure import BEFORE_OUTAGE, ENDS, Act, Step, decide
 from lxdocker_lxd.update.steps import AnotherUpdaterError, Handling, HeldError, Steps
 from lxdocker_lxd.update.stopping import killed_remark
 from lxdocker_lxd.update.transaction import Role, Transaction, VolumeName, is_hands_off
 from lxdocker_lxd.update.view import Party, View, party_of
 
 MOST_STEPS = 80
+INTERRUPTED = "interrupted before its outage"
 MOST_FAILURES = 6
 # A snapshot of a large instance on a plain directory freezes it for as long as the copy takes.
 LONGEST_WAIT_SECONDS = 900.0
@@ -58,8 +60,7 @@ _LOOK_AGAIN = (
 _LAST_WORDS = (ENDS - {Act.COMMITTED}) | {Act.DISCARD, Act.TURN_BACK, Act.RELEASE}
 _CONFIRM_SECONDS = 0.3
 _REMAPPING = frozenset({Act.PREPARE, Act.REMAP})
-_BEFORE_OUTAGE = _REMAPPING | {Act.STAGE, Act.PROVE, Act.LEASE, Act.OUTAGE}
-_WITHOUT_OUTAGE = _BEFORE_OUTAGE | {Act.END_STAGE, Act.STAGE_AGAIN, Act.RELEASE, Act.DISCARD}
+_WITHOUT_OUTAGE = BEFORE_OUTAGE | {Act.END_STAGE, Act.STAGE_AGAIN, Act.RELEASE, Act.DISCARD}
 _NOTHING_ASKED = (BusyError, NotRunningError, UnreachableError)
 _FORWARD = frozenset(
     {
@@ -74,25 +75,13 @@ _FORWARD = frozenset(
 )
 
 
-class _Noted(TypedDict, total=False):
-    """What an entry may say beside its event."""
-
-    result: str
-    reason: str
-    blame: bool
-    previous: str
-    outage_seconds: float | None
-    evidence: tuple[str, ...]
-    killed: str
-    put_off: bool
-
-
 class Updater:
     """Updates, turns back and finishes what was interrupted; one transaction at a time.
 
     Without room in the journal no update begins, nor does an outage. From the outage on a journal that
     can't be written is a problem to report: what is done is also written into LXD, before the next
-    step. When LXD can't be reached any more the error passes through, and the transaction stays open.
+    step. LXD that is away in an outage is waited for, fifteen minutes at most; then, and before the
+    outage, the error passes through, and the transaction stays open.
     """
 
     def __init__(self, lxd: Lxd, journal: Journal, means: Means) -> None:
@@ -102,7 +91,13 @@ class Updater:
         self._steps = Steps(lxd)
         self.draw_id = means.draw_id
         self.dependants = Dependants(lxd, journal, means)
+        self._absence = Absence(pause=means.pause, tell=means.tell)
         self._server: ServerInfo | None = None
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether nothing more is to begin: whoever started the updater wants an end."""
+        return self._means.interrupted()
 
     def update(
         self,
@@ -171,9 +166,9 @@ class Updater:
     # ---- the loop
 
     def _loop(self, run: Attempt) -> Outcome:
-        steps = 0
-        while steps < MOST_STEPS:
-            steps += 1
+        self._absence.end()
+        while run.steps < MOST_STEPS:
+            run.steps += 1
             try:
                 view = self._look(run)
             except (UnknownOutcomeError, NotRunningError, UnreachableError) as error:
@@ -190,8 +185,11 @@ class Updater:
                 if run.waited_seconds >= LONGEST_WAIT_SECONDS:
                     return self._end(run, Step(act=Act.HOLD, reason=step.reason))
                 run.waited_seconds += _WAIT_SECONDS
-                steps -= 1
+                run.steps -= 1
                 self._means.pause(_WAIT_SECONDS)
+                continue
+            if self.interrupted and step.act in BEFORE_OUTAGE and not run.give_up:
+                run.give_up, run.reason = True, INTERRUPTED
                 continue
             self._means.on_step(run.transaction, step)
             if step.act in ENDS:
@@ -296,14 +294,18 @@ class Updater:
         if not run.agreed:
             self._means.before_outage(run.transaction)
             run.agreed = True
+        if self.interrupted:
+            raise PutOffError(INTERRUPTED)
         # What was staged since, or a hook's backup, may have filled the disk.
         self._journal.reserve()
+        run.patient = True
         self.dependants.stop(run.transaction)
         self._note(run, Event.OUTAGE)
         run.outage, run.stop_asked = True, False
 
     def _done(self, step: Step, view: View, run: Attempt) -> None:
         run.failures = 0
+        self._absence.end()
         if step.act is Act.RESTORE and step.role is Role.NEW:
             run.restored = True
         elif step.act is Act.REMAP:
@@ -351,6 +353,10 @@ class Updater:
         self._count(run, error)
 
     def _count(self, run: Attempt, error: LxdockerError) -> None:
+        if (run.outage or run.patient) and isinstance(error, AWAY):
+            run.steps -= 1
+            self._absence.wait(run.transaction.name, error)
+            return
         run.failures += 1
         if run.failures > MOST_FAILURES:
             raise error
@@ -362,7 +368,7 @@ class Updater:
             # The real start decides.
             run.cold = True
             return None
-        if step.act in _BEFORE_OUTAGE or isinstance(error, AnotherUpdaterError):
+        if step.act in BEFORE_OUTAGE or isinstance(error, AnotherUpdaterError):
             run.give_up, run.reason = True, error.message
             run.put_off = isinstance(error, PutOffError)
             run.failed = not run.put_off and not isinstance(error, AnotherUpdaterError)
@@ -410,15 +416,9 @@ class Updater:
             problems=tuple(dict.fromkeys(run.problems)),
         )
 
-    def _note(self, run: Attempt, event: Event, **fields: Unpack[_Noted]) -> None:
+    def _note(self, run: Attempt, event: Event, **fields: Unpack[Noted]) -> None:
         """Write down what was decided; what can't be written stops nothing that is on its way."""
-        entry = Entry(at=self._means.clock(), event=event, transaction=run.transaction, **fields)
-        try:
-            self._journal.append(entry)
-        except StorageError as error:
-            if not (run.outage or run.back):
-                raise
-            run.problems.append(error.message)
+        run.write(self._journal, event, self._means.clock(), **fields)
 
     def _supports(self, extension: str) -> bool:
         if self._server is None:

@@ -25,6 +25,7 @@ from lxdocker_lxd.update.rounds import Report
 from lxdocker_lxd.update.source import SOURCE_KEY, discovered, source_of_text
 from lxdocker_lxd.update.transaction import REJECTED_KEY, Role, Transaction
 from lxdocker_lxd.verbs.rounds_view import watched
+from lxdocker_lxd.verbs.update_by_hand import act_by_hand
 from lxdocker_lxd.verbs.update_look import (
     COPY_COLUMNS,
     SHORT,
@@ -47,7 +48,10 @@ class UpdateFailedError(LxdError):
 def run(options: argparse.Namespace, console: Console) -> int:
     """Do what was asked and return the exit code."""
     with watched(prepare(options, console)) as work:
-        return _ACTIONS[options.action](work)
+        act = _ACTIONS[options.action]
+        if options.action in _BY_HAND and not options.dry_run:
+            return act_by_hand(work, act)
+        return act(work)
 
 
 def _update_now(work: UpdateWork) -> int:
@@ -264,6 +268,7 @@ def _recover(work: UpdateWork) -> int:
     return _show_problems(work, problems) or int(held)
 
 
+_BY_HAND = frozenset({"now", "rollback", "recover", "reap"})
 _ACTIONS: dict[str, Callable[[UpdateWork], int]] = {
     "run": serve,
     "now": _update_now,

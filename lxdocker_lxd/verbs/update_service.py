@@ -39,7 +39,9 @@ _AWAY = (NotInstalledError, NotRunningError, UnreachableError, UnknownOutcomeErr
 
 
 def serve(work: UpdateWork) -> int:
-    """Run as the service; SIGTERM and SIGINT end it after the update at work.
+    """Run as the service; SIGTERM and SIGINT end it after an update that had its outage.
+
+    One that had none yet is given up.
 
     systemd, if it listens, hears READY once LXD was looked at or is known to be away, what is going
     on, and that the work gets on. Raises UpdaterRunsError, AnotherLxdError, and what keeps LXD from
@@ -89,7 +91,8 @@ class _Service:
         """Let the service end; a signal's handler."""
         # No lock is taken here: the signal may have come while this thread holds it.
         self._stopped = True
-        self._work.heartbeat.stopping("ends after the update at work, if there is one")
+        self._work.interruption.ask()
+        self._work.heartbeat.stopping("ends when the update at work has no outage, if there is one")
 
     def connect(self) -> None:
         """Find out whether LXD can be used; one that is away is waited for later."""

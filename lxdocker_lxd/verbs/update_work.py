@@ -5,6 +5,7 @@ import os
 import random
 import secrets
 import socket
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -35,6 +36,7 @@ from lxdocker_lxd.update.telling import Telling
 from lxdocker_lxd.update.transaction import Transaction
 from lxdocker_lxd.update.trusted_path import check_trusted
 from lxdocker_lxd.update.updater import Updater
+from lxdocker_lxd.verbs.interruption import Interruption
 from lxdocker_lxd.verbs.lxd_address import lxd_place
 from lxdocker_lxd.verbs.surroundings import load_settings
 
@@ -83,6 +85,8 @@ class UpdateWork:
     on_step: list[Callable[[str], None]] = field(default_factory=list)
     views: list[Callable[[Transaction, Step], None]] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
+    interruption: Interruption = field(default_factory=Interruption)
+    _thread: int = field(default_factory=threading.get_ident)
     _opened: list[LxdDaemon] = field(default_factory=list)
     _polled: list[PolledImages] = field(default_factory=list)
     _claims: list[Claim] = field(default_factory=list)
@@ -93,7 +97,7 @@ class UpdateWork:
         """LXD; raises what ``open_lxd`` raises until it is reached, and AnotherLxdError."""
         if not self._opened:
             place = lxd_place(self.options)
-            lxd = open_lxd(place, pause=self.pause, heartbeat=self.heartbeat)
+            lxd = open_lxd(place, pause=self.pause, heartbeat=self.beat)
             if self.options.action not in _STATELESS:
                 certificate = lxd.server.info().certificate_fingerprint
                 followed_lxd.check(Path(self.options.state), certificate, str(place))
@@ -108,7 +112,7 @@ class UpdateWork:
             wait_seconds=_LOCK_SECONDS,
             pause=self.pause,
             entered=self._enter,
-            left=self._claim.release,
+            left=self._leave,
         )
 
     @property
@@ -133,6 +137,21 @@ class UpdateWork:
         place = str(lxd_place(self.options))
         followed_lxd.claim(Path(self.options.state), info.certificate_fingerprint, place)
         self._claim.take()
+        self.interruption.defer(wanted=True)
+
+    def _leave(self) -> None:
+        self.interruption.defer(wanted=False)
+        self._claim.release()
+
+    def beat(self) -> None:
+        """Say that the work got on, and keep the claim to LXD; for all that waits, each second or so.
+
+        Raises PutOffError where a wait is to end because somebody wants the command to end.
+        """
+        self.heartbeat()
+        if threading.get_ident() == self._thread:
+            self._claim.renew()
+            self.interruption.check()
 
     def pause(self, seconds: float) -> None:
         """Wait, whoever wants the process to end."""
@@ -151,13 +170,14 @@ class UpdateWork:
     def updater(self, journal: JournalFile) -> Updater:
         """An updater that writes into the journal."""
         runner = HookRunner(
-            self.lxd.guests, self.settings.hooks, owner=os.geteuid(), heartbeat=self.heartbeat
+            self.lxd.guests, self.settings.hooks, owner=os.geteuid(), heartbeat=self.beat
         )
         hooks = HookedUpdate(self.lxd, runner, complain=self.complaints.append)
 
         def before_outage(transaction: Transaction) -> None:
-            self.declared.check_stage(transaction)
-            hooks.before_outage(transaction)
+            with self.interruption.giving_up():
+                self.declared.check_stage(transaction)
+                hooks.before_outage(transaction)
 
         health = HealthGate(self.lxd, clock=time.monotonic, pause=self.pause)
         means = Means(
@@ -170,6 +190,8 @@ class UpdateWork:
             pause=self.pause,
             draw_id=lambda: secrets.token_hex(4),
             on_step=self._told,
+            interrupted=lambda: self.interruption.asked,
+            tell=self._tell,
         )
         return Updater(self.lxd, journal, means)
 
@@ -229,7 +251,12 @@ class UpdateWork:
         """An instance of the project that was named."""
         return self.lxd.instances.get(name, project=self.options.project)
 
+    def _tell(self, text: str) -> None:
+        self.console.note(text)
+        self.heartbeat.status(text)
+
     def _told(self, transaction: Transaction, step: Step) -> None:
+        self.interruption.step(transaction, step)
         for see in self.views:
             see(transaction, step)
         if step.act not in ENDS:

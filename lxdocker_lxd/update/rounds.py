@@ -246,12 +246,15 @@ class Rounds:
     def _do(self, decision: Decision, *, by_hand: bool) -> None:
         if decision.choice is not Choice.UPDATE or self._waits(decision):
             return
-        wave, outcome = self._wave, self._update(decision, by_hand=by_hand)
+        wave = self._wave
+        # Until it is known to have ended well, or not to have begun.
+        wave.waiting.add(decision.key)
+        outcome = self._update(decision, by_hand=by_hand)
+        if outcome is None or not outcome.bad:
+            wave.waiting.discard(decision.key)
         if outcome is None:
             return
         wave.outcomes.append(outcome)
-        if outcome.bad:
-            wave.waiting.add(decision.key)
         blamed = outcome.act is not Act.HOLD or outcome.blame
         if outcome.bad and blamed and not self._is_its_own_fault(decision):
             wave.failed.add(self._version(decision))

@@ -202,6 +202,15 @@ def test_what_depends_on_one_that_failed_waits_for_a_later_round(house: House) -
     assert ends(house.run()) == {"front": Act.COMMITTED}
 
 
+def test_what_depends_on_one_that_is_stuck_waits_as_well(house: House) -> None:
+    house.lxd.add_image("front one", alias="front")
+    house.local("front", AUTO | {"user.lxdocker.depends": "aaa"}, alias="front")
+    new_versions(house)
+    house.lxd.add_image("front two", alias="front")
+    spoil(house, lambda: BusyError("Instance is busy running a stop operation"), "power.stop")
+    assert ends(house.run()) == {"zeta": Act.COMMITTED}
+
+
 # ---- the service
 
 

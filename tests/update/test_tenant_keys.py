@@ -22,6 +22,7 @@ from lxdocker_lxd.update.enrolment import policy_of
 from lxdocker_lxd.update.health_check import check_of
 from lxdocker_lxd.update.hook import Point, names_of
 from lxdocker_lxd.update.plan import Choice, Scene, plan
+from lxdocker_lxd.update.procedure import Act
 from lxdocker_lxd.update.quantity import duration_of, moment_of, number_of, seconds_of
 from lxdocker_lxd.update.source import SOURCE_KEY, source_of_text
 from lxdocker_lxd.update.transaction import (
@@ -35,8 +36,10 @@ from lxdocker_lxd.update.transaction import (
     stamp_of,
 )
 from lxdocker_lxd.update.window import is_open, next_opening, windows_of
-from tests.update.hostile_text import hostile_json, hostile_text
+from tests.harness.simulated_lxd import SimulatedLxd
+from tests.update.hostile_text import EVIL, hostile_json, hostile_text
 from tests.update.records import NEW_IMAGE, NOW, image, instance
+from tests.update.test_rounds import AUTO, House
 
 FULL = os.environ.get("LXDOCKER_TEST_FULL") == "1"
 VALUES = 100_000 if FULL else 400
@@ -92,6 +95,35 @@ def test_no_value_of_a_key_raises_hangs_or_keeps_another_instance_from_its_updat
         unforeseen = [one for one in decisions if one.cause is Cause.INTERNAL_ERROR]
         assert not unforeseen
         assert not [one for one in decisions if "can't be read: " in one.reason]
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_a_round_goes_on_whatever_the_keys_of_some_instances_say(key: str) -> None:
+    """From reading LXD to the last report."""
+    house = House()
+    house.lxd.add_image("one", alias="app")
+    draw = draws(f"round {key}")
+    for number in range(60 if FULL else 6):
+        value = hostile_json(draw, STAMP) if key == STAMP_KEY else hostile_text(draw)
+        house.local(f"aaa{number}", AUTO | {key: value})
+    house.lxd.add_image("base", alias="base")
+    house.local("zeta", alias="base")
+    new = house.lxd.add_image("base two", alias="base")
+    house.lxd.add_image("two", alias="app")
+    report = house.run()
+    assert house.image("zeta") == new
+    assert not [one for one in report.problems if "internal error" in str(one)]
+    # A check of another port than the program has is a good value, and fails.
+    assert {one.act for one in report.outcomes} <= {Act.COMMITTED, Act.ROLLED_BACK}
+
+
+@pytest.mark.parametrize("text", EVIL)
+def test_a_claim_that_cant_be_understood_is_nobodys(text: str) -> None:
+    lxd = SimulatedLxd()
+    lxd.server.configure({claim.KEY: text})
+    mine = claim.Claim(lambda: lxd.server, "here:/var", lxd.clock)
+    mine.take()
+    assert "here:/var" in lxd.server.info().config[claim.KEY]
 
 
 def understood(parse: Callable[[str], object], text: str) -> bool:

@@ -6,12 +6,14 @@ import json
 import tarfile
 from pathlib import Path
 
+from lxdocker_lxd.annotations import URL, VERSION
 from lxdocker_lxd.digest import Digest
 
 USER_ID = 70
 VOLUME = "/var/lib/data"
 # Leads to VOLUME; images declare such paths, as /var/run.
 LINKED_VOLUME = "/srv/link/data"
+NOTES = "https://data.example/changes?of=1&and=2"
 PORT = 8080
 _APPLETS = ("sh", "cat", "echo", "httpd", "id", "ls", "sleep", "stat", "wget", "env")
 _ENTRYPOINT = """#!/bin/sh
@@ -40,6 +42,7 @@ def write_data_layout(directory: Path, *, version: str = "1", extra: bytes = b""
             "Entrypoint": ["/entrypoint"],
             "Cmd": ["from", "image"],
             "Env": ["PATH=/bin"],
+            "Labels": {VERSION: version, URL: NOTES},
             "User": f"{USER_ID}:{USER_ID}",
             "Volumes": {LINKED_VOLUME: {}},
             "ExposedPorts": {f"{PORT}/tcp": {}},

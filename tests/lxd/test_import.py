@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 import trustme
 
+from lxdocker_lxd.annotations import URL, VERSION
 from lxdocker_lxd.interpretation import interpret
 from tests.harness.fake_registry import FakeRegistry, fake_registry
 from tests.harness.image_server import free_port, image_server
 from tests.harness.lxd import PrivateLxd
 from tests.harness.processes import eventually, run
 from tests.harness.tiny_image import tiny_image
-from tests.lxd.data_image import write_data_layout
+from tests.lxd.data_image import NOTES, write_data_layout
 from tests.lxd.user import User
 
 pytestmark = [pytest.mark.lxd, pytest.mark.tools]
@@ -64,6 +65,7 @@ def test_an_image_is_sent_once_and_named(user: User, layout: Path) -> None:
     properties = user.images()[first["fingerprint"]]["properties"]
     assert properties["requirements.lxdocker.image"] == source
     assert properties["serial"] == first["serial"]
+    assert (properties[VERSION], properties[URL]) == ("1", NOTES)
 
     again = user.image(source, "--alias", "db")
     assert again["outcome"] == "renamed"

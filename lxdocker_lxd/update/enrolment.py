@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from lxdocker_lxd.errors import LxdockerError, UsageError
 from lxdocker_lxd.lxd.records import Config, Instance
+from lxdocker_lxd.update import root_disk, volume_policy
 from lxdocker_lxd.update.health_check import check_of
 from lxdocker_lxd.update.hook import Point, names_of
 from lxdocker_lxd.update.liveness import heal_of
@@ -124,6 +125,7 @@ def policy_of(config: Config) -> Policy:
     for point in Point:
         keys.check(partial(names_of, point=point))
     keys.problems += retention_problems(config)
+    keys.problems += filter(None, (root_disk.wrong_key(config), volume_policy.wrong_key(config)))
     return Policy(
         mode=mode,
         source=source,

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from lxdocker_lxd.lxd.records import DEFAULT_PROJECT, Config, Instance, disk_paths
+from lxdocker_lxd.update.quantity import quoted
 
 ROOT_DISK_KEY = "user.lxdocker.update.root_disk"
 DISPOSABLE = "disposable"
@@ -73,7 +74,7 @@ def wrong_key(config: Config) -> str:
     value = config.get(ROOT_DISK_KEY, "").strip()
     if value in {"", DISPOSABLE}:
         return ""
-    return f"{ROOT_DISK_KEY}: {value!r} isn't {DISPOSABLE}, the only value it may have"
+    return f"{ROOT_DISK_KEY}: {quoted(value)} isn't {DISPOSABLE}, the only value it may have"
 
 
 def loss(instance: Instance, exposed: Sequence[ExposedPath]) -> str:

@@ -12,12 +12,14 @@ from lxdocker_lxd.lxd.paths import instances_of
 from lxdocker_lxd.lxd.records import Config, Devices
 from lxdocker_lxd.lxd.resources import StoragePool, Volume
 from lxdocker_lxd.lxd.storage_drivers import snapshot_rules
-from lxdocker_lxd.update.plan import Key
 from lxdocker_lxd.update.transaction import VolumeName
 
 VOLUMES_KEY = "user.lxdocker.update.volumes"
 SNAPSHOT = "snapshot"
 _SCHEDULE = "snapshots.schedule"
+
+Key = tuple[str, str]
+"""Project and name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

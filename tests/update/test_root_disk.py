@@ -15,6 +15,7 @@ from lxdocker_lxd.lxd.resources import Volume
 from lxdocker_lxd.update.declared_volumes import DeclaredVolumes, RootDiskError
 from lxdocker_lxd.update.enrolling import enrolling_mode
 from lxdocker_lxd.update.enrolment import Mode
+from lxdocker_lxd.update.plan import Choice
 from lxdocker_lxd.update.procedure import Act
 from lxdocker_lxd.update.rehearsal import Rehearsal
 from lxdocker_lxd.update.root_disk import (
@@ -121,7 +122,9 @@ def test_a_key_that_nobody_understands_is_not_taken_for_consent(shop: Shop) -> N
     shop.version("two", [PGDATA])
     report = shop.run()
     assert not report.outcomes
-    assert "'dispoable'" in report.problems[0].text
+    (decision,) = report.decisions
+    assert decision.choice is Choice.REFUSE
+    assert "'dispoable'" in decision.reason
 
 
 def refused(report: Report) -> str:

@@ -218,6 +218,8 @@ def test_any_keys_together_give_one_decision_at_most(config: Config) -> None:
         ("pin", "v1.2"),
         ("skip", "the-bad-one"),
         ("keep", "for ever"),
+        ("root_disk", "yes"),
+        ("volumes", "snapshots"),
         ("snooze", "0001-01-01T00:00+23:00"),
     ],
 )

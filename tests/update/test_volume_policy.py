@@ -7,6 +7,7 @@ import pytest
 from lxdocker_lxd.lxd.calls import Command, CommandResult, GuestFile
 from lxdocker_lxd.lxd.records import Config, Devices
 from lxdocker_lxd.lxd.resources import Project, StoragePool, Volume
+from lxdocker_lxd.update.plan import Choice
 from lxdocker_lxd.update.procedure import Act
 from lxdocker_lxd.update.rehearsal import Rehearsal
 from lxdocker_lxd.update.transaction import VolumeName
@@ -129,7 +130,8 @@ def refused(shop: Shop) -> str:
     report = shop.run()
     assert not report.outcomes
     assert shop.rows() == {"/rows": b"rows of one"}
-    return str(report.problems[0])
+    refusals = [one.reason for one in report.decisions if one.choice is Choice.REFUSE]
+    return str([*report.problems, *refusals][0])
 
 
 def test_a_key_that_nobody_understands() -> None:

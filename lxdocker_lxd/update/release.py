@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from lxdocker_lxd.annotations import CREATED, SOURCE, URL, VERSION, web_address
 from lxdocker_lxd.control_characters import spelled_out
@@ -18,6 +19,8 @@ from lxdocker_lxd.update.redaction import cleaned
 
 _INSTANCE_PREFIX = "image."
 _LONGEST = 100
+_MOST_READ = 1000
+_MOST_KNOWN = 1024
 _SHORT_DIGEST = len("sha256:") + 12
 _SERIAL = re.compile(r"([0-9]{8})(?:[_T]([0-9]{4})(?:[0-9]{2})?)?(?![0-9])")
 
@@ -118,8 +121,7 @@ def _moment_of_serial(text: str) -> datetime | None:
 
 def _release(properties: Config) -> Release:
     def told(key: str) -> str:
-        text = spelled_out(cleaned(properties.get(key, "")), kept="")
-        return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+        return _legible(properties.get(key, "")[:_MOST_READ])
 
     addresses = (web_address(properties.get(key, "")) for key in (URL, SOURCE))
     return Release(
@@ -127,5 +129,17 @@ def _release(properties: Config) -> Release:
         serial=told("serial"),
         reference=told("requirements.lxdocker.image"),
         manifest=told("requirements.lxdocker.manifest"),
-        notes_url=next((cleaned(one) for one in addresses if one is not None), ""),
+        notes_url=next((_harmless(one) for one in addresses if one is not None), ""),
     )
+
+
+# Many instances have the same images, and a plan is made again and again.
+@lru_cache(maxsize=_MOST_KNOWN)
+def _legible(text: str) -> str:
+    shown = spelled_out(cleaned(text), kept="")
+    return shown if len(shown) <= _LONGEST else f"{shown[: _LONGEST - 1]}…"
+
+
+@lru_cache(maxsize=_MOST_KNOWN)
+def _harmless(address: str) -> str:
+    return cleaned(address)

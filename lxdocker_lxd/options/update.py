@@ -65,7 +65,12 @@ def add(verbs: Verbs) -> None:
     reap = _action(below, "reap", _REAP)
     reap.add_argument("names", metavar="NAME", nargs="*", help="all copies of these instances, now")
     _add_dry_run(reap)
-    _action(below, "history", _HISTORY)
+    history = _action(below, "history", _HISTORY)
+    history.add_argument(
+        "--evidence",
+        action="store_true",
+        help="show also what versions that failed said last: their log, their check",
+    )
 
 
 def _action(below: Verbs, name: str, text: str) -> argparse.ArgumentParser:

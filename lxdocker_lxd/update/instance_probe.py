@@ -33,7 +33,7 @@ _EVENT_SECONDS = 5.0
 _MARGIN_SECONDS = 5.0
 _OUTPUT_BYTES = 4096
 _MOST_ADDRESSES = 8
-_BUSYBOX = "/busybox-lxd"
+BUSYBOX = "/busybox-lxd"
 # Connects from inside, so `nc` of ours is enough; -e runs a program on the connection, so that the
 # sending side stays open while the answer is read.
 _CONNECT = 'port=$1; shift; for host; do nc -w 3 "$host" "$port" -e /busybox-lxd true && exit 0; done; exit 1'
@@ -202,12 +202,12 @@ class InstanceProbe:
         script: tuple[str, ...] = (_CONNECT, "tcp", port)
         if check.kind is Kind.HTTP:
             script = (_REQUEST, "http", port, check.path, _ASK, limit)
-        words = (_BUSYBOX, "timeout", "-s", "KILL", limit, _BUSYBOX, "sh", "-c", *script, *hosts)
+        words = (BUSYBOX, "timeout", "-s", "KILL", limit, BUSYBOX, "sh", "-c", *script, *hosts)
         code = self._run(words, check)
         if isinstance(code, int) and code in _NOT_RUN:
             # The script itself never ends so: its shell isn't there.
             self.output = (
-                f"{check.label} can't be asked from inside: the image has no {_BUSYBOX};"
+                f"{check.label} can't be asked from inside: the image has no {BUSYBOX};"
                 " user.lxdocker.update.health_from=outside asks from this machine"
             )
             return Health.UNKNOWN

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from lxdocker_lxd.update.journal_record import Event
+from lxdocker_lxd.update.journal_record import Entry, Event
 from lxdocker_lxd.update.means import Outcome
 from lxdocker_lxd.update.plan import Choice, Decision
 from lxdocker_lxd.update.procedure import Act
@@ -90,6 +90,7 @@ def decision_row(decision: Decision, *, full: bool = False) -> dict[str, object]
 
 def show_history(work: UpdateWork) -> int:
     """Show what became of earlier updates, as the journal has it."""
+    ended = [entry for entry in work.journal.read() if entry.event is Event.ENDED]
     rows: list[dict[str, object]] = [
         {
             "at": entry.at.isoformat(timespec="seconds"),
@@ -102,11 +103,20 @@ def show_history(work: UpdateWork) -> int:
             "killed": entry.killed,
             "reason": entry.explanation,
         }
-        for entry in work.journal.read()
-        if entry.event is Event.ENDED
+        for entry in ended
     ]
     work.show(rows, ("at", "project", "name", "to", "result", "outage", "reason"))
+    if work.options.evidence and work.options.format != "json":
+        for entry in ended:
+            _show_evidence(work, entry)
     return 0
+
+
+def _show_evidence(work: UpdateWork, entry: Entry) -> None:
+    if entry.evidence:
+        at = entry.at.isoformat(timespec="seconds")
+        lines = "".join(f"  {line}\n" for line in entry.evidence)
+        work.console.result(f"\n{at} {entry.transaction.name}, said last:\n{lines}")
 
 
 _USERS = "it has snapshots or backups"

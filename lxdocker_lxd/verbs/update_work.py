@@ -32,6 +32,7 @@ from lxdocker_lxd.update.polled_images import PolledImages
 from lxdocker_lxd.update.procedure import ENDS, Step
 from lxdocker_lxd.update.rounds import Rounds
 from lxdocker_lxd.update.settings import UpdateSettings
+from lxdocker_lxd.update.staged_programs import StagedPrograms
 from lxdocker_lxd.update.telling import Telling
 from lxdocker_lxd.update.transaction import Transaction
 from lxdocker_lxd.update.trusted_path import check_trusted
@@ -177,6 +178,7 @@ class UpdateWork:
         def before_outage(transaction: Transaction) -> None:
             with self.interruption.giving_up():
                 self.declared.check_stage(transaction)
+                StagedPrograms(self.lxd, self.settings.hooks).check(transaction)
                 hooks.before_outage(transaction)
 
         health = HealthGate(self.lxd, clock=time.monotonic, pause=self.pause)

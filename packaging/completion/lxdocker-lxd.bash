@@ -30,7 +30,7 @@ _shtab_lxdocker_lxd_update_disable_option_strings=(-h --help --project --only-pr
 _shtab_lxdocker_lxd_update_rollback_option_strings=(-h --help --project --only-project --state --lxd --lxd-cert --lxd-key --lxd-server-cert --remote --format --config --debug --restore-volumes --dry-run)
 _shtab_lxdocker_lxd_update_recover_option_strings=(-h --help --project --only-project --state --lxd --lxd-cert --lxd-key --lxd-server-cert --remote --format --config --debug --dry-run)
 _shtab_lxdocker_lxd_update_reap_option_strings=(-h --help --project --only-project --state --lxd --lxd-cert --lxd-key --lxd-server-cert --remote --format --config --debug --dry-run)
-_shtab_lxdocker_lxd_update_history_option_strings=(-h --help --project --only-project --state --lxd --lxd-cert --lxd-key --lxd-server-cert --remote --format --config --debug)
+_shtab_lxdocker_lxd_update_history_option_strings=(-h --help --project --only-project --state --lxd --lxd-cert --lxd-key --lxd-server-cert --remote --format --config --debug --evidence)
 _shtab_lxdocker_lxd_update_option_strings=(-h --help)
 _shtab_lxdocker_lxd_option_strings=(-h --help --version)
 
@@ -266,6 +266,7 @@ _shtab_lxdocker_lxd_update_reap___dry_run_nargs=0
 _shtab_lxdocker_lxd_update_history__h_nargs=0
 _shtab_lxdocker_lxd_update_history___help_nargs=0
 _shtab_lxdocker_lxd_update_history___debug_nargs=0
+_shtab_lxdocker_lxd_update_history___evidence_nargs=0
 _shtab_lxdocker_lxd_update_pos_0_nargs=A...
 _shtab_lxdocker_lxd_update__h_nargs=0
 _shtab_lxdocker_lxd_update___help_nargs=0

@@ -372,3 +372,4 @@ complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using update history' -l remote
 complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using update history' -l format -xka "table json" -d 'of the result'
 complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using update history' -l config -xka "(__fish_complete_path (commandline -ct))" -d 'settings file'
 complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using update history' -l debug -d 'show tracebacks'
+complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using update history' -l evidence -d 'show also what versions that failed said last: their log, their check'

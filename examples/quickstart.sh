@@ -38,6 +38,15 @@ made() {
     grep -qxF "$*" "$STATE/made" 2>/dev/null || printf '%s\n' "$*" >>"$STATE/made"
 }
 
+# What is kept there is run, and believed, as root.
+expect_own_state() {
+    if [ -L "$STATE" ] || [ ! -d "$STATE" ] || [ ! -O "$STATE" ] ||
+        [ -n "$(find "$STATE" -maxdepth 0 -perm /022)" ]; then
+        fail "$STATE is no directory that belongs to root alone" \
+            "name another one with LXDOCKER_QUICKSTART_STATE, or: chown root: $STATE; chmod go-w $STATE"
+    fi
+}
+
 # Prints the client and the directory of the LXD to use: Debian's package, or the snap.
 # LXD_DIR decides when it is set.
 locate_lxd() {
@@ -351,7 +360,9 @@ wait_for_answer() {
             step URL "$url"
             return
         fi
-        # What accepts connections but speaks no HTTP is another kind of server.
+        # What accepts connections but speaks no HTTP is another kind of server. Address and port are
+        # arguments, never part of the program.
+        # shellcheck disable=SC2016
         if ((SECONDS > end - ANSWER_SECONDS + 5)) &&
             timeout 2 bash -c ': <"/dev/tcp/$1/$2"' bash "$address" "$port" 2>/dev/null; then
             step answer "port $port of $address accepts connections (it does not speak HTTP)"
@@ -381,6 +392,7 @@ clean() {
         echo "nothing to clean: $STATE/made does not exist"
         return
     }
+    expect_own_state
     local located kind what
     if located=$(locate_lxd); then
         CLIENT=${located%% *}
@@ -434,6 +446,7 @@ main() {
     fi
     umask 022
     mkdir -p "$STATE"
+    expect_own_state
     install_packages
     prepare_converter
     start_lxd

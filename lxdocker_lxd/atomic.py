@@ -48,9 +48,10 @@ def make_directory(path: Path, *, mode: int = 0o755) -> None:
 
 
 @contextlib.contextmanager
-def replacing(path: Path, *, mode: int = 0o644) -> Iterator[BinaryIO]:
+def replacing(path: Path, *, mode: int = 0o644, directory: int | None = None) -> Iterator[BinaryIO]:
     """Yield a file whose content replaces ``path`` when the block ends without an error.
 
+    ``directory`` is a descriptor of the directory it is in, for callers that have one.
     The file has ``mode`` before its first byte. After return, content and name are on disk. On an
     error nothing at ``path`` has changed. Raises StorageError; of the block's own errors only those
     a full or failing disk causes are translated, so that a broken connection stays one.
@@ -59,7 +60,8 @@ def replacing(path: Path, *, mode: int = 0o644) -> Iterator[BinaryIO]:
     with contextlib.ExitStack() as opened:
         try:
             # The name stays in the directory that was opened, whatever becomes of the path to it.
-            directory = opened.enter_context(directory_descriptor(path.parent))
+            if directory is None:
+                directory = opened.enter_context(directory_descriptor(path.parent))
             name, file = opened.enter_context(temporary_file(directory))
         except OSError as error:
             raise storage_error("write", path, error) from error
@@ -96,9 +98,9 @@ def temporary_file(directory: int) -> Iterator[tuple[str, BinaryIO]]:
             os.unlink(name, dir_fd=directory)
 
 
-def write(path: Path, content: bytes, *, mode: int = 0o644) -> None:
+def write(path: Path, content: bytes, *, mode: int = 0o644, directory: int | None = None) -> None:
     """Make ``path`` hold ``content``, atomically and durably; raise StorageError."""
-    with replacing(path, mode=mode) as file:
+    with replacing(path, mode=mode, directory=directory) as file:
         file.write(content)
 
 
@@ -152,13 +154,18 @@ def sync_directory(path: Path) -> None:
 
 @contextlib.contextmanager
 def locked(
-    path: Path, *, shared: bool = False, on_wait: Callable[[], None] | None = None
+    path: Path,
+    *,
+    shared: bool = False,
+    on_wait: Callable[[], None] | None = None,
+    directory: int | None = None,
 ) -> Iterator[None]:
     """Hold the lock file ``path`` for the block; wait for other holders. Raises StorageError.
 
+    ``directory`` is a descriptor of the directory it is in, for callers that have one.
     ``on_wait`` is called once before waiting, so that a user learns why nothing happens.
     """
-    descriptor = open_lock(path)
+    descriptor = open_lock(path, directory=directory)
     kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     try:
         try:
@@ -179,13 +186,14 @@ def _wait_for(descriptor: int, kind: int, on_wait: Callable[[], None] | None) ->
         fcntl.flock(descriptor, kind)
 
 
-def open_lock(path: Path) -> int:
+def open_lock(path: Path, *, directory: int | None = None) -> int:
     """Return a descriptor of the lock file ``path``, made if missing; raise StorageError.
 
     The lock belongs to the descriptor: closing it, or the end of the process, gives it back.
     """
     try:
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        return os.open(path if directory is None else path.name, flags, 0o644, dir_fd=directory)
     except OSError as error:
         raise storage_error("lock", path, error) from error
 

@@ -181,17 +181,52 @@ def _unsafe(path: Path, reason: str) -> UnsafeDirectoryError:
 
 
 @contextlib.contextmanager
-def directory_descriptor(path: Path, *below: str) -> Iterator[int]:
+def directory_descriptor(path: Path, *names: str) -> Iterator[int]:
     """Yield a descriptor of the directory ``path``, or of one below it that no link leads to.
 
     Raises OSError.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        for name in below:
+        with below(descriptor, *names) as inner:
+            yield inner
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def below(directory: int, *names: str) -> Iterator[int]:
+    """Yield a descriptor of a directory below that of ``directory``; no link leads there.
+
+    Raises OSError.
+    """
+    descriptor = os.dup(directory)
+    try:
+        for name in names:
             inner = os.open(name, _OPEN_DIRECTORY, dir_fd=descriptor)
             os.close(descriptor)
             descriptor = inner
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def own_directory(directory: int, name: str, *, path: Path, make: bool = False) -> Iterator[int]:
+    """Yield a descriptor of a directory that must be this user's own, or root's.
+
+    It is no link, and others can't write to it. ``path`` is what messages call it. With ``make`` it is
+    made where it is missing. Raises UnsafeDirectoryError, FileNotFoundError and other OSErrors.
+    """
+    if make:
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(name, 0o755, dir_fd=directory)
+    status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+    _expect_own(status, path, also_root=True)
+    descriptor = os.open(name, _OPEN_DIRECTORY, dir_fd=directory)
+    try:
+        # What was just looked at may have been exchanged.
+        _expect_own(os.fstat(descriptor), path, also_root=True)
         yield descriptor
     finally:
         os.close(descriptor)

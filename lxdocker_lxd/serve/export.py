@@ -54,7 +54,7 @@ class _Ready:
     """A file that waits, complete, for its name."""
 
     name: str
-    temporary: Path | None
+    temporary: str | None
     sha256: str
     size_bytes: int
 
@@ -70,7 +70,8 @@ def export(
 ) -> ExportReport:
     """Make ``directory`` hold ``site``; with ``dry_run`` only say what that would change.
 
-    Raises ForeignFileError (a place or file that isn't an export's), UsageError (inside the
+    Raises ForeignFileError (a place or file that isn't an export's), UnsafeDirectoryError (a place that
+    others can change), UsageError (inside the
     catalogue's directory), SourceDamagedError, UnsafePathError, StorageError and what rendering
     raises. The tree is valid afterwards too.
     """
@@ -78,8 +79,8 @@ def export(
     target = ExportDirectory(directory)
     planned = plan(site.entries())
     if dry_run:
-        target.open()
-        return _Run(target, source, progress, at, dry_run=True).done(planned)
+        with target.reading():
+            return _Run(target, source, progress, at, dry_run=True).done(planned)
     wait = partial(progress.emit, Notice(image="export", text="waiting for another export"))
     with target.writing(wait):
         return _Run(target, source, progress, at, dry_run=False).done(planned)
@@ -236,7 +237,7 @@ class _Run:
         file = self._target.files[name]
         if file.mtime_ns is None or self._target.is_unchanged(name):
             return True
-        if self._target.path(name).exists():
+        if self._target.is_there(name):
             text = "changed by somebody else since it was exported: it stays"
             self._progress.emit(Notice(image=name, text=text))
         del self._target.files[name]

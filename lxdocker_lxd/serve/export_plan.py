@@ -114,18 +114,26 @@ def _file_path(entry: Entry) -> str:
     is_page = isinstance(entry, Document) and entry.media_type.startswith("text/html")
     if is_page and not path.endswith(".html"):
         path = f"{path.rstrip('/')}/{PAGE}".lstrip("/")
-    parts = path.split("/")
-    if (
-        "\0" in path
-        or parts[0] == STATE_DIRECTORY
-        or any(part in ("", ".", "..") or len(_bytes(part)) > _MOST_NAME_BYTES for part in parts)
-    ):
+    if not is_tree_path(path):
         raise UnsafePathError(f"export {path[:80]!r}: it can't be the path of a file")
     return path
 
 
+def is_tree_path(path: str) -> bool:
+    """Whether it can be the path of a file below the export, and none of its own records."""
+    parts = path.split("/")
+    return (
+        "\0" not in path
+        and parts[0] != STATE_DIRECTORY
+        and not any(
+            part in ("", ".", "..") or len(_bytes(part)) > _MOST_NAME_BYTES for part in parts
+        )
+    )
+
+
 def _bytes(text: str) -> bytes:
-    return text.encode("utf-8", "surrogateescape")
+    # Any text is measured: a lone surrogate is no reason to fail.
+    return text.encode("utf-8", "surrogatepass")
 
 
 def _groups(documents: dict[str, Document]) -> list[DocumentGroup]:

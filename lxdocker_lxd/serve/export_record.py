@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from lxdocker_lxd.errors import VerificationError
+from lxdocker_lxd.serve.export_plan import is_tree_path
 
 FORMAT = 1
 
@@ -57,12 +58,19 @@ def parse(content: bytes, *, name: str) -> dict[str, ExportedFile]:
                 f"{name}: expected format {FORMAT}, got {document['format']!r}",
                 hint="use the version of lxdocker-lxd that wrote it, or export to a new directory",
             )
-        return {str(path): _parsed(fields) for path, fields in document["files"].items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        return {_path(path): _parsed(fields) for path, fields in document["files"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ExportRecordError(
             f"{name}: not the record of an export: {error}",
             hint="export to a new directory; what is in this one can't be told from other files",
         ) from error
+
+
+def _path(name: str) -> str:
+    # What a record names may be removed, so it is looked at like the word of a stranger.
+    if not is_tree_path(name):
+        raise ValueError(f"{name[:80]!r} can't be the path of an exported file")
+    return name
 
 
 def _parsed(fields: Mapping[str, object]) -> ExportedFile:

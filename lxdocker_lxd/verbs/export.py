@@ -10,7 +10,7 @@ from lxdocker_lxd.console import Console, document, human_size, table
 from lxdocker_lxd.errors import NotFoundError
 from lxdocker_lxd.serve import contents
 from lxdocker_lxd.serve.export import ExportReport, export
-from lxdocker_lxd.serve.export_directory import ExportDirectory
+from lxdocker_lxd.serve.export_plan import STATE_DIRECTORY
 from lxdocker_lxd.serve.signature_directory import SignatureDirectory
 from lxdocker_lxd.serve.signing import SignaturesInMemory, gpg_signer
 from lxdocker_lxd.serve.site import SiteContext, SiteSettings
@@ -29,7 +29,8 @@ def run(options: argparse.Namespace, console: Console) -> int:
             hint="name the directory with --lxdimages, or run lxdocker-lxd convert first",
         )
     directory = Path(options.directory)
-    kept = SignatureDirectory(ExportDirectory(directory).signatures)
+    # Kept, so that unchanged content isn't signed anew.
+    kept = SignatureDirectory(directory, STATE_DIRECTORY, "signatures")
     now = datetime.now(UTC)
     with progress_listener(settings.progress, console) as progress:
         report = export(

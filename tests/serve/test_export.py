@@ -10,7 +10,9 @@ import subprocess
 import sys
 import textwrap
 import threading
+from collections.abc import Iterator
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,11 +22,13 @@ from hypothesis import strategies as st
 from lxdocker_lxd import cli
 from lxdocker_lxd.catalogue import GRACE, PublishedFile
 from lxdocker_lxd.errors import StorageError, UsageError
+from lxdocker_lxd.ownership import UnsafeDirectoryError
 from lxdocker_lxd.serve.entry import Document, Entry, FileEntry
 from lxdocker_lxd.serve.export import export
 from lxdocker_lxd.serve.export_directory import ForeignFileError, SourceDamagedError
-from lxdocker_lxd.serve.export_plan import Rank, UnsafePathError, plan
+from lxdocker_lxd.serve.export_plan import Rank, UnsafePathError, is_tree_path, plan
 from lxdocker_lxd.serve.export_record import ExportedFile, ExportRecordError, parse, render
+from lxdocker_lxd.serve.signature_directory import SignatureDirectory
 from lxdocker_lxd.serve.site import Site
 from tests.harness.processes import run
 from tests.harness.stream_reader import Reader, read
@@ -376,6 +380,7 @@ def test_a_broken_record_stops_the_export(shop: Shop, target: Path) -> None:
         '{"format": 1}',
         '{"format": 1, "files": {"a": {}}}',
         json.dumps(good | {"format": 2}),
+        "[" * 100_000,
     ):
         record.write_text(bad)
         before = own_files(target)
@@ -393,9 +398,153 @@ EXPORTED = st.builds(
 )
 
 
-@given(st.dictionaries(st.text(), EXPORTED))
+@given(st.dictionaries(st.text().filter(is_tree_path), EXPORTED))
 def test_a_record_reads_back_as_it_was_written(files: dict[str, ExportedFile]) -> None:
     assert parse(render(files), name="record") == files
+
+
+STRANGE_NAMES = [
+    "../victim/shadow",
+    "a/../../victim/shadow",
+    "{victim}/shadow",
+    "images/../../victim/shadow",
+    "",
+    ".",
+    "..",
+    "a//b",
+    "a/",
+    "./a",
+    "a\0b",
+    ".lxdocker-export/lock",
+    ".lxdocker-export/record.json",
+    "x" * 300,
+]
+
+
+def unlisted_for_long(*names: str) -> str:
+    """The record of an export that made these files, which left the tree long ago."""
+    at = "2020-01-01T00:00:00+00:00"
+    fields = {"sha256": None, "size_bytes": None, "mtime_ns": None, "unlisted_at": at}
+    return json.dumps({"format": 1, "files": dict.fromkeys(names, fields)})
+
+
+@pytest.fixture
+def victim(tmp_path: Path) -> Iterator[Path]:
+    """A directory beside the export, which must be the same afterwards."""
+    place = tmp_path / "victim"
+    for name in ("shadow", "new/shadow", "signatures/shadow"):
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        (place / name).write_text("precious")
+    yield place
+    found = {path.relative_to(place): path.is_file() for path in place.rglob("*")}
+    assert set(map(str, found)) == {
+        *("shadow", "new", "new/shadow", "signatures", "signatures/shadow"),
+    }
+
+
+class TestForeignRecords:
+    """What says which files are ours is believed only where nobody else can have written it."""
+
+    @pytest.mark.parametrize("name", STRANGE_NAMES)
+    def test_a_name_that_leads_out_of_the_tree_is_refused(
+        self, shop: Shop, target: Path, victim: Path, name: str
+    ) -> None:
+        own = target / ".lxdocker-export"
+        own.mkdir(parents=True)
+        # An absolute path, too, leads to the victim: never to a file of this machine's.
+        (own / "record.json").write_text(unlisted_for_long(name.format(victim=victim)))
+        for dry_run in (True, False):
+            with pytest.raises(ExportRecordError, match="can't be the path of an exported file"):
+                shop.export(target, dry_run=dry_run)
+        assert [path.name for path in target.iterdir()] == [".lxdocker-export"]
+
+    def test_a_link_above_a_name_is_not_followed(
+        self, shop: Shop, target: Path, victim: Path
+    ) -> None:
+        shop.export(target)
+        (target / "gone").symlink_to(victim)
+        record = target / ".lxdocker-export" / "record.json"
+        document = json.loads(record.read_text())
+        document["files"] |= json.loads(unlisted_for_long("gone/shadow", "gone/new/shadow"))[
+            "files"
+        ]
+        record.write_text(json.dumps(document))
+        shop.export(target)
+        assert (victim / "shadow").exists()
+
+    @pytest.mark.parametrize("dry_run", [True, False])
+    def test_a_state_directory_that_is_a_link_is_refused(
+        self, shop: Shop, target: Path, victim: Path, *, dry_run: bool
+    ) -> None:
+        target.mkdir()
+        (target / ".lxdocker-export").symlink_to(victim)
+        with pytest.raises(UnsafeDirectoryError, match="it is a symbolic link") as caught:
+            shop.export(target, dry_run=dry_run)
+        assert "name another directory" in caught.value.hint
+
+    @pytest.mark.parametrize("name", ["new", "lock", "record.json"])
+    def test_a_link_inside_is_not_followed(
+        self, shop: Shop, target: Path, victim: Path, name: str
+    ) -> None:
+        shop.export(target)
+        place = target / ".lxdocker-export" / name
+        if place.exists():
+            place.unlink()
+        place.symlink_to(victim if name == "new" else victim / "shadow")
+        with pytest.raises(StorageError):
+            shop.export(target)
+        assert (victim / "shadow").read_text() == "precious"
+
+    def test_a_state_directory_that_others_can_change_is_refused(
+        self, shop: Shop, target: Path
+    ) -> None:
+        shop.export(target)
+        (target / ".lxdocker-export").chmod(0o777)
+        with pytest.raises(UnsafeDirectoryError, match="others can write to it") as caught:
+            shop.export(target)
+        assert "chmod go-w" in caught.value.hint
+
+    @pytest.mark.parametrize("signatures", ["signatures", ".lxdocker-export"])
+    def test_signatures_behind_a_link_are_neither_read_nor_removed(
+        self, target: Path, victim: Path, signatures: str
+    ) -> None:
+        own = target / ".lxdocker-export"
+        target.mkdir()
+        if signatures == "signatures":
+            own.mkdir()
+            (own / "signatures").symlink_to(victim)
+        else:
+            own.symlink_to(victim)
+        kept = SignatureDirectory(target, ".lxdocker-export", "signatures")
+        refused = partial(pytest.raises, UnsafeDirectoryError, match="it is a symbolic link")
+        with refused():
+            kept.get("shadow")
+        with refused():
+            kept.put("a", b"b")
+        with refused():
+            kept.forget_unused()
+
+    @pytest.mark.root
+    @pytest.mark.parametrize("whose", ["tree", "state"])
+    def test_root_refuses_a_tree_of_another_user(
+        self, shop: Shop, target: Path, whose: str
+    ) -> None:
+        shop.export(target)
+        before = own_files(target)
+        os.chown(target if whose == "tree" else target / ".lxdocker-export", 65534, 65534)
+        for dry_run in (True, False):
+            with pytest.raises(UnsafeDirectoryError, match="belongs to nobody") as caught:
+                shop.export(target, dry_run=dry_run)
+            assert "as its owner" in caught.value.hint or "run it as nobody" in caught.value.hint
+        assert own_files(target) == before
+
+    @pytest.mark.root
+    def test_root_refuses_a_tree_that_a_group_may_write_to(self, shop: Shop, target: Path) -> None:
+        target.mkdir(mode=0o775)
+        target.chmod(0o775)
+        with pytest.raises(UnsafeDirectoryError, match="others can write"):
+            shop.export(target)
+        assert list(target.iterdir()) == []
 
 
 KILLED = """

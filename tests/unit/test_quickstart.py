@@ -255,6 +255,24 @@ class TestTextsOfStrangers:
         assert all(letter == "\n" or letter.isprintable() for letter in done.stderr)
 
 
+    @pytest.mark.parametrize("kind", ["own", "link", "file", "open"])
+    def test_what_was_kept_is_believed_only_in_a_directory_of_ones_own(
+        self, tmp_path: Path, kind: str
+    ) -> None:
+        state = tmp_path / "state"
+        if kind == "link":
+            (tmp_path / "elsewhere").mkdir()
+            state.symlink_to("elsewhere")
+        elif kind == "file":
+            state.write_text("")
+        else:
+            state.mkdir()
+            state.chmod(0o775 if kind == "open" else 0o755)
+        done = bash("expect_own_state; echo believed", directory=tmp_path)
+        assert (done.stdout == "believed\n") == (kind == "own")
+        assert ("belongs to root alone" in done.stderr) == (kind != "own")
+
+
 def product(exposed: object) -> object:
     """A catalogue of one image that exposes this."""
     versions = [{"config": {"ExposedPorts": exposed}}]

@@ -75,12 +75,11 @@ def other_owner(directories: Sequence[Path]) -> Owner | None:
             f"work in several users' directories at once: {whose}",
             hint="give all of them to the user who converts: chown -R USER: DIRECTORY",
         )
-    for user_id, (_, status) in owners.items():
-        if user_id != ROOT:
-            return Owner.of(status)
+    ((user_id, (_, status)),) = owners.items()
     for path in directories:
-        expect_closed(path)
-    return None
+        # Nor may a third user lead root, or the owner, elsewhere by what is above.
+        expect_closed(path, user=user_id)
+    return None if user_id == ROOT else Owner.of(status)
 
 
 def _nearest(path: Path) -> os.stat_result:
@@ -92,9 +91,10 @@ def _nearest(path: Path) -> os.stat_result:
     raise UnsafeDirectoryError(f"look at {path}: nothing above it exists")
 
 
-def expect_closed(path: Path) -> None:
-    """Raise UnsafeDirectoryError unless only this user and root can change what is at ``path``.
+def expect_closed(path: Path, *, user: int | None = None) -> None:
+    """Raise UnsafeDirectoryError unless only ``user`` and root can change what is at ``path``.
 
+    The user is this process's where none is given.
     Everything above counts, links on the way too; directories above may be sticky, like ``/tmp``. What
     doesn't exist yet is judged by what is above it.
     """
@@ -102,7 +102,8 @@ def expect_closed(path: Path) -> None:
     real = Path(os.path.realpath(path))
     for one in (absolute, real):
         for place in (one, *one.parents):
-            _expect_closed(place, near=place in (absolute, real), of=path)
+            near = place in (absolute, real)
+            _expect_closed(place, os.geteuid() if user is None else user, near=near, of=path)
 
 
 def expect_closed_for_root(path: Path) -> None:
@@ -114,37 +115,37 @@ def expect_closed_for_root(path: Path) -> None:
         expect_closed(path)
 
 
-def _expect_closed(place: Path, *, near: bool, of: Path) -> None:
+def _expect_closed(place: Path, user: int, *, near: bool, of: Path) -> None:
     try:
         status = place.lstat()
     except (FileNotFoundError, NotADirectoryError):
         return
     except OSError as error:
         raise UnsafeDirectoryError(f"look at {place}: {error.strerror}") from error
-    if status.st_uid not in {ROOT, os.geteuid()}:
-        raise _unsafe(of, f"{place} belongs to {Owner.of(status).name}")
+    if status.st_uid not in {ROOT, user}:
+        raise _unsafe(of, user, f"{place} belongs to {Owner.of(status).name}")
     if stat.S_ISLNK(status.st_mode):
         return
     sticky = bool(status.st_mode & stat.S_ISVTX) and not near
-    if status.st_mode & _open_bits() and not sticky:
-        raise _unsafe(of, f"others can write to {place}")
+    if status.st_mode & _open_bits(user) and not sticky:
+        raise _unsafe(of, user, f"others can write to {place}")
 
 
-def _open_bits() -> int:
+def _open_bits(user: int) -> int:
     # A user's own group is theirs on most systems; root's must not be able to lead root anywhere.
-    return stat.S_IWOTH | (stat.S_IWGRP if os.geteuid() == ROOT else 0)
+    return stat.S_IWOTH | (stat.S_IWGRP if user == ROOT else 0)
 
 
-def expect_own(path: Path, *, also_root: bool = False) -> None:
+def expect_own(path: Path) -> None:
     """Raise UnsafeDirectoryError unless ``path`` is a real directory of this user's own.
 
-    It is no link, and others can't write to it. With ``also_root`` it may be root's.
+    It is no link, and others can't write to it.
     """
     try:
         status = path.lstat()
     except OSError as error:
         raise UnsafeDirectoryError(f"look at {path}: {error.strerror}") from error
-    _expect_own(status, path, also_root=also_root)
+    _expect_own(status, path, also_root=False)
 
 
 def _expect_own(status: os.stat_result, path: Path, *, also_root: bool) -> None:
@@ -163,7 +164,7 @@ def _expect_own(status: os.stat_result, path: Path, *, also_root: bool) -> None:
             if status.st_uid == ROOT
             else f"run it as {user}, or name another directory",
         )
-    if status.st_mode & _open_bits():
+    if status.st_mode & _open_bits(mine):
         raise UnsafeDirectoryError(f"use {path}: others can write to it", hint=f"chmod go-w {path}")
 
 
@@ -173,10 +174,11 @@ def _name(user_id: int) -> str:
     return str(user_id)
 
 
-def _unsafe(path: Path, reason: str) -> UnsafeDirectoryError:
+def _unsafe(path: Path, user: int, reason: str) -> UnsafeDirectoryError:
+    name = _name(user)
     return UnsafeDirectoryError(
-        f"work in {path} as {_name(os.geteuid())}: {reason}",
-        hint="give it and all above it to root, writable by root alone; or run this as its owner",
+        f"work in {path} as {name}: {reason}",
+        hint=f"give it and all above it to {name}, writable by nobody else; or run this as its owner",
     )
 
 

@@ -135,6 +135,20 @@ class TestRootInAnothersDirectories:
         assert done.returncode == StorageError.exit_code
         assert f"{machine.theirs} belongs to nobody" in done.stderr
 
+    def test_a_third_users_directory_behind_a_link_is_refused(self, machine: Machine) -> None:
+        third = machine.root / "third"
+        third.mkdir()
+        (third / "mail").write_text("kept")
+        os.chown(third, 4321, 4321)
+        for path in (machine.cache, machine.images):
+            path.rmdir()
+            path.symlink_to(third)
+        machine.give()
+        done = machine.convert()
+        assert done.returncode == StorageError.exit_code
+        assert "belongs to nobody" in done.stderr
+        assert [path.name for path in third.iterdir()] == ["mail"]
+
     def test_what_does_not_exist_yet_is_made_by_who_owns_the_place(self, machine: Machine) -> None:
         machine.workshop.both("web", b"one")
         machine.cache.rmdir()

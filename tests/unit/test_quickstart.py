@@ -254,7 +254,6 @@ class TestTextsOfStrangers:
         assert "^[]0;owned^G" in done.stderr
         assert all(letter == "\n" or letter.isprintable() for letter in done.stderr)
 
-
     @pytest.mark.parametrize("kind", ["own", "link", "file", "open"])
     def test_what_was_kept_is_believed_only_in_a_directory_of_ones_own(
         self, tmp_path: Path, kind: str

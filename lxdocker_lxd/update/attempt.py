@@ -24,14 +24,15 @@ class Noted(TypedDict, total=False):
     evidence: tuple[str, ...]
     killed: str
     put_off: bool
+    interrupted: bool
 
 
 @dataclass(slots=True, kw_only=True)
 class Attempt:
     """From the first look to the end, in one process. ``View`` tells what the flags mean.
 
-    ``agreed``: the hooks were asked; ``ask_early``: they are to be asked before the stage, too.
-    ``put_off``: they want it later. ``stop_unsure``: nobody knows what became of a request to stop.
+    ``interrupted``: its updater died, or was to end. ``agreed``: the hooks were asked; ``ask_early``:
+    they are to be asked before the stage, too. ``put_off``: they want it later. ``stop_unsure``: nobody knows what became of a request to stop.
     ``failed``: it is given up for something that went
     wrong. ``confirmed`` is a last word that was seen once, ``failures`` how many calls failed in a row,
     ``outage``: this update's outage has begun; what goes wrong with the journal are ``problems`` then.
@@ -44,6 +45,7 @@ class Attempt:
 
     transaction: Transaction
     fresh: bool = False
+    interrupted: bool = False
     give_up: bool = False
     back: bool = False
     committed: bool = False
@@ -127,9 +129,10 @@ class Attempt:
 def resumed(transaction: Transaction, account: Account | None) -> Attempt:
     """Return an attempt that finishes what others began, as the journal knows it."""
     if account is None:
-        return Attempt(transaction=transaction)
+        return Attempt(transaction=transaction, interrupted=True)
     return Attempt(
         transaction=replace(transaction, fingerprint=account.transaction.fingerprint),
+        interrupted=not account.held,
         back=account.back,
         committed=account.committed,
         became=account.became,

@@ -26,6 +26,8 @@ class Event(StrEnum):
     COMMITTED = "committed"
     BACK = "back"
     ENDED = "ended"
+    # It goes on when what stands in its way is gone; its updater has not died.
+    HELD = "held"
     # Of an instance that depends on the transaction's: it is to be restarted, it is about to be
     # stopped for that, and nothing is owed to it any more.
     RESTART_OWED = "restart owed"
@@ -43,6 +45,8 @@ class Entry:
     ``blame`` says that the new version was at fault, so that it isn't tried again. ``evidence`` are the
     last lines of a version that failed, without secrets. ``dependant`` is the instance, of the same
     project, that an event of dependants is about. ``put_off`` says that hooks wanted the update later.
+    ``interrupted`` marks the end of an update that was given up because its updater died, or was
+    to end, before the outage; that says nothing of the version.
     """
 
     at: datetime
@@ -57,6 +61,7 @@ class Entry:
     killed: str = ""
     dependant: str = ""
     put_off: bool = False
+    interrupted: bool = False
 
     @property
     def explanation(self) -> str:
@@ -101,6 +106,7 @@ def _line_of(entry: Entry) -> bytes:
         "killed": entry.killed,
         "dependant": entry.dependant,
         "put_off": entry.put_off,
+        "interrupted": entry.interrupted,
     }
     document |= {key: value for key, value in optional.items() if value not in ("", False, None)}
     return json.dumps(document, separators=(",", ":")).encode() + b"\n"
@@ -136,6 +142,7 @@ def _entry(line: bytes) -> Entry | None:
             killed=str(document.get("killed", "")),
             dependant=str(document.get("dependant", "")),
             put_off=document.get("put_off") is True,
+            interrupted=document.get("interrupted") is True,
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
@@ -151,6 +158,7 @@ class Account:
     became: bool = False
     committed: bool = False
     back: bool = False
+    held: bool = False
     blame: bool = False
     reason: str = ""
     evidence: tuple[str, ...] = ()
@@ -172,8 +180,9 @@ def accounts(found: Iterable[Entry]) -> dict[str, Account]:
 
 def _with(account: Account, entry: Entry) -> Account:
     match entry.event:
-        case Event.OUTAGE:
-            return replace(account, outage=True)
+        case Event.OUTAGE | Event.HELD:
+            held = entry.event is Event.HELD
+            return replace(account, held=account.held or held, outage=account.outage or not held)
         case Event.BECAME:
             return replace(account, became=True)
         case Event.COMMITTED:

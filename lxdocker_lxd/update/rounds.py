@@ -36,6 +36,7 @@ from lxdocker_lxd.update.volume_selection import select_volumes
 _TRIED_AGAIN = frozenset({Act.GIVEN_UP, Act.ROLLED_BACK, Act.HOLD})
 _FIRST_REST = timedelta(minutes=5)
 _LONGEST_REST = timedelta(hours=6)
+_FREE_INTERRUPTIONS = 3
 _MOST_DOUBLINGS = 10
 _LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
@@ -347,14 +348,21 @@ def _snapshotted(copy: Copy) -> str:
 
 
 def rests_until(entries: tuple[Entry, ...], decision: Decision) -> datetime:
-    """Return when an update that came to nothing is worth another attempt."""
-    waits, last = 0, _LONG_AGO
+    """Return when an update that came to nothing is worth another attempt.
+
+    One whose updater died before the outage is worth it at once; the first few times, for a version
+    may be what the updater dies of, as where it takes all memory.
+    """
+    waits, interruptions, last = 0, 0, _LONG_AGO
     for entry in entries:
         one = entry.transaction
         if entry.event is not Event.ENDED or (one.project, one.name) != decision.key:
             continue
         if one.fingerprint != decision.fingerprint or entry.result not in _TRIED_AGAIN:
-            waits, last = 0, _LONG_AGO
+            waits, interruptions, last = 0, 0, _LONG_AGO
+            continue
+        interruptions += entry.interrupted
+        if entry.interrupted and interruptions <= _FREE_INTERRUPTIONS:
             continue
         waits, last = waits + 1, entry.at
     rest: timedelta = _FIRST_REST * (1 << min(waits, _MOST_DOUBLINGS))

@@ -32,12 +32,13 @@ from lxdocker_lxd.update.ending import Cause, ending_of
 from lxdocker_lxd.update.journal import Journal
 from lxdocker_lxd.update.journal_record import Event, accounts, was_put_off
 from lxdocker_lxd.update.means import Judgement, Means, Outcome, PutOffError
+from lxdocker_lxd.update.observer import Observer
 from lxdocker_lxd.update.permissions import ACCESS_EXTENSION, permissions_left_with
 from lxdocker_lxd.update.procedure import BEFORE_OUTAGE, ENDS, Act, Step, decide
 from lxdocker_lxd.update.steps import AnotherUpdaterError, Handling, HeldError, Steps
 from lxdocker_lxd.update.stopping import killed_remark
-from lxdocker_lxd.update.transaction import Role, Transaction, VolumeName, is_hands_off
-from lxdocker_lxd.update.view import Party, View, party_of
+from lxdocker_lxd.update.transaction import Role, Transaction, VolumeName
+from lxdocker_lxd.update.view import View
 
 MOST_STEPS = 80
 INTERRUPTED = "interrupted before its outage"
@@ -88,6 +89,7 @@ class Updater:
         self._lxd = lxd
         self._journal = journal
         self._means = means
+        self._observer = Observer(lxd)
         self._steps = Steps(lxd)
         self.draw_id = means.draw_id
         self.dependants = Dependants(lxd, journal, means)
@@ -115,7 +117,7 @@ class Updater:
         transaction = Transaction(
             id=self._means.draw_id(), project=project, name=name, fingerprint=fingerprint
         )
-        holder = self._get(name, project)
+        holder = self._observer.instance(name, project)
         previous = holder.base_image if holder is not None else ""
         crashed = holder is not None and holder.status == "Stopped" and self._crashed(holder)
         run = Attempt(transaction=transaction, fresh=True, holder_crashed=crashed, volumes=volumes)
@@ -170,7 +172,7 @@ class Updater:
         while run.steps < MOST_STEPS:
             run.steps += 1
             try:
-                view = self._look(run)
+                view = self._observer.look(run)
             except (UnknownOutcomeError, NotRunningError, UnreachableError) as error:
                 self._count(run, error)
                 continue
@@ -189,7 +191,7 @@ class Updater:
                 self._means.pause(_WAIT_SECONDS)
                 continue
             if self.interrupted and step.act in BEFORE_OUTAGE and not run.give_up:
-                run.give_up, run.reason = True, INTERRUPTED
+                run.give_up, run.interrupted, run.reason = True, True, INTERRUPTED
                 continue
             self._means.on_step(run.transaction, step)
             if step.act in ENDS:
@@ -205,58 +207,6 @@ class Updater:
                 if held is not None:
                     return self._end(run, held)
         return self._end(run, Step(act=Act.HOLD, reason="too many steps without an end"))
-
-    def _look(self, run: Attempt) -> View:
-        transaction = run.transaction
-        holder = self._get(transaction.name, transaction.project)
-        waiting = {
-            role: self._get(transaction.parked(role), transaction.project)
-            for role in self._waiting_roles(run, holder)
-        }
-        seen = (holder, *waiting.values())
-        run.unreadable = next((one.name for one in seen if one and is_hands_off(one)), "")
-        old, new = (
-            self._party(transaction, role, (waiting.get(role), holder))
-            for role in (Role.OLD, Role.NEW)
-        )
-        # A renamed one leaves no holder; with a holder, what else has its stamp is a copy.
-        nobody = holder is None or (new is not None and new.named)
-        if old is None and nobody:
-            old = self._moved(transaction, Role.OLD)
-        if old is not None and old.stamp.blame:
-            run.blame = True
-        return run.view(old, new, holder)
-
-    def _waiting_roles(self, run: Attempt, holder: Instance | None) -> tuple[Role, ...]:
-        """Return who may wait beside the name: never the one that has it."""
-        for role in Role:
-            if holder is not None and party_of(holder, run.transaction, role) is not None:
-                return tuple(other for other in Role if other is not role)
-        # Nothing was parked by this run yet.
-        return (Role.NEW,) if holder is not None and run.fresh and not run.outage else tuple(Role)
-
-    def _party(
-        self, transaction: Transaction, role: Role, seen: tuple[Instance | None, ...]
-    ) -> Party | None:
-        for instance in seen:
-            party = party_of(instance, transaction, role) if instance is not None else None
-            if party is not None:
-                return party
-        return None
-
-    def _moved(self, transaction: Transaction, role: Role) -> Party | None:
-        """Find a party that a user gave another name."""
-        for listed in self._lxd.instances.list(project=transaction.project):
-            if party_of(listed, transaction, role) is not None:
-                instance = self._get(listed.name, transaction.project)
-                return party_of(instance, transaction, role) if instance is not None else None
-        return None
-
-    def _get(self, name: str, project: str) -> Instance | None:
-        try:
-            return self._lxd.instances.get(name, project=project)
-        except AbsentError:
-            return None
 
     def _do(self, step: Step, view: View, run: Attempt) -> None:
         run.outage = run.outage or step.act not in _WITHOUT_OUTAGE
@@ -295,6 +245,7 @@ class Updater:
             self._means.before_outage(run.transaction)
             run.agreed = True
         if self.interrupted:
+            run.interrupted = True
             raise PutOffError(INTERRUPTED)
         # What was staged since, or a hook's backup, may have filled the disk.
         self._journal.reserve()
@@ -359,6 +310,8 @@ class Updater:
             return
         run.failures += 1
         if run.failures > MOST_FAILURES:
+            if not isinstance(error, AWAY):
+                self._note_held(run, error.message)
             raise error
         self._means.pause(min(0.1 * 2**run.failures, 10))
 
@@ -398,7 +351,10 @@ class Updater:
                 evidence=run.evidence,
                 killed=run.killed,
                 put_off=run.put_off,
+                interrupted=run.interrupted and step.act is Act.GIVEN_UP,
             )
+        else:
+            self._note_held(run, reason)
         if step.act is Act.ROLLED_BACK:
             # The old version is back whatever they say who are told.
             with contextlib.suppress(LxdError):
@@ -415,6 +371,12 @@ class Updater:
             killed=run.killed,
             problems=tuple(dict.fromkeys(run.problems)),
         )
+
+    def _note_held(self, run: Attempt, reason: str) -> None:
+        """Write down, once, that it waits for what stands in its way."""
+        if run.fresh:
+            with contextlib.suppress(StorageError):
+                self._note(run, Event.HELD, reason=reason)
 
     def _note(self, run: Attempt, event: Event, **fields: Unpack[Noted]) -> None:
         """Write down what was decided; what can't be written stops nothing that is on its way."""

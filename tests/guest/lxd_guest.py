@@ -14,6 +14,7 @@ from lxdocker_lxd.convert.layer.inode import HostFile
 from lxdocker_lxd.convert.layer.rootfs_stream import ARCHIVE_FORM, write_tar
 from lxdocker_lxd.convert.layer.tree import Tree
 from lxdocker_lxd.convert.metadata import ImageMetadata, metadata_tarball
+from lxdocker_lxd.convert.overrides import config_fields
 from tests.harness.lxd import PrivateLxd
 from tests.harness.processes import eventually, run
 
@@ -118,6 +119,19 @@ def small_tree(files: Mapping[str, bytes] | None = None) -> Tree:
     return tree
 
 
+def image_facts(config: ImageConfig) -> bytes:
+    """``/lxd-image.json`` as a conversion writes it, as far as instances are asked by it."""
+    fields = config_fields(config)
+    document = {
+        "format": 1,
+        "config": fields,
+        "healthcheck": fields.get("Healthcheck"),
+        "volumes": list(config.volumes),
+        "ports": list(config.exposed_ports),
+    }
+    return json.dumps(document, sort_keys=True, indent=1).encode() + b"\n"
+
+
 def import_guest(
     lxd: PrivateLxd,
     directory: Path,
@@ -136,7 +150,7 @@ def import_guest(
             config=config,
             scripts=load_guest_scripts(),
             busybox=host_file(BUSYBOX),
-            image_json=json.dumps({"volumes": list(config.volumes)}).encode(),
+            image_json=image_facts(config),
             mtime_ns=0,
             disable_supervisor=disable_supervisor,
             restart=restart,

@@ -181,6 +181,16 @@ class PrivateLxd:
             timeout_seconds=timeout_seconds,
         )
 
+    def begin(self, *arguments: str) -> "subprocess.Popen[bytes]":
+        """Start the ``lxc`` client, to be watched at work."""
+        return subprocess.Popen(
+            ["lxc", *arguments],
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
     def query(self, method: str, path: str, body: object = None) -> Any:
         """Send one API request, wait for its operation, and return the decoded answer."""
         given = [] if body is None else ["--data", json.dumps(body)]

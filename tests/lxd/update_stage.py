@@ -4,9 +4,11 @@ import secrets
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+from lxdocker_lxd.convert.image_config import ImageConfig
 from lxdocker_lxd.update.transaction import STAMP_KEY
 from tests.guest.lxd_guest import image_config, import_guest, small_tree
 from tests.harness.lxd import PrivateLxd
@@ -46,19 +48,29 @@ class Stage:
     ) -> None:
         self.lxd = lxd
         self._more_files = more_files
-        self._volumes = volumes or {}
-        self.fingerprints = {word: self._import(directory, word) for word in words}
+        self._directory = directory
+        self.fingerprints: dict[str, str] = {}
+        for word in words:
+            self.add_image(word, config=image_config(volumes=(volumes or {}).get(word, ())))
         self._names: list[str] = []
 
-    def _import(self, directory: Path, word: str) -> str:
-        files = {"version": word.encode(), "app": _APP}
+    def add_image(
+        self,
+        word: str,
+        app: bytes = _APP,
+        config: ImageConfig | None = None,
+        *,
+        restart: str = "no",
+    ) -> None:
+        """Import an image whose command is ``app``; it finds ``word`` in ``/version``."""
+        files = {"version": word.encode(), "app": app}
         files |= {f"srv/{number}": b"" for number in range(self._more_files)}
-        tree = small_tree(files)
-        config = image_config(entrypoint=["/app"], volumes=self._volumes.get(word, ()))
-        alias, _ = import_guest(self.lxd, directory, tree, config)
-        target: str = self.lxd.query("GET", f"/1.0/images/aliases/{alias}")["target"]
+        config = replace(config or image_config(), entrypoint=("/app",))
+        alias, _ = import_guest(
+            self.lxd, self._directory, small_tree(files), config, restart=restart
+        )
+        self.fingerprints[word] = self.lxd.query("GET", f"/1.0/images/aliases/{alias}")["target"]
         self.lxd.lxc("image", "alias", "rename", alias, word)
-        return target
 
     def lxc_export(self, word: str, directory: Path) -> None:
         """Write the image's files into a directory."""
@@ -141,13 +153,21 @@ class Stage:
         return done
 
     def begin(self, state: Path, action: str, *words: str) -> "subprocess.Popen[str]":
-        """Start it, to be stopped or killed."""
+        """Start it, to be stopped or killed; what it says is in a pipe."""
+        return self._begin(self.command(state, action, *words), subprocess.PIPE)
+
+    def serve(self, state: Path, log: Path) -> "subprocess.Popen[str]":
+        """Start the service, to be stopped or killed; what it says is added to ``log``."""
+        with log.open("a") as stream:
+            return self._begin(self.command(state, "run", "--interval=600"), stream)
+
+    def _begin(self, command: list[str], told: IO[str] | int) -> "subprocess.Popen[str]":
         return subprocess.Popen(
-            self.command(state, action, *words),
+            command,
             cwd=CHECKOUT,
             env=self.lxd.environment | {"PYTHONUNBUFFERED": "1"},
             stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
+            stderr=told,
             text=True,
             start_new_session=True,
         )

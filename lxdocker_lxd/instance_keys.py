@@ -76,8 +76,8 @@ INSTANCE_KEYS: tuple[InstanceKey, ...] = (
     InstanceKey(
         name="user.lxdocker.stop_timeout",
         values="seconds",
-        meaning="time between the stop signal and SIGKILL; the updater gives 10 s more, and never more"
-        " than an hour",
+        meaning="time between the stop signal and SIGKILL; the updater gives 10 s more, and doesn't"
+        " update an instance that needs more than an hour",
         default="the image's, else `10`",
     ),
     InstanceKey(

@@ -22,6 +22,7 @@ from lxdocker_lxd.update.quantity import LONGEST_AGE, duration_of, moment_of, qu
 from lxdocker_lxd.update.rejection import RETRY_AFTER
 from lxdocker_lxd.update.retention import LEFT_BEHIND, retention_problems
 from lxdocker_lxd.update.source import CERTIFICATE_KEY, SOURCE_KEY, Source, source_of_text
+from lxdocker_lxd.update.stop_timeout import stop_timeout_problems
 from lxdocker_lxd.update.transaction import Unreadable, is_ours, stamp_of
 from lxdocker_lxd.update.window import Window, windows_of
 
@@ -126,6 +127,7 @@ def policy_of(config: Config) -> Policy:
         keys.check(partial(names_of, point=point))
     keys.problems += retention_problems(config)
     keys.problems += filter(None, (root_disk.wrong_key(config), volume_policy.wrong_key(config)))
+    keys.problems += stop_timeout_problems(config)
     return Policy(
         mode=mode,
         source=source,

@@ -19,9 +19,23 @@ def stop_timeout_seconds(config: Config, image_seconds: int | None = None) -> in
     """Return after how many seconds an instance that was asked to stop is killed; never raises.
 
     ``config`` is the expanded configuration, ``image_seconds`` what the image says. A value that is no
-    number is passed over, as the guest does. One above an hour counts as an hour.
+    number is passed over, as the guest does. One above an hour counts as an hour;
+    ``stop_timeout_problems`` keeps an instance that asks for more from being updated.
     """
     return _bounded(_asked(config, image_seconds)) + MARGIN_SECONDS
+
+
+def stop_timeout_problems(config: Config) -> tuple[str, ...]:
+    """Return what the instance's own key promises and an update couldn't keep; never raises.
+
+    What is no number isn't among it: the guest passes over it as well, and says so.
+    """
+    seconds = seconds_of(config.get(STOP_TIMEOUT_KEY, ""))
+    if seconds is None or seconds <= LONGEST_SECONDS:
+        return ()
+    return (
+        f"{STOP_TIMEOUT_KEY}: {seconds} s is longer than an update waits, {LONGEST_SECONDS} s at most",
+    )
 
 
 def names_no_timeout(config: Config) -> bool:

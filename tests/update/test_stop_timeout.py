@@ -11,6 +11,7 @@ from lxdocker_lxd.lxd.calls import GuestFile
 from lxdocker_lxd.lxd.records import Config
 from lxdocker_lxd.update.journal_record import entries, line_of
 from lxdocker_lxd.update.notification import Severity, of_outcome
+from lxdocker_lxd.update.plan import Choice
 from lxdocker_lxd.update.procedure import Act
 from lxdocker_lxd.update.stop_timeout import (
     LONGEST_SECONDS,
@@ -57,6 +58,17 @@ def test_the_first_that_says_something_counts(
 )
 def test_no_value_makes_it_fail_or_wait_for_ever(config: Config, image: int | None) -> None:
     assert MARGIN_SECONDS <= stop_timeout_seconds(config, image) <= LONGEST_SECONDS + MARGIN_SECONDS
+
+
+@pytest.mark.parametrize(("text", "refused"), [("3600", False), ("3601", True), ("soon", False)])
+def test_a_time_that_no_update_could_give_refuses_it(text: str, refused: bool) -> None:
+    house = House()
+    house.lxd.add_image("one", alias="app")
+    house.local("web", AUTO | {GUEST: text})
+    house.lxd.add_image("two", alias="app")
+    (decision,) = [one for one in house.rounds().plan() if one.name == "web"]
+    assert (decision.choice is Choice.REFUSE) is refused
+    assert ("longer than an update waits" in decision.reason) is refused
 
 
 # ---- updates

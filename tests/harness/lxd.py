@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -114,11 +115,12 @@ class PrivateLxd:
             *("nic", f"network={self.network}", "name=eth0"),
         )
 
-    def restart(self) -> None:
+    def restart(self, *, away_seconds: float = 0.0) -> None:
         """End the daemon alone, as an upgrade does, and start it again; instances go on."""
         assert self._daemon is not None
         self._daemon.terminate()
         self._daemon.wait(timeout=30)
+        time.sleep(away_seconds)
         self._run_daemon()
 
     def crash(self) -> None:

@@ -113,6 +113,7 @@ class Api:
         # Proxies, .netrc and certificate bundles of the environment are not for LXD.
         session.trust_env = False
         self._session = session
+        self._reached = False
         try:
             with self._translated("connect"):
                 self._client = pylxd.Client(
@@ -121,6 +122,7 @@ class Api:
         except LxdockerError:
             session.close()
             raise
+        self._reached = True
 
     def close(self) -> None:
         """End the kept connections; later requests open new ones."""
@@ -241,7 +243,7 @@ class Api:
         except LXDAPIException as error:
             raise self._refused(error, doing) from error
         except (ClientConnectionFailed, requests.RequestException, OSError) as error:
-            raise interruption(error, doing, self.place) from error
+            raise interruption(error, doing, self.place, was_reached=self._reached) from error
         finally:
             self._heartbeat()
 

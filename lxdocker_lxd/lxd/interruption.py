@@ -24,7 +24,9 @@ _TIMEOUTS = {"ReadTimeout", "ReadTimeoutError"}
 _UNSENT = {"NewConnectionError", "ConnectTimeout", "ConnectTimeoutError", "NameResolutionError"}
 
 
-def interruption(error: BaseException, doing: str, place: Place) -> LxdockerError:
+def interruption(
+    error: BaseException, doing: str, place: Place, *, was_reached: bool = False
+) -> LxdockerError:
     """Return the failure for ``error``, met while ``doing`` ("start the instance web")."""
     causes = list(_causes(error))
     names = {type(cause).__name__ for cause in causes}
@@ -41,7 +43,7 @@ def interruption(error: BaseException, doing: str, place: Place) -> LxdockerErro
                 f"{message} can't be reached: {said}",
                 hint="check the address, the firewall and LXD's core.https_address",
             )
-    elif local := _local(causes, message):
+    elif local := _local(causes, message, was_reached=was_reached):
         return local
     if names & _TIMEOUTS or any(isinstance(cause, TimeoutError) for cause in causes):
         return NoAnswerError(
@@ -54,15 +56,18 @@ def interruption(error: BaseException, doing: str, place: Place) -> LxdockerErro
     )
 
 
-def _local(causes: list[BaseException], message: str) -> LxdockerError | None:
-    if any(isinstance(cause, FileNotFoundError) for cause in causes):
+def _local(causes: list[BaseException], message: str, *, was_reached: bool) -> LxdockerError | None:
+    gone = any(isinstance(cause, FileNotFoundError) for cause in causes)
+    if gone and not was_reached:
         return NotInstalledError(
             f"{message} isn't there: no such socket",
             hint="install LXD (`apt install lxd` or `snap install lxd`) and start it",
         )
-    if any(isinstance(cause, ConnectionRefusedError) for cause in causes):
+    if gone or any(isinstance(cause, ConnectionRefusedError) for cause in causes):
+        # One that ends takes its socket along, one that dies leaves it.
+        said = "its socket is gone" if gone else "nobody listens on its socket"
         return NotRunningError(
-            f"{message} isn't running: nobody listens on its socket",
+            f"{message} isn't running: {said}",
             hint="start it (`systemctl start lxd`, or `snap start lxd`)",
         )
     if any(isinstance(cause, PermissionError) for cause in causes):

@@ -12,11 +12,13 @@ from typing import Protocol, Self
 from lxdocker_lxd import atomic
 from lxdocker_lxd.errors import StorageError
 from lxdocker_lxd.update.journal_record import (
+    FORMAT,
     MOST_LINE_BYTES,
     Entry,
     compacted,
     entries,
     line_of,
+    newer_format,
 )
 from lxdocker_lxd.update.reserved_space import ReservedSpace
 
@@ -107,6 +109,8 @@ class JournalFile:
                 )
             self._pause(_POLL_SECONDS)
         try:
+            # One that can't be understood isn't worked with.
+            self.read()
             self._entered()
         except BaseException:
             os.close(descriptor)
@@ -157,13 +161,24 @@ class JournalFile:
                 atomic.write(self.path, b"".join(map(line_of, kept)), mode=0o600)
 
     def read(self) -> tuple[Entry, ...]:
-        """Return what the file holds; nothing when there is none."""
+        """Return what the file holds; nothing when there is none.
+
+        Raises StorageError also for a file that a newer version wrote into: what it means by its
+        lines isn't known.
+        """
         try:
-            return entries(self.path.read_bytes())
+            content = self.path.read_bytes()
         except FileNotFoundError:
             return ()
         except OSError as error:
             raise atomic.storage_error("read", self.path, error) from error
+        if number := newer_format(content):
+            raise StorageError(
+                f"read {self.path}: it has lines of format {number}, and this lxdocker-lxd knows"
+                f" formats up to {FORMAT}; nothing was done",
+                hint="a newer lxdocker-lxd wrote it: install that one again",
+            )
+        return entries(content)
 
 
 def _is_full(error: StorageError) -> bool:

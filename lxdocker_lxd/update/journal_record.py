@@ -14,6 +14,7 @@ from enum import StrEnum
 from lxdocker_lxd.update.transaction import Transaction
 
 FORMAT = 1
+_THIS_FORMAT = b'{"format":%d,' % FORMAT
 MOST_LINE_BYTES = 16 << 10
 
 
@@ -116,6 +117,22 @@ def entries(content: bytes) -> tuple[Entry, ...]:
     """Return the entries that can be read, in order; whatever else the file holds is skipped."""
     found = (_entry(line) for line in content.split(b"\n") if line)
     return tuple(entry for entry in found if entry is not None)
+
+
+def newer_format(content: bytes) -> int:
+    """Return the highest format of lines that a newer version wrote; 0 when there are none."""
+    found = (_format(line) for line in content.split(b"\n") if line)
+    return max((number for number in found if number > FORMAT), default=0)
+
+
+def _format(line: bytes) -> int:
+    if line.startswith(_THIS_FORMAT):
+        return FORMAT
+    try:
+        number = json.loads(line).get("format", FORMAT)
+    except (ValueError, AttributeError, RecursionError):
+        return FORMAT
+    return number if isinstance(number, int) else FORMAT
 
 
 def _entry(line: bytes) -> Entry | None:

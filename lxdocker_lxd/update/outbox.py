@@ -4,6 +4,7 @@ A file appears whole, synced and under its own name before anybody is told that 
 there; it is removed after the receiver took it. So a crash loses nothing, and leaves at most one
 message to be delivered twice. Attempts and the next due time stand in the file and outlive restarts.
 
+A file of another format is left to the version that wrote it, and others pass it.
 A message behind a waiting one waits too. One that the receiver refuses, or that failed often, is set
 aside so that others pass. Numbers and age are bounded: the oldest goes first, and the log tells.
 """
@@ -55,6 +56,11 @@ class Waiting:
     failures: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class _Newer:
+    """A message as a newer version writes it, which that one will deliver."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fill:
     """How full the outbox is for one receiver; ``oldest`` is when its first message came."""
@@ -100,6 +106,8 @@ class Outbox:
             directory = self._directory / receiver
             for name in self._names(directory):
                 waiting = self._read(directory / name)
+                if isinstance(waiting, _Newer):
+                    continue
                 if waiting is None:
                     self._set_aside(directory / name, "its file is damaged")
                 elif self._clock() - waiting.put_at > self._bounds.age:
@@ -141,7 +149,7 @@ class Outbox:
             names = self._names(directory)
             first = self._read(directory / names[0]) if names else None
             aside = self._names(directory / ASIDE)
-            oldest = first.put_at if first is not None else None
+            oldest = first.put_at if isinstance(first, Waiting) else None
             return Fill(waiting=len(names), aside=len(aside), oldest=oldest)
 
     def tidy(self) -> None:
@@ -193,10 +201,12 @@ class Outbox:
         }
         atomic.write(waiting.path, json.dumps(document).encode() + b"\n", mode=0o600)
 
-    def _read(self, path: Path) -> Waiting | None:
+    def _read(self, path: Path) -> "Waiting | _Newer | None":
         try:
             with path.open("rb") as file:
                 document = json.loads(file.read(_MOST_FILE_BYTES))
+            if document.get("format", _FORMAT) != _FORMAT:
+                return _Newer()
             put_at, due = (datetime.fromisoformat(document[key]) for key in ("put_at", "due"))
             return Waiting(
                 path=path,

@@ -14,6 +14,8 @@ from lxdocker_lxd import atomic
 from lxdocker_lxd.errors import StorageError
 
 FILE = "told.jsonl"
+# A line of another one is skipped: at worst something is told twice.
+_FORMAT = 1
 # More than the ends a journal keeps, so that none of those is forgotten.
 MOST = 5000
 MOST_BYTES = 2 << 20
@@ -75,6 +77,8 @@ class Told:
         for line in content.split(b"\n"):
             try:
                 document = json.loads(line)
+                if document.get("format", _FORMAT) != _FORMAT:
+                    continue
                 at = datetime.fromisoformat(document["at"]).astimezone(UTC)
                 self._known |= {str(key): at for key in document["told"]}
                 self._lines += 1
@@ -83,5 +87,5 @@ class Told:
 
 
 def _line(keys: Iterable[str], at: datetime) -> bytes:
-    document = {"at": at.astimezone(UTC).isoformat(), "told": list(keys)}
+    document = {"format": _FORMAT, "at": at.astimezone(UTC).isoformat(), "told": list(keys)}
     return json.dumps(document, separators=(",", ":")).encode() + b"\n"

@@ -101,7 +101,12 @@ class UpdateWork:
             lxd = open_lxd(place, pause=self.pause, heartbeat=self.beat)
             if self.options.action not in _STATELESS:
                 certificate = lxd.server.info().certificate_fingerprint
-                followed_lxd.check(Path(self.options.state), certificate, str(place))
+                followed_lxd.check(
+                    Path(self.options.state),
+                    certificate,
+                    str(place),
+                    is_same=lambda: self._has_our_updates(lxd),
+                )
             self._opened.append(lxd)
         return self._opened[0]
 
@@ -136,9 +141,20 @@ class UpdateWork:
         # Each time anew: behind an address, another LXD may have taken the old one's place.
         info = self.lxd.server.info()
         place = str(lxd_place(self.options))
-        followed_lxd.claim(Path(self.options.state), info.certificate_fingerprint, place)
+        renewed = followed_lxd.claim(
+            Path(self.options.state),
+            info.certificate_fingerprint,
+            place,
+            is_same=lambda: self._has_our_updates(self.lxd),
+        )
+        if renewed:
+            self.console.note(renewed)
         self._claim.take()
         self.interruption.defer(wanted=True)
+
+    def _has_our_updates(self, lxd: LxdDaemon) -> bool:
+        entries = JournalFile(Path(self.options.state)).read()
+        return followed_lxd.has_updates_of(lxd.instances.list(project=None), entries)
 
     def _leave(self) -> None:
         self.interruption.defer(wanted=False)

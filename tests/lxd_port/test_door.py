@@ -1,6 +1,7 @@
 """The door itself on bad days: who is told what when LXD is away, mute, busy, or somebody else."""
 
 import contextlib
+import errno
 import logging
 import os
 import socket
@@ -32,6 +33,7 @@ from lxdocker_lxd.lxd.failures import (
     UnreachableError,
     WrongStateError,
 )
+from lxdocker_lxd.lxd.interruption import interruption
 from lxdocker_lxd.lxd.place import RemotePlace, SocketPlace, find_socket
 from lxdocker_lxd.lxd.server_records import Permission
 from tests.harness.image_server import free_port
@@ -92,6 +94,15 @@ def test_a_socket_without_a_listener_is_a_lxd_that_is_down(tmp_path: Path) -> No
     with pytest.raises(NotRunningError) as caught:
         open_lxd(SocketPlace(socket=path))
     assert "systemctl start lxd" in told(caught.value)
+
+
+def test_a_lxd_that_took_its_socket_along_is_down_and_not_uninstalled(tmp_path: Path) -> None:
+    place = SocketPlace(socket=tmp_path / "unix.socket")
+    gone = FileNotFoundError(errno.ENOENT, "No such file or directory")
+    error = interruption(gone, "look", place, was_reached=True)
+    assert isinstance(error, NotRunningError)
+    assert "its socket is gone" in told(error)
+    assert isinstance(interruption(gone, "look", place), NotInstalledError)
 
 
 @contextlib.contextmanager

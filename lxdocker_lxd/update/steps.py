@@ -370,12 +370,10 @@ class Steps:
         if view.new is not None:
             # What failed after the update that is undone failed nevertheless.
             rejected = merged(rejected, rejections_of(view.new.instance.config))
-        # One that had the name isn't tried again by itself, whoever's fault or wish the return was.
-        had_name = view.new is not None and view.new.stamp.phase in {Phase.REJECTED, Phase.RETIRED}
         failed = old.stamp.fingerprint
-        if had_name and view.new is not None:
+        if view.new is not None and view.new.stamp.phase in {Phase.REJECTED, Phase.RETIRED}:
             failed = view.new.instance.base_image or failed
-        if old.stamp.blame or had_name:
+        if old.stamp.blame or _is_unwanted(view):
             rejected = with_rejection(rejected, failed, handling.now)
         if old.stamp.snapshots is not VolumeSnapshots.LEFT:
             remove_volume_snapshots(self._lxd, old.instance, old.stamp)
@@ -414,6 +412,18 @@ def remove_volume_snapshots(lxd: Lxd, instance: Instance, stamp: Stamp) -> None:
             raise
         except LxdockerError:
             continue
+
+
+def _is_unwanted(view: View) -> bool:
+    """Whether a user went back from the new version: it isn't to come again by itself.
+
+    One that turned back for nobody's fault (a snapshot's freeze, a host that went down, a full pool)
+    is tried again. What was committed once goes back only because a user says so.
+    """
+    new = view.new
+    if new is None or new.stamp.phase not in {Phase.REJECTED, Phase.RETIRED}:
+        return False
+    return view.asked_back or view.stays_stopped or new.stamp.proof is not None
 
 
 def _member(instance: Instance) -> str:

@@ -4,9 +4,15 @@ from datetime import timedelta
 
 import pytest
 
+from lxdocker_lxd.errors import LxdError
 from lxdocker_lxd.guest_state import STATE_PATH
 from lxdocker_lxd.lxd.calls import GuestFile
-from lxdocker_lxd.lxd.failures import RefusedError
+from lxdocker_lxd.lxd.failures import (
+    AddressTakenError,
+    LimitReachedError,
+    NoSpaceError,
+    RefusedError,
+)
 from lxdocker_lxd.update.procedure import Act
 from lxdocker_lxd.update.recovery import parked_copy, reap
 from lxdocker_lxd.update.retention import (
@@ -171,3 +177,25 @@ def test_a_copy_that_cant_be_removed_keeps_none_of_the_others(house: House) -> N
     reaped = reap(house.lxd, house.lxd.clock())
     assert [name for _, name, _ in reaped.failed] == [stuck]
     assert len(reaped.removed) == 1
+
+
+@pytest.mark.parametrize("error", [NoSpaceError, AddressTakenError, LimitReachedError])
+def test_a_version_that_went_back_for_nobodys_fault_comes_again(
+    house: House, error: type[LxdError]
+) -> None:
+    first, second = house.image("web"), house.lxd.add_image("two", alias="app")
+
+    def refuse(call: Call) -> None:
+        starts = (call.name, call.subject) == ("power.start", "web")
+        if starts and house.image("web") == second:
+            raise error("the host has no room for it")
+
+    house.lxd.log.before = refuse
+    (outcome,) = house.run().outcomes
+    assert (outcome.act, outcome.blame, house.image("web")) == (Act.ROLLED_BACK, False, first)
+    house.lxd.log.before = lambda _call: None
+    # It rests as after any failure, and isn't called a bad version.
+    assert house.run().outcomes == ()
+    house.lxd.clock.advance(3600)
+    assert [one.act for one in house.run().outcomes] == [Act.COMMITTED]
+    assert house.image("web") == second

@@ -14,7 +14,7 @@ from lxdocker_lxd.lxd.daemon import LxdDaemon, open_lxd
 from lxdocker_lxd.lxd.place import SocketPlace
 from lxdocker_lxd.update.recovery import reap
 from lxdocker_lxd.update.rejection import rejections_of
-from lxdocker_lxd.update.transaction import readable_stamp
+from lxdocker_lxd.update.transaction import Phase, readable_stamp
 from tests.harness.image_server import free_port
 from tests.harness.lxd import PrivateLxd
 from tests.harness.processes import eventually
@@ -123,9 +123,12 @@ def test_a_broken_version_goes_back_to_the_parked_root(
     assert stage.story(name) == before
     (rejection,) = rejections_of(daemon.instances.get(name).config)
     assert rejection.fingerprint == stage.fingerprints["two"]
-    # It isn't tried again, its remains are gone, and the next good version goes through.
+    # It isn't tried again, what is left of it is kept for its time, and the next good one goes through.
     assert "rolled back" in stage.update(tmp_path, "now", name).stdout
-    assert [one for one in lxd.instances() if one.startswith(name)] == [name]
+    left = sorted(one for one in lxd.instances() if one.startswith(name))
+    assert (left[0], len(left)) == (name, 2)
+    stamp = readable_stamp(daemon.instances.get(left[1]))
+    assert (left[1].startswith(f"{name}-new-"), stamp and stamp.phase) == (True, Phase.REJECTED)
     lxd.lxc("config", "set", name, "user.lxdocker.update.stable=0")
     stage.follow("app", "good")
     stage.update(tmp_path, "now", name)

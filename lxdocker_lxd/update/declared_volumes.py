@@ -60,21 +60,26 @@ class DeclaredVolumes:
         new = self._known.get(fingerprint, ()) if fingerprint in self._known else old
         return _problem(instance, old, new)
 
-    def check_stage(self, transaction: Transaction) -> None:
-        """Compare the images of a holder and of the stage that is to follow it; raise RootDiskError."""
+    def check_stage(self, transaction: Transaction) -> bool:
+        """Compare the images of a holder and of the stage that is to follow it; raise RootDiskError.
+
+        Returns whether files of the stage were read.
+        """
         holder = self._lxd.instances.get(transaction.name, project=transaction.project)
         if _is_free(holder):
-            return
+            return False
         doing = f"compare the volumes that both images of {holder.name} declare"
         try:
             old = self._volumes_of(holder)
-            if transaction.fingerprint not in self._known:
+            unknown = transaction.fingerprint not in self._known
+            if unknown:
                 stage = transaction.parked(Role.NEW)
                 self._known[transaction.fingerprint] = self._read(stage, transaction.project)
         except LxdockerError as error:
             raise RootDiskError(f"{doing}: {error.message}", hint=error.hint) from error
         if problem := _problem(holder, old, self._known[transaction.fingerprint]):
             raise RootDiskError(f"{doing}: {problem}")
+        return unknown
 
     # ---- reading
 

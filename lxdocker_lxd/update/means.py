@@ -96,7 +96,8 @@ class Means:
     ``obstacle`` says of an instance and an image why no update is to begin, or nothing.
     ``before_outage`` may raise a LxdError to give the update up, PutOffError when nothing is wrong, and
     so may ``before_stage``, which is asked where the last attempt at the same version was put off;
-    ``went_back`` is told of a
+    ``check_stage`` compares what was staged with what it is to follow, raises a LxdError to give the
+    update up, and returns whether it read files of the stage. ``went_back`` is told of a
     transaction, and why, once the old version is back. Both may be called again after a crash.
     ``interrupted`` says whether nothing more is to begin, and what caused no outage is to be given up;
     ``tell`` hears in a line of what takes long.
@@ -110,6 +111,7 @@ class Means:
     on_step: Callable[[Transaction, Step], None] = lambda _transaction, _step: None
     obstacle: Callable[[Instance, str], str] = lambda _instance, _fingerprint: ""
     before_stage: Callable[[Transaction], None] = lambda _transaction: None
+    check_stage: Callable[[Transaction], bool] = lambda _transaction: False
     before_outage: Callable[[Transaction], None] = lambda _transaction: None
     went_back: Callable[[Transaction, str], None] = lambda _transaction, _reason: None
     interrupted: Callable[[], bool] = lambda: False

@@ -51,8 +51,10 @@ class StagedPrograms:
         self._lxd = lxd
         self._hooks = hooks
 
-    def check(self, transaction: Transaction) -> None:
+    def check(self, transaction: Transaction) -> bool:
         """Raise MissingProgramError for one that isn't there, UsageError for a key of no sense.
+
+        Returns whether files of the stage were read.
 
         What can't be known passes: a program on a mounted disk, one that a script of the instance may
         make at its start, the files of a virtual machine, an instance that won't be started.
@@ -62,20 +64,21 @@ class StagedPrograms:
         check = check_of(config)
         needed = tuple(needed_programs(config, self._hooks, project=transaction.project))
         if not holder.running or holder.type != "container":
-            return
+            return False
         if check.outside and not may_be_asked_from_outside(holder):
             raise MissingProgramError(
                 f"{HEALTH_KEY}: {check.label}: LXD gives none of its NICs an address",
                 hint="ask from inside, or give a NIC ipv4.address or a network of LXD",
             )
         if any(config.get(key) for key in _SCRIPT_KEYS):
-            return
+            return False
         stage = transaction.parked(Role.NEW)
         for program in needed:
             if not self._is_there(stage, program.path, holder):
                 raise MissingProgramError(
                     f"{program.by}: the new version has no {program.path}", hint=program.hint
                 )
+        return bool(needed)
 
     def _is_there(self, stage: str, program: str, holder: Instance) -> bool:
         disks = disk_paths(holder.expanded_devices)

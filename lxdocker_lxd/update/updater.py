@@ -60,6 +60,9 @@ _LOOK_AGAIN = (
 # What follows from something that isn't there, and so is looked at twice.
 _LAST_WORDS = (ENDS - {Act.COMMITTED}) | {Act.DISCARD, Act.TURN_BACK, Act.RELEASE}
 _CONFIRM_SECONDS = 0.3
+# LXD serves the files of a stopped instance for some time after the last one was read. A start waits
+# for that where the instance was renamed meanwhile, and all of an outage would.
+_FILE_SERVER_SECONDS = 16.0
 _REMAPPING = frozenset({Act.PREPARE, Act.REMAP})
 _WITHOUT_OUTAGE = BEFORE_OUTAGE | {Act.END_STAGE, Act.STAGE_AGAIN, Act.RELEASE, Act.DISCARD}
 _NOTHING_ASKED = (BusyError, NotRunningError, UnreachableError)
@@ -219,6 +222,10 @@ class Updater:
             case Act.STOP | Act.PARK:
                 run.outage_began = run.outage_began or self._means.clock()
                 run.stop_asked = True
+            case Act.LEASE if run.stage_read and (run.holder_crashed or _runs(view)):
+                run.stage_read = False
+                self._means.pause(_FILE_SERVER_SECONDS)
+                return
             case Act.TAKE_NAME if step.role is Role.NEW:
                 self._note(run, Event.BECAME)
                 run.became = True
@@ -238,6 +245,8 @@ class Updater:
             case _:
                 pass
         self._steps.perform(step, view, self._handling(run))
+        if step.act is Act.STAGE:
+            run.stage_read = self._means.check_stage(run.transaction)
         self._done(step, view, run)
 
     def _enter_outage(self, run: Attempt) -> None:
@@ -260,7 +269,8 @@ class Updater:
         if step.act is Act.RESTORE and step.role is Role.NEW:
             run.restored = True
         elif step.act is Act.REMAP:
-            run.remapped = True
+            # Any start ends LXD's file server, even one that fails.
+            run.remapped, run.stage_read = True, False
         elif step.act is Act.START:
             run.started = step.role is Role.NEW
             run.outage_ended = self._means.clock()
@@ -409,3 +419,7 @@ class Updater:
             volumes=run.volumes,
             restore_volumes=run.restore_volumes,
         )
+
+
+def _runs(view: View) -> bool:
+    return view.holder is not None and view.holder.running

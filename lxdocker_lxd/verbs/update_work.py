@@ -190,11 +190,14 @@ class UpdateWork:
             self.lxd.guests, self.settings.hooks, owner=os.geteuid(), heartbeat=self.beat
         )
         hooks = HookedUpdate(self.lxd, runner, complain=self.complaints.append)
+        programs = StagedPrograms(self.lxd, self.settings.hooks)
+
+        def check_stage(transaction: Transaction) -> bool:
+            read = self.declared.check_stage(transaction)
+            return programs.check(transaction) or read
 
         def before_outage(transaction: Transaction) -> None:
             with self.interruption.giving_up():
-                self.declared.check_stage(transaction)
-                StagedPrograms(self.lxd, self.settings.hooks).check(transaction)
                 hooks.before_outage(transaction)
 
         health = HealthGate(self.lxd, clock=time.monotonic, pause=self.pause)
@@ -202,6 +205,7 @@ class UpdateWork:
             gate=HookedGate(health, hooks),
             obstacle=self.declared.problem,
             before_stage=hooks.before_stage,
+            check_stage=check_stage,
             before_outage=before_outage,
             went_back=hooks.went_back,
             clock=now,

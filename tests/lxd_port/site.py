@@ -79,6 +79,10 @@ class Base(Protocol):
     # The first three numbers of the network's addresses, with the dot.
     prefix: str
 
+    def now(self) -> float:
+        """Seconds that pass for LXD."""
+        ...
+
     def eventually(self, look: Callable[[], Found], what: str) -> Found:
         """Wait until ``look`` gives something."""
         ...
@@ -170,6 +174,9 @@ class SimulatedSite(Site):
         self.network = "br0"
         self.prefix = "10.20.30."
 
+    def now(self) -> float:
+        return self.simulated.clock.monotonic()
+
     def eventually(self, look: Callable[[], Found], what: str) -> Found:
         for _ in range(100):
             if found := look():
@@ -227,6 +234,9 @@ class RealSite(Site):
         self.lxd: Lxd = self.door
         self.network = private.network
         self.prefix = f"{private.subnet[0]}".rpartition(".")[0] + "."
+
+    def now(self) -> float:
+        return time.monotonic()
 
     def eventually(self, look: Callable[[], Found], what: str) -> Found:
         return eventually(look, timeout_seconds=20, what=what)

@@ -175,3 +175,18 @@ def test_a_console_is_followed_to_the_end_of_its_instance(site: Site) -> None:
         if b"init of" in told and site.lxd.instances.get("web").running:
             site.lxd.power.kill("web")
     assert told.startswith(b"init of 1 as 1\r\n")
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("renamed", [False, True])
+def test_the_start_after_a_read_of_files_waits_if_the_instance_was_renamed(
+    site: Site, renamed: bool
+) -> None:
+    """LXD has a server for the files of a stopped instance, and loses sight of it by a rename."""
+    site.create("web")
+    site.lxd.guests.read_file("web", "/etc/version")
+    if renamed:
+        site.lxd.instances.rename("web", "other")
+    began = site.now()
+    site.lxd.power.start("other" if renamed else "web")
+    assert (site.now() - began > 10) is renamed

@@ -45,7 +45,7 @@ class Shop(House):
 
     def __post_init__(self) -> None:
         self.declared = DeclaredVolumes(self.lxd)
-        self.before_outage, self.obstacle = self.declared.check_stage, self.declared.problem
+        self.check_stage, self.obstacle = self.declared.check_stage, self.declared.problem
         self.lxd.user.volumes.create(Volume(pool="default", name="data", project="default"))
 
     def version(
@@ -125,6 +125,20 @@ def test_a_key_that_nobody_understands_is_not_taken_for_consent(shop: Shop) -> N
     (decision,) = report.decisions
     assert decision.choice is Choice.REFUSE
     assert "'dispoable'" in decision.reason
+
+
+@pytest.mark.parametrize("privileged", ["false", "true"], ids=["remapped", "never remapped"])
+def test_no_outage_waits_for_the_files_that_were_read_in_the_stage(
+    shop: Shop, privileged: str
+) -> None:
+    """After a rename, LXD lets a start wait until its server of the instance's files has ended."""
+    shop.version("one", [PGDATA])
+    shop.database({"data": disk(PGDATA)}, {"security.privileged": privileged})
+    shop.version("two", [PGDATA])
+    (outcome,) = shop.run().outcomes
+    assert outcome.act is Act.COMMITTED
+    assert outcome.outage_seconds is not None
+    assert outcome.outage_seconds < 5
 
 
 def refused(report: Report) -> str:

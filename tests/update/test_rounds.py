@@ -39,6 +39,7 @@ class House:
     journal: MemoryJournal = field(default_factory=MemoryJournal)
     drawn: int = 0
     before_stage: Callable[[Transaction], None] = lambda _transaction: None
+    check_stage: Callable[[Transaction], bool] = lambda _transaction: False
     before_outage: Callable[[Transaction], None] = lambda _transaction: None
     obstacle: Callable[[Instance, str], str] = lambda _instance, _fingerprint: ""
     polled: PolledImages | None = None
@@ -54,6 +55,7 @@ class House:
             pause=self.lxd.sleep,
             draw_id=self._draw,
             before_stage=self.before_stage,
+            check_stage=self.check_stage,
             before_outage=self.before_outage,
             obstacle=self.obstacle,
         )

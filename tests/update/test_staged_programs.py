@@ -26,7 +26,7 @@ def updated(
     house = House()
     house.lxd.add_image("one", alias="app")
     programs = StagedPrograms(house.lxd, hooks or {})
-    house.before_outage = programs.check
+    house.check_stage = programs.check
     config = {**AUTO, "user.lxdocker.image": "local|app", **{KEYS + k: v for k, v in keys.items()}}
     held = house.lxd.user.aliases.get("app").fingerprint
     house.lxd.launch("web", held, config=config, devices=devices or {})

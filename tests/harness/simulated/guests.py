@@ -3,6 +3,7 @@
 import posixpath
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 
 from lxdocker_lxd.lxd.calls import Command, CommandResult, FileKind, GuestFile
 from lxdocker_lxd.lxd.failures import (
@@ -18,6 +19,8 @@ from tests.harness.simulated.call_log import CallLog
 from tests.harness.simulated.mounts import Mounts
 from tests.harness.simulated.store import Box, Store
 
+# For so long LXD serves the files of a stopped instance after one was asked for.
+FILE_SERVER = timedelta(seconds=15)
 # 128 and the number of SIGKILL.
 _KILLED = 137
 
@@ -112,6 +115,8 @@ class SimulatedGuests:
         return self._log.made("guests.file_kind", name, act)
 
     def _file(self, box: Box, path: str) -> GuestFile:
+        if not box.runs:
+            box.files_until = self._store.clock() + FILE_SERVER
         plain = path.rstrip("/") or "/"
         supervised = box.guest.behaviour.supervised
         if supervised is not None and box.started_at is not None:

@@ -299,6 +299,7 @@ class SimulatedInstances:
                 raise WrongStateError(f"could not rename {name}: Renaming of running instance")
             del self._store.boxes[project, name]
             box.name = new_name
+            box.files_lost = box.files_until is not None
             box.snapshots = [replace(one, instance=new_name) for one in box.snapshots]
             config = {**box.settings.config}
             config["volatile.cloud-init.instance-id"] = self._store.draw_id()

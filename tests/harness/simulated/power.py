@@ -86,9 +86,17 @@ class SimulatedPower:
                 return name
         return ""
 
+    def _end_file_server(self, box: Box) -> None:
+        """End it at once; one that LXD doesn't find below the new name is waited for."""
+        if box.files_until is not None and box.files_lost:
+            left = (box.files_until - self._store.clock()).total_seconds()
+            self._store.clock.advance(max(left, 0.0))
+        box.files_until, box.files_lost = None, False
+
     def _start(self, box: Box) -> None:
         if box.runs:
             raise WrongStateError(f"could not start {box.name}: The instance is already running")
+        self._end_file_server(box)
         if self._unmapped(box):
             self._remap(box)
         self._nics.check_all(box)

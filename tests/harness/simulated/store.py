@@ -39,6 +39,9 @@ class Box:
     ``remapped_as`` are the names it had when a start remapped its files, ``half_remapped`` tells of
     one that was cut short.
 
+    ``files_until`` is until when a server of its files lives, ``files_lost`` tells that it was renamed
+    below that one.
+
     ``hosts`` is what the network's DHCP server was told of each NIC: MAC and fixed address.
     """
 
@@ -56,6 +59,8 @@ class Box:
     remapped_as: list[str] = field(default_factory=list)
     started_at: datetime | None = None
     last_used_at: datetime | None = None
+    files_until: datetime | None = None
+    files_lost: bool = False
     snapshots: list[Snapshot] = field(default_factory=list)
     backups: list[str] = field(default_factory=list)
     root_config: dict[str, str] = field(default_factory=dict)

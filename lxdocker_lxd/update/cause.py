@@ -30,3 +30,7 @@ class Cause(StrEnum):
     SNOOZED = "snoozed"
     MINIMUM_AGE = "minimum-age"
     WINDOW = "window"
+
+
+PASSING = frozenset({Cause.STATUS, Cause.BUSY})
+"""What ends by itself, and without any event that tells of it: worth another look soon."""

@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from lxdocker_lxd.errors import LxdockerError, StorageError
 from lxdocker_lxd.lxd.ports import Lxd
 from lxdocker_lxd.lxd.records import Image, Instance
+from lxdocker_lxd.update.cause import PASSING
 from lxdocker_lxd.update.copy_ages import CopyAges
 from lxdocker_lxd.update.enrolment import policy_of
 from lxdocker_lxd.update.followed_images import FollowedImages
@@ -46,6 +47,7 @@ class Report:
     """What a round did: decisions as planned, outcomes as they came, and what went wrong beside.
 
     ``healed`` are instances that were restarted for their health, ``unhealthy`` those that now are.
+    ``passing``: something that ends by itself stood in the way of an instance's update.
     """
 
     recovered: tuple[Outcome, ...] = ()
@@ -57,6 +59,7 @@ class Report:
     removed: tuple[str, ...] = ()
     problems: tuple[Problem, ...] = ()
     remarks: tuple[str, ...] = ()
+    passing: bool = False
 
     @property
     def bad(self) -> bool:
@@ -73,6 +76,7 @@ class _Wave:
     removed: list[str] = field(default_factory=list)
     failed: set[tuple[str, Source | None, str]] = field(default_factory=set)
     waiting: set[Key] = field(default_factory=set)
+    passing: bool = False
 
 
 class Rounds:
@@ -189,6 +193,7 @@ class Rounds:
             removed=(*self._wave.removed, *reaped.removed),
             problems=problems.found,
             remarks=tuple(remarks),
+            passing=self._wave.passing or any(one.cause in PASSING for one in decisions),
         )
 
     def _heal(self) -> tuple[str, ...]:
@@ -286,6 +291,7 @@ class Rounds:
         still = self._planned(by_hand=by_hand, busy=busy, only=instance)
         now = next((one for one in still if one.choice is Choice.UPDATE), None)
         if now is None:
+            self._wave.passing |= any(one.cause in PASSING for one in still)
             return None
         if not by_hand and self._clock() < rests_until(self._journal.read(), now):
             return None

@@ -1,4 +1,5 @@
-"""The service: rounds at the start, after each reconnection, on a timer, and soon after a hint.
+"""The service: rounds at the start, after each reconnection, on a timer, soon after a hint, and soon
+after a round that something passing stood in the way of.
 
 LXD's events say only that something may have changed: its own updates of images send no event of
 their own, aliases move a moment later, and what happens while nobody is connected is never told.
@@ -23,18 +24,22 @@ class Rhythm:
     """How often is looked: without hints, and how long after the last one of a burst of hints.
 
     ``wait_seconds`` is the longest wait for an event: what was noticed elsewhere may wait as long.
+    ``passing_seconds`` is how soon is looked again for something that passes by itself; the wait doubles
+    while it stays, up to the interval.
     """
 
     interval_seconds: float = 300.0
     debounce_seconds: float = 0.5
     longest_debounce_seconds: float = 5.0
     wait_seconds: float = 1.0
+    passing_seconds: float = 2.0
 
 
 class Watch:
     """Runs rounds until it is told to stop; no failure of one ends it, not even a bug.
 
-    ``subscribe`` connects, to LXD if need be, and is tried again when it fails. ``clock`` counts
+    ``subscribe`` connects, to LXD if need be, and is tried again when it fails. ``work`` does a round
+    and returns whether something that passes by itself stood in its way. ``clock`` counts
     seconds; ``has_news`` tells, once, of what was noticed elsewhere; ``pause`` waits up to so many
     seconds and tells whether to stop. Both are asked after each wait for an event.
     """
@@ -42,7 +47,7 @@ class Watch:
     def __init__(
         self,
         subscribe: Callable[[], EventStream],
-        work: Callable[[], None],
+        work: Callable[[], bool],
         *,
         clock: Callable[[], float],
         pause: Callable[[float], bool],
@@ -58,6 +63,7 @@ class Watch:
         self._rhythm = rhythm
         self._has_news = has_news
         self._bugs = 0
+        self._passing = 0
 
     def run(self) -> None:
         """Watch until ``pause`` says stop."""
@@ -98,20 +104,24 @@ class Watch:
                 due = min(due, soon)
 
     def _round(self) -> None:
+        passing = False
         try:
-            self._work()
+            passing = self._work()
         except LxdockerError as error:
             self._tell(error)
         except Exception as error:  # noqa: BLE001 - the next round may not meet it
             self._bugs += 1
             self._tell(internal_error(error))
             return
-        self._bugs = 0
+        self._bugs, self._passing = 0, self._passing + 1 if passing else 0
 
     def _rest_seconds(self) -> float:
         """How long until the next round: ever longer after bugs, as they may be met again."""
-        doublings = min(max(self._bugs - 1, 0), _MOST_DOUBLINGS)
         interval = self._rhythm.interval_seconds
+        if self._passing and not self._bugs:
+            doublings = min(self._passing - 1, _MOST_DOUBLINGS)
+            return min(self._rhythm.passing_seconds * (1 << doublings), interval)
+        doublings = min(max(self._bugs - 1, 0), _MOST_DOUBLINGS)
         return min(interval * (1 << doublings), max(interval, _LONGEST_REST_SECONDS))
 
 

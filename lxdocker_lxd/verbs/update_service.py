@@ -142,7 +142,7 @@ class _Service:
             self._work.heartbeat()
         return self._stopped
 
-    def _round(self) -> None:
+    def _round(self) -> bool:
         self._work.heartbeat.status("a round is at work")
         with self._work.journal as journal:
             report = self._work.rounds(journal, monitor=self.monitor).run()
@@ -151,6 +151,7 @@ class _Service:
         self._telling.round(report, self._work.new_complaints())
         self._said = ("", 0.0)
         self._say_state("waits for news")
+        return report.passing
 
     def _failed(self, error: LxdockerError) -> None:
         # An outage is one line, not one for each time that it was looked.

@@ -6,10 +6,11 @@ from datetime import timedelta
 import pytest
 
 from lxdocker_lxd.lxd.failures import RefusedError
+from lxdocker_lxd.lxd.server_records import Operation
 from lxdocker_lxd.update.journal_record import entries, line_of
 from lxdocker_lxd.update.procedure import Act
 from tests.harness.simulated_lxd import Call, Fault, KilledError
-from tests.update.test_rounds import House
+from tests.update.test_rounds import House, watching
 
 LEASE = ("instances.replace", "web")
 
@@ -85,3 +86,45 @@ def test_an_update_that_was_held_has_failed_though_another_run_gives_it_up(house
     report = house.run()
     assert [one.act for one in (*report.recovered, *report.outcomes)] == [Act.GIVEN_UP]
     assert not any(entry.interrupted for entry in house.journal.entries)
+
+
+COMMAND = Operation(
+    id="11111111-2222-4333-8444-555555555555",
+    location="none",
+    may_cancel=False,
+    description="Executing command",
+    status="Running",
+    resources=("/1.0/instances/web",),
+    project="default",
+)
+
+
+def test_a_command_that_a_dead_updater_left_delays_the_newest_version_by_seconds(
+    house: House,
+) -> None:
+    """LXD tells of no end of it; the next look on the timer would be minutes away."""
+    clock, operations = house.lxd.clock, house.lxd.store.operations
+    operations[COMMAND.id] = COMMAND
+    house.lxd.add_image("two", alias="app")
+    ended: list[float] = []
+
+    def end() -> None:
+        operations.clear()
+        ended.append(clock.monotonic())
+        house.lxd.log.before = lambda call: (
+            ended.append(clock.monotonic()) if call.name == "instances.create" else None
+        )
+
+    watching(house, 100, iter([(10.0, end)]))
+    assert house.ends == ["committed"]
+    assert ended[1] - ended[0] < 10
+
+
+def test_what_stays_is_looked_at_ever_more_seldom(house: House) -> None:
+    house.lxd.store.operations[COMMAND.id] = COMMAND
+    house.lxd.add_image("two", alias="app")
+    rounds, told = watching(house, 3600, iter(()))
+    assert house.ends == []
+    assert told == []
+    # In the first five minutes eight; then those of the timer.
+    assert rounds <= 8 + 3600 / 300

@@ -218,10 +218,11 @@ def test_the_service_survives_a_bug_and_rests_ever_longer() -> None:
     now, worked = [0.0], []
     said: list[LxdockerError] = []
 
-    def work() -> None:
+    def work() -> bool:
         worked.append(now[0])
         if len(worked) <= 4:
             raise ZeroDivisionError("division by zero")
+        return False
 
     def pause(seconds: float) -> bool:
         now[0] += seconds

@@ -260,10 +260,10 @@ def watching(
             coming.pop(0)[1]()
         return clock.monotonic() - began >= seconds
 
-    def work() -> None:
+    def work() -> bool:
         nonlocal rounds
         rounds += 1
-        house.run()
+        return house.run().passing
 
     Watch(
         house.lxd.events.subscribe,

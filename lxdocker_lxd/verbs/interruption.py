@@ -94,13 +94,15 @@ class Interruption:
             return
         before = {number: signal.getsignal(number) for number in _SIGNALS}
         for number, handler in before.items():
-            if handler is not signal.SIG_IGN:
+            if handler is not signal.SIG_IGN and handler is not None:
                 signal.signal(number, self._signalled)
         try:
             yield
         finally:
             for number, handler in before.items():
-                signal.signal(number, handler)
+                # None stands for a handler that isn't Python's.
+                if handler is not None:
+                    signal.signal(number, handler)
 
     def _signalled(self, _number: int, _frame: FrameType | None) -> None:
         if not self._defers:

@@ -36,8 +36,7 @@ STEPS = (
 def images(private_lxd: PrivateLxd, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     stage = Stage(private_lxd, tmp_path_factory.mktemp("images"))
     yield stage
-    for fingerprint in stage.fingerprints.values():
-        private_lxd.lxc("image", "delete", fingerprint, check=False)
+    stage.remove_images()
 
 
 @pytest.fixture

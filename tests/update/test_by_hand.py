@@ -23,13 +23,17 @@ from lxdocker_lxd.update.hook_run import HookRunner
 from lxdocker_lxd.update.host_program import ProgramRun
 from lxdocker_lxd.update.journal import JournalFile
 from lxdocker_lxd.update.journal_record import Entry, Event
+from lxdocker_lxd.update.means import PutOffError
 from lxdocker_lxd.update.procedure import Act, Step
 from lxdocker_lxd.update.settings import UpdateSettings
+from lxdocker_lxd.update.telling import Telling
 from lxdocker_lxd.update.transaction import Transaction
 from lxdocker_lxd.verbs.interruption import Interruption
 from lxdocker_lxd.verbs.update_by_hand import act_by_hand
+from lxdocker_lxd.verbs.update_service import _Service
 from lxdocker_lxd.verbs.update_work import UpdateWork
 from tests.harness.simulated_lxd import SimulatedLxd
+from tests.update.memory_journal import MemoryJournal
 from tests.update.records import NEW_IMAGE, NOW
 
 WEB = Transaction(id="00000001", project="default", name="web", fingerprint=NEW_IMAGE)
@@ -186,3 +190,16 @@ def test_beats_of_other_threads_claim_nothing(tmp_path: Path) -> None:
     assert lxd.log.calls == []
     work.beat()
     assert lxd.log.calls
+
+
+def test_the_service_gives_up_what_had_no_outage_when_it_is_to_end(tmp_path: Path) -> None:
+    work = work_on(tmp_path)
+    work.options.interval, work.options.projects = 300.0, []
+    telling = Telling(UpdateSettings(), tmp_path, MemoryJournal(), lambda: NOW, host="h")
+    service = _Service(work, telling)
+    assert not work.interruption.asked
+    service.stop(signal.SIGTERM, None)
+    assert work.interruption.asked
+    with pytest.raises(PutOffError), work.interruption.giving_up():
+        # What a hook that it waits for brings about each second.
+        work.beat()

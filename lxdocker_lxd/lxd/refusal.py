@@ -22,6 +22,7 @@ from lxdocker_lxd.lxd.failures import (
     PermissionRefusedError,
     RefusedError,
     StopTimedOutError,
+    UnknownOutcomeError,
     UnsupportedError,
     WrongStateError,
 )
@@ -33,6 +34,15 @@ _QUOTED_CHARACTERS = 2000
 _Rule = tuple[tuple[str, ...], type[LxdockerError], str]
 
 _SENTENCES: tuple[_Rule, ...] = (
+    (
+        (
+            r"sql: database is closed",
+            r"driver: bad connection",
+            r"no available dqlite leader",
+        ),
+        UnknownOutcomeError,
+        "LXD was starting or ending; look what is there before trying again",
+    ),
     (
         (
             r"no space left",

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from lxdocker_lxd.errors import LxdockerError, StorageError
-from lxdocker_lxd.lxd.failures import AbsentError, WrongStateError
+from lxdocker_lxd.lxd.failures import AbsentError, BusyError, RefusedError, WrongStateError
 from lxdocker_lxd.lxd.ports import Lxd
 from lxdocker_lxd.lxd.records import Instance
 from lxdocker_lxd.update.absence import AWAY, Absence
@@ -31,6 +31,8 @@ from lxdocker_lxd.update.procedure import Act
 from lxdocker_lxd.update.stopping import killed_remark, stop_or_kill
 from lxdocker_lxd.update.transaction import Phase, Stamp, Transaction, stamp_of
 
+# An answer that nobody understands may be another one a moment later; a LXD that is away has its time.
+_MOST_TRIES = 6
 _EVERYWHERE: frozenset[str] = frozenset()
 # The dependency has another root file system than before, or had one in between.
 _RESTARTED_IT = frozenset({Act.COMMITTED, Act.ROLLED_BACK})
@@ -183,10 +185,14 @@ class Dependants:
     def _settle_patiently(self, restart: Restart, *, even_running: bool) -> None:
         """Take one restart on, waiting for LXD where it was away with the dependant stopped."""
         absence = Absence(pause=self.means.pause, tell=self.means.tell)
+        tries = 0
         while True:
             try:
                 return self._settle(restart, even_running=even_running)
-            except AWAY as error:
+            except (*AWAY, BusyError, RefusedError) as error:
+                tries += 1
+                if tries > _MOST_TRIES and not isinstance(error, AWAY):
+                    raise
                 key = (restart.dependency.id, restart.dependant)
                 owed = {(one.dependency.id, one.dependant): one for one in self._owed()}
                 if key not in owed or not owed[key].stopping:

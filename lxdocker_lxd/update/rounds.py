@@ -24,7 +24,7 @@ from lxdocker_lxd.update.liveness_monitor import LivenessMonitor
 from lxdocker_lxd.update.means import Outcome
 from lxdocker_lxd.update.plan import Choice, Decision, Key, chosen, plan
 from lxdocker_lxd.update.polled_images import PolledImages
-from lxdocker_lxd.update.problem import ENDS_ROUND, Problem, Problems
+from lxdocker_lxd.update.problem import Problem, Problems
 from lxdocker_lxd.update.procedure import Act
 from lxdocker_lxd.update.recovery import reap, recover, remove_copy, unfinished
 from lxdocker_lxd.update.retention import Copy, RetentionDefaults, copies_of
@@ -136,7 +136,7 @@ class Rounds:
         self._dependants.begin(self._problems)
         try:
             return self._run(names, by_hand=by_hand, refresh=refresh)
-        except ENDS_ROUND:
+        except Exception:
             # Whatever it is: what was stopped for others isn't left so, if that can be helped.
             with contextlib.suppress(LxdockerError):
                 self._dependants.start_stopped()

@@ -57,6 +57,7 @@ _LOOK_AGAIN = (
     NameTakenError,
     WrongStateError,
 )
+_UNSEEN = (LxdError, UnreachableError)
 # What follows from something that isn't there, and so is looked at twice.
 _LAST_WORDS = (ENDS - {Act.COMMITTED}) | {Act.DISCARD, Act.TURN_BACK, Act.RELEASE}
 _CONFIRM_SECONDS = 0.3
@@ -174,10 +175,8 @@ class Updater:
         self._absence.end()
         while run.steps < MOST_STEPS:
             run.steps += 1
-            try:
-                view = self._observer.look(run)
-            except (UnknownOutcomeError, NotRunningError, UnreachableError) as error:
-                self._count(run, error)
+            view = self._look(run)
+            if view is None:
                 continue
             step = decide(view)
             if step.act in _LAST_WORDS and run.confirmed != step:
@@ -210,6 +209,16 @@ class Updater:
                 if held is not None:
                     return self._end(run, held)
         return self._end(run, Step(act=Act.HOLD, reason="too many steps without an end"))
+
+    def _look(self, run: Attempt) -> View | None:
+        """Return what is seen, or None after a pause when nothing could be."""
+        try:
+            return self._observer.look(run)
+        except _UNSEEN as error:
+            if not (run.outage or isinstance(error, AWAY)):
+                raise
+            self._count(run, error)
+            return None
 
     def _do(self, step: Step, view: View, run: Attempt) -> None:
         run.outage = run.outage or step.act not in _WITHOUT_OUTAGE

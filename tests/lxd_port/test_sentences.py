@@ -19,6 +19,7 @@ from lxdocker_lxd.lxd.failures import (
     PermissionRefusedError,
     RefusedError,
     StopTimedOutError,
+    UnknownOutcomeError,
     WrongStateError,
 )
 from lxdocker_lxd.lxd.refusal import refusal
@@ -61,6 +62,14 @@ SAID = [
     (500, "write /x: no space left on device", NoSpaceError),
     (403, "not authorized", PermissionRefusedError),
     (503, "LXD daemon is shutting down", NotRunningError),
+    # What a LXD says that ends, or has just begun: read again.
+    (500, "Failed to begin transaction: sql: database is closed", UnknownOutcomeError),
+    (500, "Failed to fetch instance: driver: bad connection", UnknownOutcomeError),
+    (
+        500,
+        "Failed to begin transaction: no available dqlite leader server found",
+        UnknownOutcomeError,
+    ),
     (500, "a sentence nobody knows", RefusedError),
     (500, "", RefusedError),
 ]

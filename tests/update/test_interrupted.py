@@ -1,5 +1,6 @@
 """Ctrl-C, SIGTERM and a closed terminal at any call of an update by hand, and LXD away in its outage."""
 
+import contextlib
 import os
 import signal
 import time
@@ -9,7 +10,7 @@ from datetime import timedelta
 import pytest
 
 from lxdocker_lxd.errors import LxdockerError
-from lxdocker_lxd.lxd.failures import NotRunningError
+from lxdocker_lxd.lxd.failures import NotRunningError, RefusedError
 from lxdocker_lxd.update.gate import HealthGate
 from lxdocker_lxd.update.journal_record import accounts, owed_restarts, still_open
 from lxdocker_lxd.update.means import Means, PutOffError
@@ -280,6 +281,28 @@ def test_lxd_away_at_any_call_of_an_outage_is_waited_for(behaviour: str, seconds
             break
         calls += 1
     assert waited > 15
+
+
+def test_an_answer_that_nobody_knows_leaves_no_outage_behind() -> None:
+    finished = 0
+    for calls in range(1, 200):
+        house = Interrupted()
+
+        def fail(call: Call, calls: int = calls) -> None:
+            if call.number in {calls, calls + 1} and not call.writes:
+                raise RefusedError(f"could not {call}: what nobody has heard of", hint="look")
+
+        house.lxd.log.before = fail
+        with contextlib.suppress(RefusedError):
+            house.run("db")
+        running = {one.name for one in house.lxd.user.instances.list() if one.running}
+        assert running == {"db", "web"}, house.acts
+        finished += Act.STOP in house.acts and bool(house.ends)
+        house.lxd.log.before = lambda _call: None
+        house.lxd.clock.advance(7 * 3600)
+        house.run("db")
+        house.whole()
+    assert finished > 50
 
 
 def test_lxd_that_never_comes_back_is_waited_for_a_quarter_of_an_hour() -> None:

@@ -47,11 +47,11 @@ def test_operations_of_all_projects_and_of_one(site: Site) -> None:
     site.lxd.server.cancel("11111111-2222-4333-8444-555555555555")
 
 
-@pytest.mark.lxd
 def test_a_lxd_without_groups_of_identities_has_no_permissions(site: Site) -> None:
     assert site.lxd.server.permissions() == ()
 
 
+@pytest.mark.lxd
 def test_a_running_command_shows_as_an_operation(real: RealSite) -> None:
     real.create("web", start=True)
 

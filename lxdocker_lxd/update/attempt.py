@@ -32,8 +32,8 @@ class Attempt:
     """From the first look to the end, in one process. ``View`` tells what the flags mean.
 
     ``interrupted``: its updater died, or was to end. ``agreed``: the hooks were asked; ``ask_early``:
-    they are to be asked before the stage, too. ``put_off``: they want it later. ``stage_read``: files of
-    the stage were read, and it wasn't started since. ``stop_unsure``: nobody knows what became of a
+    they are to be asked before the stage, too. ``put_off``: they want it later. ``files_read``: files of
+    one of the two were read while it was stopped, and it wasn't started since. ``stop_unsure``: nobody knows what became of a
     request to stop. ``failed``: it is given up for something that went wrong. ``confirmed`` is a last
     word that was seen once, ``failures`` how many calls failed in a row.
     ``outage``: this update's outage has begun; what goes wrong with the journal are ``problems`` then.
@@ -61,7 +61,7 @@ class Attempt:
     stop_unsure: bool = False
     ask_early: bool = False
     agreed: bool = False
-    stage_read: bool = False
+    files_read: bool = False
     put_off: bool = False
     stays_stopped: bool = False
     confirmed: Step | None = None

@@ -61,8 +61,9 @@ _UNSEEN = (LxdError, UnreachableError)
 # What follows from something that isn't there, and so is looked at twice.
 _LAST_WORDS = (ENDS - {Act.COMMITTED}) | {Act.DISCARD, Act.TURN_BACK, Act.RELEASE}
 _CONFIRM_SECONDS = 0.3
-# LXD serves the files of a stopped instance for some time after the last one was read. A start waits
-# for that where the instance was renamed meanwhile, and all of an outage would.
+# LXD serves the files of a stopped instance for some time after the last one was read. Where the
+# instance was renamed meanwhile, a start waits for that, and so would an outage; and LXD 5.0 can't
+# read files of either name any more.
 _FILE_SERVER_SECONDS = 16.0
 _REMAPPING = frozenset({Act.PREPARE, Act.REMAP})
 _WITHOUT_OUTAGE = BEFORE_OUTAGE | {Act.END_STAGE, Act.STAGE_AGAIN, Act.RELEASE, Act.DISCARD}
@@ -124,7 +125,13 @@ class Updater:
         holder = self._observer.instance(name, project)
         previous = holder.base_image if holder is not None else ""
         crashed = holder is not None and holder.status == "Stopped" and self._crashed(holder)
-        run = Attempt(transaction=transaction, fresh=True, holder_crashed=crashed, volumes=volumes)
+        run = Attempt(
+            transaction=transaction,
+            fresh=True,
+            holder_crashed=crashed,
+            files_read=holder is not None and not holder.running,
+            volumes=volumes,
+        )
         run.ask_early = was_put_off(self._journal.read(), transaction)
         self._journal.reserve()
         self._note(run, Event.BEGUN, previous=previous)
@@ -231,8 +238,8 @@ class Updater:
             case Act.STOP | Act.PARK:
                 run.outage_began = run.outage_began or self._means.clock()
                 run.stop_asked = True
-            case Act.LEASE if run.stage_read and (run.holder_crashed or _runs(view)):
-                run.stage_read = False
+            case Act.LEASE if run.files_read:
+                run.files_read = False
                 self._means.pause(_FILE_SERVER_SECONDS)
                 return
             case Act.TAKE_NAME if step.role is Role.NEW:
@@ -255,7 +262,7 @@ class Updater:
                 pass
         self._steps.perform(step, view, self._handling(run))
         if step.act is Act.STAGE:
-            run.stage_read = self._means.check_stage(run.transaction)
+            run.files_read = self._means.check_stage(run.transaction) or run.files_read
         self._done(step, view, run)
 
     def _enter_outage(self, run: Attempt) -> None:
@@ -279,7 +286,9 @@ class Updater:
             run.restored = True
         elif step.act is Act.REMAP:
             # Any start ends LXD's file server, even one that fails.
-            run.remapped, run.stage_read = True, False
+            # The start that remapped the stage waited for its files; who looked into the old
+            # instance waits still.
+            run.remapped, run.files_read = True, not _runs(view)
         elif step.act is Act.START:
             run.started = step.role is Role.NEW
             run.outage_ended = self._means.clock()

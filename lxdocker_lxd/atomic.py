@@ -90,9 +90,15 @@ def temporary_file(directory: int) -> Iterator[tuple[str, BinaryIO]]:
     name = TEMPORARY_PREFIX + secrets.token_hex(8)
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(name, flags, 0o600, dir_fd=directory)
+    file = open(descriptor, "w+b")  # noqa: PTH123, SIM115 - wraps a descriptor; closed below
     try:
-        with open(descriptor, "w+b") as file:  # noqa: PTH123 - wraps a descriptor
-            yield name, file
+        yield name, file
+        file.close()
+    except BaseException:
+        # What is still buffered has no room either; the block's own error is the one to tell.
+        with contextlib.suppress(OSError):
+            file.close()
+        raise
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name, dir_fd=directory)

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from tests.guest.lxd_guest import image_config, import_guest, small_tree
 from tests.harness.lxd import PrivateLxd
 from tests.harness.processes import eventually
 from tests.lxd.update_stage import Stage
@@ -21,8 +20,8 @@ _APP = b"""#!/bin/sh
 word=$(cat /version)
 echo "version $word starts"
 case $word-$TWO in
-two-loops) echo "no database"; exit 3 ;;
-two-slow) sleep 15 ;;
+gate-two-loops) echo "no database"; exit 3 ;;
+gate-two-slow) sleep 15 ;;
 esac
 : >/tmp/ready
 [ "$TWO" != listens ] || { mkdir -p /tmp/www; cp /version /tmp/www/ready; exec httpd -f -p 127.0.0.1:8080 -h /tmp/www; }
@@ -36,20 +35,11 @@ _KEYS = {
 }
 
 
-class GateStage(Stage):
-    """Images of two versions whose command becomes ready, or doesn't."""
-
-    def _import(self, directory: Path, word: str) -> str:
-        tree = small_tree({"version": word.encode(), "app": _APP})
-        alias, _ = import_guest(self.lxd, directory, tree, image_config(entrypoint=["/app"]))
-        target: str = self.lxd.query("GET", f"/1.0/images/aliases/{alias}")["target"]
-        self.lxd.lxc("image", "alias", "rename", alias, f"gate-{word}")
-        return target
-
-
 @pytest.fixture(scope="module")
 def images(private_lxd: PrivateLxd, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    stage = GateStage(private_lxd, tmp_path_factory.mktemp("images"), words=("one", "two"))
+    stage = Stage(private_lxd, tmp_path_factory.mktemp("images"), words=())
+    for word in ("gate-one", "gate-two"):
+        stage.add_image(word, _APP)
     yield stage
     stage.remove_images()
 
@@ -68,7 +58,7 @@ def enrolled(
 ) -> str:
     """An instance of the first version that follows the second one."""
     name = stage.launch("gate-one", {**_KEYS, **config}, devices)
-    stage.follow("gate-app", "two")
+    stage.follow("gate-app", "gate-two")
     stage.update(state, "enable", name, "--image=local|gate-app")
     return name
 
@@ -100,7 +90,7 @@ def test_a_slow_starter_behind_a_network_without_an_answer_is_waited_for(
     done = stage.update(tmp_path, "now", name)
     assert "committed" in done.stdout
     assert time.monotonic() - began > 8 + 15 + 3
-    assert stage.version(name) == "two"
+    assert stage.version(name) == "gate-two"
 
 
 def test_a_crash_loop_below_the_supervisor_goes_back_and_tells_why(
@@ -118,7 +108,7 @@ def test_a_crash_loop_below_the_supervisor_goes_back_and_tells_why(
     )
     done = stage.update(tmp_path, "now", name, check=False)
     assert done.returncode == 1
-    assert stage.version(name) == "one"
+    assert stage.version(name) == "gate-one"
     assert stage.lxd.status(name) == "Running"
     ended = last(stage, tmp_path)
     assert ended["result"] == "rolled back"
@@ -139,7 +129,7 @@ def test_a_freeze_in_the_gate_costs_a_good_version_nothing(stage: Stage, tmp_pat
         try:
             eventually(
                 lambda: (
-                    stage.base_image(name) == stage.fingerprints["two"]
+                    stage.base_image(name) == stage.fingerprints["gate-two"]
                     and stage.lxd.status(name) == "Running"
                 ),
                 timeout_seconds=60,
@@ -154,7 +144,7 @@ def test_a_freeze_in_the_gate_costs_a_good_version_nothing(stage: Stage, tmp_pat
             with contextlib.suppress(ProcessLookupError):
                 command.kill()
     assert last(stage, tmp_path)["result"] == "committed"
-    assert stage.version(name) == "two"
+    assert stage.version(name) == "gate-two"
 
 
 @pytest.mark.parametrize("check", ["tcp 8080", "http 8080 /ready"])
@@ -169,7 +159,7 @@ def test_a_port_that_listens_only_inside_is_asked_from_inside(
     }
     name = enrolled(stage, tmp_path, config)
     assert "committed" in stage.update(tmp_path, "now", name).stdout
-    assert stage.version(name) == "two"
+    assert stage.version(name) == "gate-two"
 
 
 def test_a_check_and_a_hook_that_the_new_version_lacks_cost_no_outage(
@@ -185,4 +175,4 @@ def test_a_check_and_a_hook_that_the_new_version_lacks_cost_no_outage(
         done = stage.update(tmp_path / key, "now", name, check=False)
         assert f"the new version has no {missing}" in done.stdout
         assert stage.lxd.state(name)["pid"] == process
-        assert stage.version(name) == "one"
+        assert stage.version(name) == "gate-one"

@@ -7,8 +7,8 @@ from lxdocker_lxd.guest_state import read_guest_state
 from lxdocker_lxd.lxd.ports import Lxd
 
 
-class Cause(Enum):
-    """Who ended it. ``CRASHED``: its command ended by itself, with an error."""
+class EndReason(Enum):
+    """Why it ended. ``CRASHED``: its command ended by itself, with an error."""
 
     ASKED = auto()
     FINISHED = auto()
@@ -20,7 +20,7 @@ class Cause(Enum):
 class Ending:
     """Why an instance is stopped, and with which exit code its command ended, if that is known."""
 
-    cause: Cause
+    reason: EndReason
     exit_code: int | None = None
 
 
@@ -32,8 +32,8 @@ def ending_of(lxd: Lxd, name: str, *, project: str) -> Ending:
     """
     state = read_guest_state(lxd, name, project=project)
     if state.status != "exited" or state.stop_requested is None:
-        return Ending(cause=Cause.UNKNOWN, exit_code=state.exit_code)
+        return Ending(reason=EndReason.UNKNOWN, exit_code=state.exit_code)
     if state.stop_requested:
-        return Ending(cause=Cause.ASKED, exit_code=state.exit_code)
-    cause = Cause.FINISHED if state.exit_code == 0 else Cause.CRASHED
-    return Ending(cause=cause, exit_code=state.exit_code)
+        return Ending(reason=EndReason.ASKED, exit_code=state.exit_code)
+    reason = EndReason.FINISHED if state.exit_code == 0 else EndReason.CRASHED
+    return Ending(reason=reason, exit_code=state.exit_code)

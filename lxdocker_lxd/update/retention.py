@@ -4,11 +4,14 @@ The last root file system of a name that was shown to work is never removed, wha
 however many newer ones there are that prove nothing.
 """
 
+import contextlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+from lxdocker_lxd.errors import UsageError
 from lxdocker_lxd.lxd.records import Config, Instance
+from lxdocker_lxd.update.quantity import duration_of, number_of
 from lxdocker_lxd.update.transaction import (
     Phase,
     Proof,
@@ -25,10 +28,7 @@ LEFT_BEHIND = frozenset({Phase.KEPT, Phase.REJECTED, Phase.RETIRED})
 """The phases of an instance that an update has left beside the one with the name."""
 LONG_RUN = timedelta(hours=24)
 """An instance that has been running for so long is proved, whoever made it."""
-_LONGEST_KEEP = timedelta(days=3650)
 MOST_COPIES = 1000
-_MOST_DIGITS = 9
-_UNITS = {"m": 60, "h": 3600, "d": 86400, "w": 604800}
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 _PROVED = 2
 _WORTH = {
@@ -89,48 +89,30 @@ def retention_of(config: Config, default: Retention) -> Retention:
 
     A value that can't be understood counts as absent here; ``retention_problems`` names it.
     """
-    keep, copies = _keep(config.get(KEEP_KEY, "")), _copies(config.get(COPIES_KEY, ""))
-    return Retention(
-        keep=default.keep if keep is None else keep,
-        copies=default.copies if copies is None else copies,
-    )
-
-
-def keep_of_text(text: str) -> timedelta | None:
-    """Return the time that ``12h``, ``3d`` or ``2w`` names, of ten years at most; None for others."""
-    return _keep(text)
+    keep, copies = default.keep, default.copies
+    if text := config.get(KEEP_KEY, ""):
+        with contextlib.suppress(UsageError):
+            keep = duration_of(text)
+    if text := config.get(COPIES_KEY, ""):
+        with contextlib.suppress(UsageError):
+            copies = number_of(text, least=1, most=MOST_COPIES)
+    return Retention(keep=keep, copies=copies)
 
 
 def retention_problems(config: Config) -> tuple[str, ...]:
     """Return what can't be understood of the keys that ``retention_of`` reads."""
     found = []
-    if (text := config.get(KEEP_KEY, "")) and _keep(text) is None:
-        found.append(
-            f"{KEEP_KEY}: {text[:40]!r} is no time, as in 12h, 3d or 2w, of ten years at most"
-        )
-    if (text := config.get(COPIES_KEY, "")) and _copies(text) is None:
-        found.append(f"{COPIES_KEY}: {text[:40]!r} is no number from 1 to {MOST_COPIES}")
+    if text := config.get(KEEP_KEY, ""):
+        try:
+            duration_of(text)
+        except UsageError as error:
+            found.append(f"{KEEP_KEY}: {error.message}; it is a time as 12h, 3d or 2w")
+    if text := config.get(COPIES_KEY, ""):
+        try:
+            number_of(text, least=1, most=MOST_COPIES)
+        except UsageError as error:
+            found.append(f"{COPIES_KEY}: {error.message}")
     return tuple(found)
-
-
-def _keep(text: str) -> timedelta | None:
-    number, unit = text.strip()[:-1], text.strip()[-1:]
-    if (
-        unit not in _UNITS
-        or not number.isascii()
-        or not number.isdecimal()
-        or len(number) > _MOST_DIGITS
-    ):
-        return None
-    keep = timedelta(seconds=int(number) * _UNITS[unit])
-    return keep if keep <= _LONGEST_KEEP else None
-
-
-def _copies(text: str) -> int | None:
-    number = text.strip()
-    if not number.isascii() or not number.isdecimal() or len(number) > _MOST_DIGITS:
-        return None
-    return int(number) if 1 <= int(number) <= MOST_COPIES else None
 
 
 # ---- proof

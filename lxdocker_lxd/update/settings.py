@@ -18,11 +18,11 @@ from lxdocker_lxd.update.enrolment import Poll
 from lxdocker_lxd.update.hook import DEFAULT_TIMEOUT_SECONDS, Hook, is_hook_name
 from lxdocker_lxd.update.message_template import JSON, BodyTemplate, template_of
 from lxdocker_lxd.update.notification import Severity
+from lxdocker_lxd.update.quantity import duration_of
 from lxdocker_lxd.update.retention import (
     MOST_COPIES,
     Retention,
     RetentionDefaults,
-    keep_of_text,
 )
 
 _RECEIVER_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
@@ -135,10 +135,12 @@ def _retention(value: Value) -> RetentionDefaults:
 def _retention_of(found: Mapping[str, Value], default: Retention) -> Retention:
     keep, copies = default.keep, default.copies
     if "keep" in found:
-        given = keep_of_text(found["keep"].text())
-        if given is None:
-            raise found["keep"].error("expected a time as 12h, 3d or 2w, ten years at most")
-        keep = given
+        try:
+            keep = duration_of(found["keep"].text())
+        except UsageError as error:
+            raise found["keep"].error(
+                f"{error.message}; expected a time as 12h, 3d or 2w"
+            ) from error
     if "copies" in found:
         copies = found["copies"].integer(least=1, most=MOST_COPIES)
     return Retention(keep=keep, copies=copies)

@@ -11,7 +11,9 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 
+from lxdocker_lxd.errors import UsageError
 from lxdocker_lxd.lxd.records import Config, Devices, Instance
+from lxdocker_lxd.update.bounded_json import json_object_of
 
 STAMP_KEY = "user.lxdocker.transaction"
 REJECTED_KEY = "user.lxdocker.rejected"
@@ -159,25 +161,16 @@ def stamp_of(instance: Instance) -> Stamp | Unreadable | None:
     text = instance.config.get(STAMP_KEY, "")
     if not text:
         return None
-    if len(text) > _LONGEST_STAMP:
-        return Unreadable(reason=f"it is longer than {_LONGEST_STAMP >> 20} MiB")
     try:
-        document = json.loads(text)
-        if not isinstance(document, dict):
-            return Unreadable(reason="it is no JSON object")
+        document = json_object_of(text, most_characters=_LONGEST_STAMP)
         if document.get("format") != FORMAT:
             return Unreadable(
                 reason=f"its format is {str(document.get('format'))[:20]}, not {FORMAT}"
             )
         return _stamp(document, _DEEPEST_COVER)
-    except (
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        RecursionError,
-        OverflowError,
-    ) as error:
+    except UsageError as error:
+        return Unreadable(reason=error.message)
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         return Unreadable(reason=f"{type(error).__name__}: {str(error)[:80]}")
 
 

@@ -28,7 +28,7 @@ from lxdocker_lxd.update.adoption import take_over
 from lxdocker_lxd.update.attempt import Attempt, Noted, resumed
 from lxdocker_lxd.update.configuration import PROTECT_START_EXTENSION
 from lxdocker_lxd.update.dependants import Dependants
-from lxdocker_lxd.update.ending import Cause, ending_of
+from lxdocker_lxd.update.ending import EndReason, ending_of
 from lxdocker_lxd.update.journal import Journal
 from lxdocker_lxd.update.journal_record import Event, accounts, was_put_off
 from lxdocker_lxd.update.means import Judgement, Means, Outcome, PutOffError
@@ -174,7 +174,7 @@ class Updater:
     def _crashed(self, holder: Instance) -> bool:
         """Whether a stopped instance fell over: then its next version is started, and gated."""
         ending = ending_of(self._lxd, holder.name, project=holder.project)
-        return ending.cause is Cause.CRASHED
+        return ending.reason is EndReason.CRASHED
 
     # ---- the loop
 

@@ -25,10 +25,14 @@ _ENVIRONMENT = "environment."
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WatchedInstance:
-    """How an instance is asked for its health; ``converted``: its image is one of ours."""
+    """How an instance is asked for its health; ``converted``: its image is one of ours.
+
+    ``image_interval_seconds`` is what the image's own HEALTHCHECK says of the time between two checks.
+    """
 
     check: Check
     converted: bool
+    image_interval_seconds: float | None = None
 
 
 def watched_instance(lxd: Lxd, instance: Instance) -> WatchedInstance:
@@ -48,7 +52,12 @@ def watched_instance(lxd: Lxd, instance: Instance) -> WatchedInstance:
     has_check = converted and has_health_check(config, image=image.health)
     if check.kind is Kind.IMAGE and not has_check:
         check = replace(check_of(config), kind=Kind.RUNNING)
-    return WatchedInstance(check=check, converted=converted)
+    times = image.healthcheck
+    return WatchedInstance(
+        check=check,
+        converted=converted,
+        image_interval_seconds=times.interval_seconds if times is not None else None,
+    )
 
 
 def _has_guest(lxd: Lxd, instance: Instance) -> bool:

@@ -2,9 +2,7 @@
 
 from dataclasses import dataclass
 
-from lxdocker_lxd.errors import VerificationError
 from lxdocker_lxd.guest_health import Health
-from lxdocker_lxd.image_facts import ImageFacts, facts_of
 from lxdocker_lxd.lxd.ports import Lxd
 from lxdocker_lxd.lxd.records import Instance
 from lxdocker_lxd.update.gate import watched_instance
@@ -25,14 +23,13 @@ class InstanceLiveness:
     def check(self, lxd: Lxd, instance: Instance) -> LivenessCheck | None:
         """Return how often to ask; None where there is no check, or none that can be understood."""
         try:
-            check = watched_instance(lxd, instance).check
+            watched = watched_instance(lxd, instance)
         except HealthError:
             # The plan tells of it.
             return None
+        check, interval = watched.check, watched.image_interval_seconds
         if check.kind is Kind.RUNNING:
             return None
-        times = _facts(lxd, instance).healthcheck
-        interval = times.interval_seconds if times is not None else None
         return LivenessCheck(
             interval_seconds=max(interval or INTERVAL_SECONDS, _SHORTEST_SECONDS),
             start_period_seconds=check.start_period_seconds,
@@ -45,10 +42,3 @@ class InstanceLiveness:
         probe = InstanceProbe(lxd, instance.name, instance.project, converted=watched.converted)
         answer = probe.look(watched.check)
         return answer if answer in _ANSWERS else Health.UNKNOWN
-
-
-def _facts(lxd: Lxd, instance: Instance) -> ImageFacts:
-    try:
-        return facts_of(lxd, instance.name, project=instance.project)
-    except VerificationError:
-        return ImageFacts()

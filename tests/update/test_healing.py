@@ -9,10 +9,9 @@ import pytest
 from lxdocker_lxd.lxd.calls import Command, CommandResult
 from lxdocker_lxd.lxd.failures import NotRunningError
 from lxdocker_lxd.update.liveness import BUDGET, HEAL_KEY
-from lxdocker_lxd.update.liveness_monitor import LivenessMonitor, read_liveness
-from lxdocker_lxd.update.liveness_probe import InstanceLiveness
+from lxdocker_lxd.update.liveness_monitor import read_liveness
 from lxdocker_lxd.update.plan import Choice
-from lxdocker_lxd.update.rounds import Report, Rounds
+from lxdocker_lxd.update.rounds import Report
 from tests.harness.simulated_lxd import Behaviour, Call, Fault, KilledError
 from tests.update.test_rounds import AUTO, House
 
@@ -32,27 +31,12 @@ class Clinic(House):
         self.directory = directory
         self.begin_service()
 
-    def begin_service(self) -> None:
-        self.monitor = LivenessMonitor(
-            lambda: self.lxd, InstanceLiveness(), self.lxd.clock, self.directory
-        )
-
     def _answer(self, command: Command, _seconds: float) -> CommandResult | None:
         if command.words != ("/bin/check",):
             return None
         if self.code is None:
             raise NotRunningError("LXD is away")
         return CommandResult(exit_code=self.code, stdout=b"", stderr=b"")
-
-    def rounds(self, projects: frozenset[str] = frozenset()) -> Rounds:
-        return Rounds(
-            self.lxd,
-            self.updater(),
-            self.journal,
-            self.lxd.clock,
-            projects=projects,
-            monitor=self.monitor,
-        )
 
     def lives(self, seconds: float) -> list[Report]:
         """Let the service work for so long; return the rounds that did something."""

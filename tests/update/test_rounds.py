@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +14,8 @@ from lxdocker_lxd.update.enrolment import HOLDER_KEY
 from lxdocker_lxd.update.gate import HealthGate
 from lxdocker_lxd.update.hook import HookDeferredError
 from lxdocker_lxd.update.journal_record import Event
+from lxdocker_lxd.update.liveness_monitor import LivenessMonitor
+from lxdocker_lxd.update.liveness_probe import InstanceLiveness
 from lxdocker_lxd.update.means import Means
 from lxdocker_lxd.update.plan import Choice
 from lxdocker_lxd.update.polled_images import PolledImages
@@ -43,6 +46,19 @@ class House:
     before_outage: Callable[[Transaction], None] = lambda _transaction: None
     obstacle: Callable[[Instance, str], str] = lambda _instance, _fingerprint: ""
     polled: PolledImages | None = None
+    directory: Path | None = None
+    liveness: LivenessMonitor | None = None
+
+    def begin_service(self) -> None:
+        """Begin to watch the health of what runs; ``directory`` is where that is kept, if anywhere."""
+        self.liveness = LivenessMonitor(
+            lambda: self.lxd, InstanceLiveness(), self.lxd.clock, self.directory
+        )
+
+    @property
+    def monitor(self) -> LivenessMonitor:
+        assert self.liveness is not None
+        return self.liveness
 
     def has_news(self) -> bool:
         return self.polled is not None and self.polled.poll.look()
@@ -69,6 +85,7 @@ class House:
             self.lxd.clock,
             projects=projects,
             polled=self.polled,
+            monitor=self.liveness,
         )
 
     def _draw(self) -> str:

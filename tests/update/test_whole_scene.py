@@ -5,7 +5,7 @@ unhealthy neighbour that the same round restarts. Nothing is lost, and nothing i
 import contextlib
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import pytest
 
@@ -13,10 +13,7 @@ from lxdocker_lxd.errors import LxdError
 from lxdocker_lxd.lxd.calls import Command, CommandResult, GuestFile
 from lxdocker_lxd.lxd.resources import StoragePool, Volume
 from lxdocker_lxd.update.liveness import HEAL_KEY
-from lxdocker_lxd.update.liveness_monitor import LivenessMonitor
-from lxdocker_lxd.update.liveness_probe import InstanceLiveness
 from lxdocker_lxd.update.recovery import unfinished
-from lxdocker_lxd.update.rounds import Rounds
 from lxdocker_lxd.update.transaction import Phase, Stamp, stamp_of
 from lxdocker_lxd.update.volume_policy import VOLUMES_KEY
 from tests.harness.simulated_lxd import Behaviour, Fault, KilledError
@@ -41,7 +38,6 @@ class Town(House):
 
     good: bool = True
     code: int = 0
-    monitor: LivenessMonitor = field(init=False)
 
     def __post_init__(self) -> None:
         lxd = self.lxd
@@ -75,23 +71,10 @@ class Town(House):
         )
         lxd.log.restart_count()
 
-    def begin_service(self) -> None:
-        self.monitor = LivenessMonitor(lambda: self.lxd, InstanceLiveness(), self.lxd.clock, None)
-
     def _answer(self, command: Command, _seconds: float) -> CommandResult | None:
         if command.words[-1:] != ("/bin/check",):
             return None
         return CommandResult(exit_code=self.code, stdout=b"", stderr=b"")
-
-    def rounds(self, projects: frozenset[str] = frozenset()) -> Rounds:
-        return Rounds(
-            self.lxd,
-            self.updater(),
-            self.journal,
-            self.lxd.clock,
-            projects=projects,
-            monitor=self.monitor,
-        )
 
     def rows(self) -> bytes:
         return self.lxd.user.guests.read_file("db", ROWS).content

@@ -18,6 +18,8 @@ from lxdocker_lxd.errors import StorageError, UsageError
 
 ROOT = 0
 _NO_FILE = errno.ELOOP
+# As many as the kernel follows (path_resolution(7)).
+_MOST_LINKS = 40
 _OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -99,11 +101,42 @@ def expect_closed(path: Path, *, user: int | None = None) -> None:
     doesn't exist yet is judged by what is above it.
     """
     absolute = Path(os.path.abspath(path))  # noqa: PTH100 - links are judged, not resolved
-    real = Path(os.path.realpath(path))
-    for one in (absolute, real):
-        for place in (one, *one.parents):
-            near = place in (absolute, real)
-            _expect_closed(place, os.geteuid() if user is None else user, near=near, of=path)
+    near = (absolute, Path(os.path.realpath(path)))
+    try:
+        for place in way_to(absolute):
+            _expect_closed(
+                place, os.geteuid() if user is None else user, near=place in near, of=path
+            )
+    except OSError as error:
+        raise UnsafeDirectoryError(f"look at {path}: {error.strerror}") from error
+
+
+def way_to(path: Path) -> Iterator[Path]:
+    """Yield all that leads to what is at an absolute path: directories, and links in links' targets too.
+
+    The path itself comes along, and what its links lead to. Raises OSError for links without an end.
+    """
+    current, links = Path("/"), 0
+    waiting = list(reversed(path.parts[1:]))
+    yield current
+    while waiting:
+        name = waiting.pop()
+        if name == "..":
+            current = current.parent
+            continue
+        place = current / name
+        yield place
+        try:
+            target = place.readlink()
+        except OSError:
+            # No link, or nothing there.
+            current = place
+            continue
+        links += 1
+        if links > _MOST_LINKS:
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+        waiting += reversed(target.parts[target.is_absolute() :])
+        current = Path("/") if target.is_absolute() else current
 
 
 def expect_closed_for_root(path: Path) -> None:
@@ -122,13 +155,24 @@ def _expect_closed(place: Path, user: int, *, near: bool, of: Path) -> None:
         return
     except OSError as error:
         raise UnsafeDirectoryError(f"look at {place}: {error.strerror}") from error
+    if fault := foreign_hand(place, status, user, open_bits=_open_bits(user), near=near):
+        raise _unsafe(of, user, fault)
+
+
+def foreign_hand(
+    place: str | Path, status: os.stat_result, user: int, *, open_bits: int, near: bool
+) -> str:
+    """Return who besides ``user`` and root could change what is at ``place``; empty for nobody.
+
+    ``status`` is the place's own, of a link too. ``open_bits`` of its mode let others write. A place that
+    isn't ``near`` to what is asked about only holds the way there: it may be sticky.
+    """
     if status.st_uid not in {ROOT, user}:
-        raise _unsafe(of, user, f"{place} belongs to {Owner.of(status).name}")
+        return f"{place} belongs to {Owner.of(status).name}"
     if stat.S_ISLNK(status.st_mode):
-        return
+        return ""
     sticky = bool(status.st_mode & stat.S_ISVTX) and not near
-    if status.st_mode & _open_bits(user) and not sticky:
-        raise _unsafe(of, user, f"others can write to {place}")
+    return f"others can write to {place}" if status.st_mode & open_bits and not sticky else ""
 
 
 def _open_bits(user: int) -> int:

@@ -132,7 +132,8 @@ def _uncopied(name: str, why: str) -> ToolError:
 def _of_root(member: tarfile.TarInfo) -> tarfile.TarInfo:
     member.uid = member.gid = 0
     member.uname = member.gname = "root"
-    member.mode |= 0o444
+    # Group and others may read, and not write, whatever the copied file's mode is.
+    member.mode = (member.mode | 0o444) & ~0o022
     return member
 
 

@@ -14,7 +14,7 @@ from lxdocker_lxd.platform import Platform
 from lxdocker_lxd.serve import this_host
 from lxdocker_lxd.settings import Settings
 from lxdocker_lxd.setup import look as looking
-from lxdocker_lxd.setup import system_trust, systemd, unit_files
+from lxdocker_lxd.setup import own_program, system_trust, systemd, unit_files
 from lxdocker_lxd.setup.accounts import Accounts
 from lxdocker_lxd.setup.authority import Authorities
 from lxdocker_lxd.setup.contained import Contained
@@ -91,6 +91,8 @@ def prepare(
         ),
         seed=looking.seed(),
     )
+    if host.systemd:
+        own_program.expect_trusted(wish.command)
     facts = Facts(lxd=lxd_facts, host=host)
     found = target(facts, wish, state, unit_files.shipped())
     hands = {**host_hands(wish), **(lxd_hands(reached[0]) if reached else {})}

@@ -14,6 +14,8 @@ from lxdocker_lxd.lxd.failures import (
 )
 from lxdocker_lxd.lxd.ports import Guests, Lxd
 from lxdocker_lxd.lxd.records import Config
+from lxdocker_lxd.ownership import ROOT
+from lxdocker_lxd.trusted_path import check_trusted
 from lxdocker_lxd.update.hook import (
     Choice,
     Hook,
@@ -29,7 +31,6 @@ from lxdocker_lxd.update.hook import (
 from lxdocker_lxd.update.host_program import ProgramRun, run_program
 from lxdocker_lxd.update.means import Gate, Judgement, PutOffError, Verdict
 from lxdocker_lxd.update.transaction import Transaction, readable_stamp
-from lxdocker_lxd.update.trusted_path import ROOT, check_trusted
 
 _OUTPUT_BYTES = 4096
 # LXD was restarted, or is at work on the instance: no reason to blame a version. Or whoever waits for

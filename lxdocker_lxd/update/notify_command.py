@@ -5,12 +5,13 @@ from datetime import timedelta
 from pathlib import Path
 
 from lxdocker_lxd.errors import ToolError, UsageError
+from lxdocker_lxd.ownership import ROOT
+from lxdocker_lxd.trusted_path import check_trusted
 from lxdocker_lxd.update.delivery import Delivery, Result
 from lxdocker_lxd.update.host_program import run_program
 from lxdocker_lxd.update.message_template import BodyTemplate
 from lxdocker_lxd.update.notification import Message, Severity
 from lxdocker_lxd.update.redaction import cleaned
-from lxdocker_lxd.update.trusted_path import ROOT, check_trusted
 
 # As sysexits.h has them: the data is wrong; try again later.
 _BAD_DATA = 65

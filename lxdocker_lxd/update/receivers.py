@@ -1,10 +1,10 @@
 """Makes of settings what tells: webhooks, commands, the ping."""
 
 from lxdocker_lxd.errors import UsageError
+from lxdocker_lxd.ownership import ROOT
 from lxdocker_lxd.update.delivery import Receiver
 from lxdocker_lxd.update.notify_command import NotifyCommand
 from lxdocker_lxd.update.settings import AddressSettings, ReceiverSettings, UpdateSettings
-from lxdocker_lxd.update.trusted_path import ROOT
 from lxdocker_lxd.update.webhook import Address, Ping, Webhook
 
 

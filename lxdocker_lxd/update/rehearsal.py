@@ -15,6 +15,7 @@ from lxdocker_lxd.lxd.ports import Lxd
 from lxdocker_lxd.lxd.records import Instance
 from lxdocker_lxd.lxd.rehearsed_lxd import RehearsedLxd
 from lxdocker_lxd.lxd.request import Request
+from lxdocker_lxd.ownership import ROOT
 from lxdocker_lxd.update.call import Call, Difference, call_of, differences_of
 from lxdocker_lxd.update.claim import Claim, OtherUpdaterError
 from lxdocker_lxd.update.copy_ages import CopyAges
@@ -36,7 +37,6 @@ from lxdocker_lxd.update.retention import RetentionDefaults
 from lxdocker_lxd.update.rounds import Report, Rounds
 from lxdocker_lxd.update.scene import Picture
 from lxdocker_lxd.update.transaction import Role, Transaction
-from lxdocker_lxd.update.trusted_path import ROOT
 from lxdocker_lxd.update.updater import Updater
 
 MISSING = frozenset({BARRIER["source"]})

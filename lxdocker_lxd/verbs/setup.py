@@ -9,7 +9,7 @@ from lxdocker_lxd.console import Console, document
 from lxdocker_lxd.errors import LxdockerError, UsageError
 from lxdocker_lxd.lxd.daemon import open_lxd
 from lxdocker_lxd.lxd.ports import Lxd
-from lxdocker_lxd.setup import hand, self_test
+from lxdocker_lxd.setup import hand, own_program, self_test
 from lxdocker_lxd.setup.plan import Step, TakeBack, plan, plan_undo, renewals
 from lxdocker_lxd.setup.record import SetupState
 from lxdocker_lxd.setup.run import (
@@ -25,8 +25,6 @@ from lxdocker_lxd.setup.wish import Places, Wish
 from lxdocker_lxd.verbs.lxd_address import lxd_place
 from lxdocker_lxd.verbs.setup_jobs import Job, job
 from lxdocker_lxd.verbs.setup_report import plan_json, plan_text, undo_text
-
-_PROGRAM = "lxdocker-lxd"
 
 
 def run(options: argparse.Namespace, console: Console) -> int:
@@ -186,7 +184,7 @@ class _Undo:
 
 def _wish(options: argparse.Namespace) -> Wish:
     return Wish(
-        command=_command(),
+        command=own_program.command(),
         root=Path(options.root).resolve(),
         initialise=not options.no_init,
         bridge=options.bridge or "",
@@ -201,14 +199,6 @@ def _wish(options: argparse.Namespace) -> Wish:
         container_image=options.container_image,
         lxd=not options.no_lxd,
     )
-
-
-def _command() -> tuple[str, ...]:
-    """Return how a unit starts this program."""
-    for program in (Path(sys.argv[0]), Path(sys.executable).with_name(_PROGRAM)):
-        if program.name == _PROGRAM and program.is_file():
-            return (str(program.absolute()),)
-    return (sys.executable, "-m", "lxdocker_lxd")
 
 
 def _agree(options: argparse.Namespace, console: Console) -> None:

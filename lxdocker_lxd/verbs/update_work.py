@@ -17,6 +17,7 @@ from lxdocker_lxd.lxd.daemon import LxdDaemon, open_lxd
 from lxdocker_lxd.lxd.records import Instance
 from lxdocker_lxd.service_notify import Heartbeat, ServiceNotify
 from lxdocker_lxd.settings import DEFAULT_FILE, FILE_VARIABLE
+from lxdocker_lxd.trusted_path import check_trusted
 from lxdocker_lxd.update import followed_lxd
 from lxdocker_lxd.update.claim import Claim
 from lxdocker_lxd.update.copy_ages import CopyAges
@@ -35,7 +36,6 @@ from lxdocker_lxd.update.settings import UpdateSettings
 from lxdocker_lxd.update.staged_programs import StagedPrograms
 from lxdocker_lxd.update.telling import Telling
 from lxdocker_lxd.update.transaction import Transaction
-from lxdocker_lxd.update.trusted_path import check_trusted
 from lxdocker_lxd.update.updater import Updater
 from lxdocker_lxd.verbs.interruption import Interruption
 from lxdocker_lxd.verbs.lxd_address import lxd_place

@@ -39,7 +39,7 @@ def test_a_settings_file_that_others_may_write_names_no_programs(tmp_path: Path)
         env=os.environ | {"LXD_DIR": str(tmp_path)},
     )
     assert done.returncode == 2
-    assert "is writable by others" in done.stderr
+    assert "others can write to" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -72,6 +72,7 @@ def _plain(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
     member.uid = member.gid = 0
     member.uname = member.gname = "root"
     member.mode |= 0o555 if member.isdir() else 0o444
+    member.mode &= ~0o022
     return None if "__pycache__" in member.name else member
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from lxdocker_lxd.trusted_path import UntrustedFileError, check_trusted
 from lxdocker_lxd.update.delivery import Delivery, Result
 from lxdocker_lxd.update.host_program import ProgramMissingError, run_program
 from lxdocker_lxd.update.message_template import BodyTemplate, template_of
 from lxdocker_lxd.update.notification import document_of
 from lxdocker_lxd.update.notify_command import NotifyCommand
-from lxdocker_lxd.update.trusted_path import UntrustedFileError, check_trusted
 from tests.update.messages import message
 
 
@@ -189,9 +189,9 @@ def test_what_belongs_to_somebody_else_is_never_run(tmp_path: Path) -> None:
     path = program(directory, "exit 0")
     check_trusted(path, executable=True)
     os.chown(path, 1234, 0)
-    with pytest.raises(UntrustedFileError, match="owned by the user 1234"):
+    with pytest.raises(UntrustedFileError, match="belongs to 1234"):
         check_trusted(path, executable=True)
     os.chown(path, 0, 0)
     os.chown(directory, 1234, 0)
-    with pytest.raises(UntrustedFileError, match="owned by the user 1234"):
+    with pytest.raises(UntrustedFileError, match="belongs to 1234"):
         check_trusted(path, executable=True)

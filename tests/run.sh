@@ -28,7 +28,7 @@ PACKAGES=(
     # inits that images bring along
     tini dumb-init catatonit s6 runit systemd
     # images made in the tests, the clean Debian root of the quick start, checks of the scripts
-    mmdebstrap debootstrap gcc libc6-dev libcap2-bin slirp4netns util-linux shellcheck git
+    mmdebstrap debootstrap gcc libc6-dev libcap2-bin slirp4netns util-linux shellcheck strace git
 )
 FAILED=()
 
@@ -81,7 +81,8 @@ check() {
 }
 
 shell_scripts() {
-    # What bash or sh runs; the guest's scripts run in busybox and are tested there.
+    # What bash or sh runs, and what busybox runs in the guest, where .shellcheckrc says how it differs.
+    printf '%s\n' lxdocker_lxd/convert/guest/*.sh
     grep -rlIE --exclude-dir=.git --exclude-dir=.venv -m1 '^#!.*[/ ](bash|sh)$' . |
         while read -r file; do
             ! head -n1 "$file" | grep -qE '^#!/(usr/)?bin/(env )?(bash|sh)$' || printf '%s\n' "$file"

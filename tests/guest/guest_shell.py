@@ -19,12 +19,28 @@ class GuestShell:
         for made in (self.live, self.etc, directory / "image", directory / "in"):
             made.mkdir(exist_ok=True)
         scripts = load_guest_scripts()
-        for name in ("launch", "words", "prepare", "run"):
-            text: bytes = getattr(scripts, name)
-            text = text.replace(b"/.lxdocker", bytes(directory)).replace(b"/busybox-lxd", BUSYBOX)
-            text = text.replace(b"/etc/", bytes(self.etc) + b"/")
-            (directory / f"{name}.sh").write_bytes(text)
+        for name in (
+            "launch",
+            "words",
+            "prepare",
+            "run",
+            "lxc_start",
+            "lxc_hook",
+            "init",
+            "udhcpc",
+        ):
+            (directory / f"{name}.sh").write_bytes(self._moved(getattr(scripts, name)))
         (directory / "run").symlink_to("run.sh")
+
+    def _moved(self, text: bytes) -> bytes:
+        text = text.replace(b"/.lxdocker", bytes(self.directory)).replace(b"/busybox-lxd", BUSYBOX)
+        text = text.replace(b"/etc/", bytes(self.etc) + b"/")
+        return text.replace(b"/dev/console", bytes(self.directory) + b"/console")
+
+    def head(self, name: str, *, before: str) -> str:
+        """The beginning of a script, up to a line that would change the machine."""
+        text = (self.directory / f"{name}.sh").read_text()
+        return text[: text.index(f"\n{before}") + 1]
 
     def run(
         self,

@@ -39,6 +39,10 @@ exec 3>&1
 . /.lxdocker/words.sh
 . /.lxdocker/prepare.sh
 
+# The instance's variables are for the command. A script that we start would take them for its own:
+# the DHCP client's, for what a server said.
+keep_environment
+
 say() {
 	printf 'lxdocker: %s\n' "$*" >&3
 }
@@ -110,9 +114,11 @@ wait_pause() {
 }
 
 start_network() {
-	export "LXDOCKER_UDHCPC_NOPREFIXROUTE=$no_prefix_route"
-	export "UDHCPC_NO_DNS=$no_dns" "UDHCPC_NO_DEFAULT_ROUTE=$no_default_route"
-	sh "$base/network.sh" 3>&- 9>&- </dev/null >/dev/null 2>&1 &
+	(
+		export "LXDOCKER_UDHCPC_NOPREFIXROUTE=$no_prefix_route"
+		export "UDHCPC_NO_DNS=$no_dns" "UDHCPC_NO_DEFAULT_ROUTE=$no_default_route"
+		exec "$box" sh "$base/network.sh"
+	) 3>&- 9>&- </dev/null >/dev/null 2>&1 &
 	network=$!
 	[ "$network_wait" -gt 0 ] || return 0
 	read_uptime

@@ -118,17 +118,49 @@ enter_directory() {
 	cd -P -- "$1" || return 126
 }
 
+# Sets `names` to those of the variables that a program would get if this shell started one.
+read_exported() {
+	# Busybox's awk breaks when it is given this one.
+	unset OPTIND
+	names=$(awk 'BEGIN { for (name in ENVIRON) print name }')
+}
+
+# What this shell was given, and has made itself, goes to nothing that it starts.
+keep_environment() {
+	read_exported
+	for name in $names; do
+		# shellcheck disable=SC2163  # the name is in it
+		export -n "$name"
+	done
+}
+
+# become NAME=VALUE... -- PROGRAM [ARGUMENT...]: becomes a program that has these variables, and no
+# other; of one name, the last counts. All users may read a program's arguments, so a value is never
+# one, for no moment. `export` refuses names that a shell can't use; `local` and `set -a` take any.
+become() {
+	keep_environment
+	set -a
+	# From here on, each variable of our own could be one of those.
+	while :; do
+		case $1 in --) break ;; esac
+		local "$1"
+		shift
+	done
+	shift
+	exec "$@"
+}
+
 # launch PROGRAM ARGV0 [VARIABLE...]: becomes PROGRAM. Arguments and environment come from the files
-# $argv_file (without its first item) and $live/env, user from uid, gid, groups. Three applets do it,
-# each giving way to the next: env sets the environment, which takes any names; nsenter sets ids
-# without asking /etc/passwd; start-stop-daemon sets groups and the program's own argv[0].
+# $argv_file (without its first item) and $live/env, user from uid, gid, groups. Two applets do it, the
+# first giving way to the second: nsenter sets ids without asking /etc/passwd; start-stop-daemon sets
+# groups and the program's own argv[0].
 launch() {
 	program=$1 zeroth=$2 skip=1
 	shift 2
 	while IFS= read -r -d '' item || [ -n "$item" ]; do
 		set -- "$@" "$item"
 	done <"$live/env"
-	set -- -- "$@"
+	set -- "$@" --
 	if [ "$groups" = all ]; then
 		set -- "$@" "$box" start-stop-daemon -S -p "$base/none" -c "$uid"
 	else
@@ -142,5 +174,5 @@ launch() {
 	done <"$argv_file"
 	# What /.lxdocker/run left for this one start.
 	case $argv_file in "$live"/run.*) rm -f "$argv_file" ;; esac
-	exec "$box" env -i "$@"
+	become "$@"
 }

@@ -5,13 +5,8 @@
 #
 # LXDOCKER_NETWORK_WAIT in the container's environment: seconds to wait for an address, 10 if unset.
 
-# LXC mixes the environment of its caller with the image's; scripts would take it for variables.
-if [ "$*" != --clean ]; then
-	exec /busybox-lxd env -i "LXDOCKER_NETWORK_WAIT=$LXDOCKER_NETWORK_WAIT" \
-		"LXDOCKER_UDHCPC_NOPREFIXROUTE=$LXDOCKER_UDHCPC_NOPREFIXROUTE" \
-		"UDHCPC_NO_DNS=$UDHCPC_NO_DNS" "UDHCPC_NO_DEFAULT_ROUTE=$UDHCPC_NO_DEFAULT_ROUTE" \
-		/busybox-lxd sh /.lxdocker/lxc-hook --clean </dev/null >/dev/null 2>&1
-fi
+# Nothing of ours may hold LXC's pipes, nor wait for them.
+exec </dev/null >/dev/null 2>&1
 
 say() {
 	printf 'lxdocker: %s\n' "$*" >"$live/out"
@@ -45,6 +40,17 @@ start_network() {
 umask 022
 . /.lxdocker/launch.sh
 . /.lxdocker/prepare.sh
+
+# LXC mixes the environment of its caller with the image's; scripts would take it for variables. What
+# launch.sh has set is read once more, for one of those may have had its name.
+read_exported
+for name in $names; do
+	case $name in
+	LXDOCKER_NETWORK_WAIT | LXDOCKER_UDHCPC_NOPREFIXROUTE | UDHCPC_NO_DNS | UDHCPC_NO_DEFAULT_ROUTE) ;;
+	*) unset "$name" ;;
+	esac
+done
+. /.lxdocker/launch.sh
 
 # The mount is LXC's; without it a start begins on what the last one left.
 mounted "$live" || rm -rf "${live:?}"/*

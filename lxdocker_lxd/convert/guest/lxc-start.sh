@@ -10,7 +10,7 @@ image=$base/image argv_file=$base/image/argv search_path=$default_path skip=1
 IFS= read -r -d '' working_dir <"$image/working_dir"
 cd -P -- "$working_dir" || exit 126
 
-set -- --
+set --
 for file in "$image/env" /proc/self/environ; do
 	while IFS= read -r -d '' item || [ -n "$item" ]; do
 		case $item in
@@ -32,9 +32,9 @@ find_program "$argv0" "$working_dir" "$search_path" || {
 	printf 'lxdocker: %s\n' "$problem" >&2
 	exit "$code"
 }
-set -- "$@" "$box" start-stop-daemon -S -p "$base/none" -x "$program" -a "$argv0" --
+set -- "$@" -- "$box" start-stop-daemon -S -p "$base/none" -x "$program" -a "$argv0" --
 while IFS= read -r -d '' item || [ -n "$item" ]; do
 	[ -n "$skip" ] && skip='' && continue
 	set -- "$@" "$item"
 done <"$argv_file"
-exec "$box" env -i "$@"
+become "$@"

@@ -133,7 +133,7 @@ def test_an_instance_s_variables_are_not_taken_for_what_a_dhcp_server_said(
     assert b"network.sh" in executed
     lines = (guest.directory / "env").read_text().splitlines()
     given = dict(line.partition("=")[::2] for line in lines)
-    assert given.keys() - {"PWD", "SHLVL", "OLDPWD"} == {
+    assert given.keys() - {"PATH", "PWD", "SHLVL", "OLDPWD"} == {
         "LXDOCKER_UDHCPC_NOPREFIXROUTE",
         "UDHCPC_NO_DNS",
         "UDHCPC_NO_DEFAULT_ROUTE",

@@ -129,6 +129,18 @@ def test_lxc_stop_ends_an_init_cleanly(
     assert guests.state(name)["supervisor"] is False
 
 
+def test_s6_of_another_user_in_a_directory_of_its_own_ends_cleanly(guests: Guests) -> None:
+    tree = s6_tree()
+    for path in (b"svc", b"svc/app"):
+        tree.put_directory(path, mode=0o755, uid=1000, gid=1000)
+    alias = guests.image(tree, image_config(entrypoint=["s6-svscan", "/svc"], user="1000:1000"))
+    name = guests.launch(alias)
+    guests.lxd.wait_console(name, "ready")
+    assert guests.lxd.shell(name, "stat -c %u /svc/.s6-svscan/SIGPWR") == "1000\n"
+    guests.lxd.stop(name)
+    assert "got TERM" in guests.lxd.console_log(name)
+
+
 @pytest.mark.parametrize("init", ["tini", "catatonit"])
 def test_what_only_forwards_ends_cleanly_with_the_setting_that_is_named(
     guests: Guests, private_lxd: PrivateLxd, tmp_path: Path, init: str

@@ -201,3 +201,25 @@ def test_a_health_check_that_hangs_counts_as_failed(guests: Guests) -> None:
     guests.wait_log(name, "ready")
     hung = guests.lxd.exec(name, "/.lxdocker/run", "--health", check=False, timeout_seconds=10)
     assert hung.returncode == 1
+
+
+def test_other_users_write_the_log_and_cannot_read_it(guests: Guests) -> None:
+    """Whoever reads from the pipe would take lines of others out of the log."""
+    script = b"""#!/bin/sh
+echo by path >/dev/stdout
+(exec 5</dev/stdout) 2>/dev/null && echo reads || echo "can't read"
+(exec 5<>/dev/stdout) 2>/dev/null && echo reads || echo "can't read"
+cat /.lxdocker/log 2>/dev/null || echo "can't see"
+sleep 60
+"""
+    name = guests.run(small_tree({"bin/app": script}), image_config(cmd=["app"], user="1000:1000"))
+    guests.wait_log(name, "can't see")
+    assert "by path\ncan't read\ncan't read\ncan't see\n" in guests.log(name)
+    modes = "stat -c '%a %n' /.lxdocker/log /.lxdocker/live/out"
+    expected = "640 /.lxdocker/log\n622 /.lxdocker/live/out\n"
+    assert guests.lxd.shell(name, modes) == expected
+    guests.lxd.shell(name, "cp /.lxdocker/log /.lxdocker/log.1; chmod 644 /.lxdocker/log*")
+    guests.lxd.stop(name, force=True)
+    guests.lxd.start(name)
+    guests.lxd.wait_console(name, "can't see")
+    assert guests.lxd.shell(name, "stat -c %a /.lxdocker/log /.lxdocker/log.1") == "640\n640\n"

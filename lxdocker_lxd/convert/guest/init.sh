@@ -83,14 +83,15 @@ write_state() {
 }
 
 # The fifo takes what the command and init write. Any user may open it by path (/dev/stdout), which
-# a console or a plain pipe would refuse. PID 1 keeps it open, so no writer sees it closed.
+# a console or a plain pipe would refuse; only to write, for who reads from it takes the log's lines.
+# PID 1 keeps it open, so no writer sees it closed.
 prepare_log() {
 	# systemd keeps its log itself, and at its end waits for every process that doesn't go at once.
 	if [ "$mode:$init" = exec:systemd ]; then
 		ln -s /dev/console "$live/out"
 		return 0
 	fi
-	mkfifo "$live/out" && chmod 0666 "$live/out" && exec 9<>"$live/out" && exec 2>&9 3>&9 &&
+	mkfifo "$live/out" && chmod 0622 "$live/out" && exec 9<>"$live/out" && exec 2>&9 3>&9 &&
 		start_logger
 }
 
@@ -226,23 +227,30 @@ supervise() {
 	done
 }
 
+# as_user APPLET [ARGUMENT...]: runs one of our programs as the user of the command.
+as_user() {
+	[ "$uid:$gid" = 0:0 ] || set -- nsenter -F -S "$uid" -G "$gid" "$box" "$@"
+	"$box" "$@"
+}
+
 # s6 ends cleanly on SIGTERM, and runs a program of its directory on SIGPWR: such a program makes the
-# one into the other.
+# one into the other. The directory may be the application's, with links of its choice in it: nothing
+# is written there but one more link, by the user as whom s6 runs.
 s6_stop() {
 	if [ ! -d "$1/.s6-svscan" ] || [ -e "$1/.s6-svscan/SIGPWR" ]; then return 0; fi
-	printf '#!%s sh\nkill -TERM 1\n' "$box" >"$1/.s6-svscan/.SIGPWR"
-	chmod 0755 "$1/.s6-svscan/.SIGPWR"
-	mv "$1/.s6-svscan/.SIGPWR" "$1/.s6-svscan/SIGPWR"
+	as_user ln -s "$base/s6-stop" "$1/.s6-svscan/SIGPWR"
 }
 
 # s6-svscan is given its directory, or runs in it; s6-overlay makes its own while it starts.
 s6_stops() {
+	printf '#!%s sh\nkill -TERM 1\n' "$box" >"$base/s6-stop"
+	chmod 0755 "$base/s6-stop"
 	if [ "$init" = s6 ]; then
 		directory=$working_dir
 		while IFS= read -r -d '' item; do
 			case $item in /*) [ ! -d "$item" ] || directory=$item ;; esac
 		done <"$argv_file"
-		mkdir -p "$directory/.s6-svscan"
+		as_user mkdir -p "$directory/.s6-svscan"
 		s6_stop "$directory"
 		return 0
 	fi

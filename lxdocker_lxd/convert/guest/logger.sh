@@ -6,6 +6,11 @@ limit=$1
 base=/.lxdocker
 # An init that ends all processes politely should still be heard while it does.
 trap '' TERM INT QUIT HUP
+# What the command says is for root, also what an earlier release kept.
+umask 027
+for file in "$base/log" "$base/log.1"; do
+	[ ! -f "$file" ] || chmod 0640 "$file"
+done
 
 # What is left when PID 1 has let go of the fifo, until no writer is left either.
 drain() {

@@ -21,10 +21,10 @@ shares_host_network() {
 prepare_etc() {
 	read -r hostname </proc/sys/kernel/hostname
 	mkdir -p "$(readlink -f /etc)"
-	[ -s /etc/hostname ] || printf '%s\n' "$hostname" >/etc/hostname
+	[ -s /etc/hostname ] || printf '%s\n' "$hostname" | replace_file /etc/hostname
 	[ -s /etc/hosts ] || printf '%s\t%s\n' 127.0.0.1 localhost 127.0.1.1 "$hostname" \
 		::1 'localhost ip6-localhost ip6-loopback' ff02::1 ip6-allnodes \
-		ff02::2 ip6-allrouters >/etc/hosts
+		ff02::2 ip6-allrouters | replace_file /etc/hosts
 }
 
 # In a session of its own, so that a command which signals its process group doesn't reach it.

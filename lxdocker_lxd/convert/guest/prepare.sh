@@ -23,6 +23,20 @@ try() {
 	answer=$("$@" 2>&1) || say "$what: ${answer:-failed}"
 }
 
+# replace_file FILE: what comes from standard input becomes its content, at once and legible for all. Its
+# directory may be the application's: a link that lies there is replaced, never followed. Fails where
+# that can't be done.
+replace_file() {
+	new=${1%/*}/.${1##*/}.lxdocker
+	rm -f "$new"
+	# -C makes a new file, or none.
+	if (umask 022 && set -C && cat >"$new") 2>/dev/null && mv -fT "$new" "$1" 2>/dev/null; then
+		return 0
+	fi
+	rm -f "$new"
+	return 1
+}
+
 # A place of our own that a full disk can't block and that is empty at each start.
 prepare_live() {
 	mkdir -p "$live"
@@ -105,8 +119,7 @@ prepare_names() {
 	for name in hostname hosts; do
 		[ -s "$base/in/$name" ] || continue
 		if [ -d /etc ] || mkdir -p "$(readlink -f /etc)"; then
-			cp "$base/in/$name" "/etc/.$name.lxdocker" && chmod 0644 "/etc/.$name.lxdocker" &&
-				mv -f "/etc/.$name.lxdocker" "/etc/$name" && true >"$base/in/$name"
+			replace_file "/etc/$name" <"$base/in/$name" && true >"$base/in/$name"
 		fi
 	done
 }

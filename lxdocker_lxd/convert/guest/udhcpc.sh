@@ -4,6 +4,8 @@
 #   UDHCPC_NO_DNS                  /etc/resolv.conf stays as it is
 #   UDHCPC_NO_DEFAULT_ROUTE        no default route
 
+. /.lxdocker/prepare.sh
+
 base=/.lxdocker
 dns_directory=$base/live/dns
 pending=$base/live/net/$interface.pending
@@ -88,17 +90,15 @@ set_dns() {
 	rmdir "$base/live/dns.lock" 2>/dev/null
 }
 
-# One file of all interfaces, in place at once; a link that leads nowhere is replaced by it.
+# One file of all interfaces, in place at once; a link that leads nowhere is replaced by it. Only a mount
+# of the file, which nobody can exchange, is written to as it is.
 write_resolv_conf() {
-	new=/etc/.resolv.conf.lxdocker
+	resolv=$base/live/resolv.conf
 	[ -d /etc ] || mkdir -p "$(readlink -f /etc)"
-	cat "$dns_directory"/* >"$new" 2>/dev/null
-	if cmp -s "$new" /etc/resolv.conf || [ -d /etc/resolv.conf ]; then
-		rm -f "$new"
-	else
-		mv -f "$new" /etc/resolv.conf 2>/dev/null || cat "$new" >/etc/resolv.conf
-		rm -f "$new"
-	fi
+	cat "$dns_directory"/* >"$resolv" 2>/dev/null
+	if cmp -s "$resolv" /etc/resolv.conf || [ -d /etc/resolv.conf ]; then return 0; fi
+	replace_file /etc/resolv.conf <"$resolv" && return 0
+	! mounted /etc/resolv.conf || cat "$resolv" >/etc/resolv.conf
 }
 
 case $1 in

@@ -90,7 +90,8 @@ class CatalogueDirectory:
 
         Waits for another writer, after calling ``on_wait`` once. Raises StorageError.
         """
-        atomic.make_directory(self.images)
+        for directory in (self.directory, self.images):
+            _make_published(directory)
         expect_own(Path(os.path.realpath(self.directory)))
         expect_own(self.images)
         with atomic.locked(self.directory / _LOCK_NAME, on_wait=on_wait):
@@ -211,6 +212,17 @@ class CatalogueDirectory:
                 f"expected fingerprint {version.fingerprint},"
                 f" metadata and rootfs give {combined.hexdigest()}"
             )
+
+
+def _make_published(directory: Path) -> None:
+    """Make a directory that the image server's user can read, whatever the umask; raise StorageError."""
+    if directory.exists():
+        return
+    atomic.make_directory(directory)
+    try:
+        directory.chmod(0o755)
+    except OSError as error:
+        raise atomic.storage_error("open to readers", directory, error) from error
 
 
 def _is_abandoned(path: Path, at: datetime) -> bool:

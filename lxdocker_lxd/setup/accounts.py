@@ -157,7 +157,7 @@ class Accounts:
         _run(
             *("useradd", "--system", "--user-group", "--no-create-home"),
             *("--home-dir", wanted["home"], "--shell", "/usr/sbin/nologin"),
-            *("--comment", "lxdocker-lxd image server"),
+            *("--comment", "lxdocker-lxd"),
             *self._prefix(),
             name,
         )

@@ -173,6 +173,7 @@ def _server_items(shall: Contained, found: ContainerFacts) -> Iterator[Item]:
             "address": ADDRESS,
             "url": shall.url,
             "names": f"{shall.host_name},{shall.address}",
+            "digest": found.digest,
         },
         text=f"server, converter and their timers in {shall.name}",
         reason=f"{shall.url}, with a CA of its own",

@@ -19,6 +19,7 @@ from lxdocker_lxd.setup.container_hands import keep_volumes
 from lxdocker_lxd.setup.files import read_text, remove, sweep, write_text
 from lxdocker_lxd.setup.inside import Inside
 from lxdocker_lxd.setup.item import DAMAGE, Value
+from lxdocker_lxd.setup.wish import SERVER_USER, USER
 
 PLACE = "/opt/lxdocker-lxd"
 PROGRAM = f"{PLACE}/bin/lxdocker-lxd"
@@ -62,16 +63,21 @@ import sys
 sys.path.insert(0, "{PLACE}/lib")
 import lxdocker_lxd.verbs.setup, lxdocker_lxd.verbs.serve, lxdocker_lxd.verbs.convert
 """
-# The images' owner in a volume that outlived its container keeps its number; a link makes the program
-# one of the usual path; a server that runs already takes the new program.
+# Who owns images, and who reads the certificate, keep their numbers in a volume that outlived its container;
+# a link makes the program one of the usual path; a server that runs already takes the new program.
 _AFTERWARDS = f"""
 mkdir -p /usr/local/bin && ln -sf {PROGRAM} /usr/local/bin/lxdocker-lxd
 [ -e /bin/busybox ] || [ -e /usr/bin/busybox ] || [ ! -e {PLACE}/busybox ] ||
   install -m 755 {PLACE}/busybox /usr/bin/busybox
 owner=$(stat -c %u {DATA}/images 2>/dev/null) group=$(stat -c %g {DATA}/images 2>/dev/null)
-if [ "${{owner:-0}}" != 0 ] && ! id lxdocker-lxd >/dev/null 2>&1; then
-  groupadd --system --gid "$group" lxdocker-lxd && useradd --system --uid "$owner" --gid "$group" \\
-    --no-create-home --home-dir {DATA} --shell /usr/sbin/nologin lxdocker-lxd
+readers=$(stat -c %g {DATA}/tls 2>/dev/null)
+if [ "${{owner:-0}}" != 0 ] && ! id {USER} >/dev/null 2>&1; then
+  groupadd --system --gid "$group" {USER} && useradd --system --uid "$owner" --gid "$group" \\
+    --no-create-home --home-dir {DATA} --shell /usr/sbin/nologin {USER}
+fi
+if [ "${{readers:-0}}" != 0 ] && [ "$readers" != "$group" ] && ! id {SERVER_USER} >/dev/null 2>&1; then
+  groupadd --system --gid "$readers" {SERVER_USER} && useradd --system --gid "$readers" \\
+    --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin {SERVER_USER}
 fi
 systemctl try-restart lxdocker-lxd-serve.service 2>/dev/null
 exit 0
@@ -176,6 +182,9 @@ class Servers:
         inside = Inside(self._lxd, name)
         if (state := inside.state()) != "running":
             return None if state == "absent" else _AWAY
+        if inside.text("cat", _MARKER) != wanted.get("digest", ""):
+            # What that version wants, this one may want differently.
+            return {DAMAGE: "set up by another version"}
         said = inside.text(*_setup(wanted, "--dry-run", "--format", "json"))
         if not said:
             return None

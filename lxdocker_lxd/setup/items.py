@@ -12,10 +12,10 @@ from lxdocker_lxd.setup.file_items import ADMINISTRATOR, directory, file
 from lxdocker_lxd.setup.item import Item
 from lxdocker_lxd.setup.lxd_items import Bridge, lxd_items
 from lxdocker_lxd.setup.record import SetupState
-from lxdocker_lxd.setup.wish import USER, Places, Wish
+from lxdocker_lxd.setup.wish import SERVER_USER, USER, Places, Wish
 
 SERVICE_OWNER = f"{USER}:{USER}"
-_SERVICE_READS = f"root:{USER}"
+_SERVER_READS = f"root:{SERVER_USER}"
 
 EXAMPLE_SPEC = """\
 # An example. Rename it to nginx.yaml, then: lxdocker-lxd convert
@@ -67,14 +67,18 @@ class _Makers:
 
     def machine(self) -> Iterator[Item]:
         """User, directories, authority and files below /etc and /var."""
-        yield Item(
-            kind="user",
-            name=USER,
-            wanted={"home": "/var/lib/lxdocker-lxd"},
-            text=f"system user {USER}",
-            reason="converts and serves, without any privilege",
-            policy="keep",
-        )
+        for name, home, reason in (
+            (USER, "/var/lib/lxdocker-lxd", "converts, without any privilege"),
+            (SERVER_USER, "/nonexistent", "serves: it reaches neither logins nor layers"),
+        ):
+            yield Item(
+                kind="user",
+                name=name,
+                wanted={"home": home},
+                text=f"system user {name}",
+                reason=reason,
+                policy="keep",
+            )
         for path in self._host.missing_directories:
             yield directory(path, "0755", ADMINISTRATOR, "keep")
         for path, mode, owner in (
@@ -87,18 +91,29 @@ class _Makers:
         yield directory(self._host.cache, "0750", SERVICE_OWNER, "keep", holds="cache")
         if not self._own_certificate:
             yield directory(self._places.authority, "0700", ADMINISTRATOR, "ensure")
-            yield directory(self._tls, "0750", _SERVICE_READS, "ensure")
+            yield directory(self._tls, "0750", _SERVER_READS, "ensure")
             yield self._authority()
+        if self._host.settings.key is not None:
+            yield self._own_key(self._host.settings.key)
         yield file(self._places.config, self._config_text(), "settings", "keep")
         example = self._host.specs / "nginx.yaml.example"
         yield file(example, EXAMPLE_SPEC, "an example of a specification", "keep")
+
+    def _own_key(self, path: Path) -> Item:
+        return Item(
+            kind="key-group",
+            name=str(path),
+            wanted={"group": SERVER_USER},
+            text=f"group {SERVER_USER} for the key {path}",
+            reason=f"the server reads it; {USER} served before",
+        )
 
     def _authority(self) -> Item:
         names = ", ".join(sorted(self._endpoint.names))
         return Item(
             kind="authority",
             name=str(self._places.authority),
-            wanted={"names": names, "served": str(self._tls), "owner": _SERVICE_READS},
+            wanted={"names": names, "served": str(self._tls), "owner": _SERVER_READS},
             text="local CA and server certificate",
             reason=f"TLS for {names}; only root can read the CA's key",
             policy="insist",

@@ -26,6 +26,7 @@ from lxdocker_lxd.setup.hand import Hand, Hands, look
 from lxdocker_lxd.setup.hosts_file import HostsLines
 from lxdocker_lxd.setup.installation import ContainerAuthorities, Installations, Servers
 from lxdocker_lxd.setup.items import Target, target
+from lxdocker_lxd.setup.key_groups import KeyGroups
 from lxdocker_lxd.setup.lxd_hands import NetworkHand, PoolHand, ProfileDeviceHand, ServerKeyHand
 from lxdocker_lxd.setup.plan import Plan, plan
 from lxdocker_lxd.setup.proof import answers, plain_port
@@ -163,6 +164,7 @@ def host_hands(wish: Wish) -> Mapping[str, Hand]:
         "user": accounts,
         "directory": Directories(accounts),
         "file": Files(accounts),
+        "key-group": KeyGroups(accounts),
         "unit-file": Files(accounts, units.changed if here else None),
         "unit": units,
         "copy": Copies(accounts),

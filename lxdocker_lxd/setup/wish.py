@@ -5,7 +5,10 @@ from pathlib import Path
 
 ROOT = Path("/")
 USER = "lxdocker-lxd"
-"""The system user that converts and serves."""
+"""The system user that converts: it owns images and cache, and has the logins of registries."""
+
+SERVER_USER = "lxdocker-lxd-serve"
+"""The system user that serves: it owns nothing, and reads images and its certificate."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -140,9 +140,15 @@ def test_the_unit_serves_in_its_sandbox(private_lxd: PrivateLxd, host: str, tmp_
     assert "Seccomp:\t2" in status
     listed = lxd.shell(host, f"stat -c '%U %a %n' {TLS}/*.key")
     assert listed.splitlines() == [
-        f"lxdocker-lxd 600 {TLS}/ca.key",
-        f"lxdocker-lxd 600 {TLS}/server.key",
+        f"lxdocker-lxd-serve 600 {TLS}/ca.key",
+        f"lxdocker-lxd-serve 600 {TLS}/server.key",
     ]
+    # What is not its business can't be read, whatever modes say.
+    lxd.shell(host, "mkdir -p /var/cache/lxdocker-lxd; echo x >/var/cache/lxdocker-lxd/layer")
+    lxd.shell(host, f"systemctl restart {UNIT}.service")
+    main = _state(lxd, host, "show", "-P", "MainPID", UNIT)
+    seen = f"nsenter -t {main} -m setpriv --reuid=lxdocker-lxd-serve --clear-groups"
+    assert "denied" in lxd.shell(host, f"{seen} cat /var/cache/lxdocker-lxd/layer 2>&1 || true")
     assert "1 products" in _state(lxd, host, "show", "-P", "StatusText", UNIT)
 
     # A reload changes no process; a restart refuses nobody; a request starts a stopped one.

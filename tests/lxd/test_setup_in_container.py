@@ -163,8 +163,10 @@ def test_images_and_keys_outlive_the_container(host: Apart, tmp_path: Path) -> N
     assert f"done: container {NAME}" in said
     assert host.authority() == authority
     assert host.pulled()
-    owner = host.shell("stat -c %U /var/lib/lxdocker-lxd/images").strip()
-    assert owner == "lxdocker-lxd"
+    place = "/var/lib/lxdocker-lxd"
+    owners = host.shell(f"stat -c %U:%G {place}/images {place}/tls {place}/tls/server.key")
+    readers = "root:lxdocker-lxd-serve"
+    assert owners.split() == ["lxdocker-lxd:lxdocker-lxd", readers, readers]
 
     # What somebody put there stays when all else goes, and is taken up again.
     said = host.undo()

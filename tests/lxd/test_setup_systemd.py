@@ -200,8 +200,8 @@ def test_units_start_listen_survive_a_reboot_stop_and_go(machine: Machine) -> No
     assert machine.states("is-enabled") == ["enabled"] * 4
     tls = "/var/lib/lxdocker-lxd/tls"
     assert machine.shell(f"stat -c '%U:%G %a' {tls} {tls}/server.key").split("\n")[:2] == [
-        "root:lxdocker-lxd 750",
-        "root:lxdocker-lxd 640",
+        "root:lxdocker-lxd-serve 750",
+        "root:lxdocker-lxd-serve 640",
     ]
     publish(machine)
     machine.shell("systemctl start lxdocker-lxd-certificate.service")
@@ -231,6 +231,21 @@ def test_units_start_listen_survive_a_reboot_stop_and_go(machine: Machine) -> No
     machine.setup("--undo --yes")
     assert machine.shell(DUMP) == before
     assert "lxdocker" not in machine.shell("systemctl --failed --no-legend; echo")
+
+
+def refuse_a_users_program(machine: Machine) -> None:
+    """A program that a user owns is written into no unit of root's."""
+    machine.shell(
+        "mkdir -p /home/alice; cp -a /opt/lxdocker-lxd /home/alice/; chown -R 4321 /home/alice"
+    )
+    machine.shell("sed -i 's,/opt/,/home/alice/,' /home/alice/lxdocker-lxd/bin/lxdocker-lxd")
+    said = machine.shell(
+        "/home/alice/lxdocker-lxd/bin/lxdocker-lxd setup --yes --no-lxd 2>&1; echo $?"
+    )
+    assert "write units in which root starts /home/alice/lxdocker-lxd/bin/lxdocker-lxd" in said
+    assert "sudo /opt/lxdocker-lxd/bin/lxdocker-lxd setup" in said
+    assert said.endswith("2\n")
+    machine.shell("rm -r /home/alice")
 
 
 def push_image(machine: Machine, directory: Path, version: str) -> None:
@@ -277,6 +292,8 @@ def test_imports_are_refreshed_and_instances_follow_by_units_alone(
 ) -> None:
     machine, lxd = machine_beside, machine_beside.lxd
     before = machine.shell(DUMP)
+    refuse_a_users_program(machine)
+    assert machine.shell(DUMP) == before
     assert "test: its page answers" in machine.setup("--yes")
     assert machine.all_units("active")
     assert machine.all_units("enabled")

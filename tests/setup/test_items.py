@@ -14,7 +14,7 @@ from lxdocker_lxd.setup.item import Item
 from lxdocker_lxd.setup.items import Target, target
 from lxdocker_lxd.setup.record import SetupState
 from lxdocker_lxd.setup.subnet import free_bridge, free_subnet
-from lxdocker_lxd.setup.wish import Wish
+from lxdocker_lxd.setup.wish import SERVER_USER, USER, Wish
 from tests.setup.hosts import bare_lxd, client, facts, lxd, serve_settings, wish
 
 SHIPPED = unit_files.shipped()
@@ -218,6 +218,29 @@ class TestServices:
         assert any(text.endswith("[Service]\nStateDirectory=\n") for text in texts.values())
         assert not any("serve-http" in name or "sysusers" in name for name in texts)
         assert {item.name for item in of_kind(found, "unit")} <= {Path(name).name for name in texts}
+
+    def test_the_server_is_another_user_than_the_converter(self) -> None:
+        found = aimed(facts(systemd=True))
+        assert [item.name for item in of_kind(found, "user")] == [USER, SERVER_USER]
+        owners = {
+            item.name: item.wanted["owner"]
+            for item in found.items
+            if "owner" in item.wanted and item.wanted["owner"] != "root:root"
+        }
+        assert owners == {
+            "/var/lib/lxdocker-lxd/images": f"{USER}:{USER}",
+            "/var/cache/lxdocker-lxd": f"{USER}:{USER}",
+            "/var/lib/lxdocker-lxd/tls": f"root:{SERVER_USER}",
+            "/var/lib/lxdocker-lxd/authority": f"root:{SERVER_USER}",
+        }
+        texts = {
+            Path(item.name).name: item.wanted["content"]
+            for item in found.items
+            if "content" in item.wanted
+        }
+        for name, user in (("serve", SERVER_USER), ("convert", USER)):
+            lines = texts[f"lxdocker-lxd-{name}.service"].splitlines()
+            assert {f"User={user}", f"Group={user}"} <= set(lines)
 
     def test_the_updater_runs_where_units_find_lxd(self) -> None:
         for packaging, there in (("package", True), ("snap", True), ("remote", False)):

@@ -42,6 +42,26 @@ def test_a_directory_that_does_not_exist_reads_as_empty(tmp_path: Path) -> None:
     assert CatalogueDirectory(tmp_path / "none").read() == Catalogue()
 
 
+def test_whoever_serves_may_read_what_somebody_with_a_strict_umask_publishes(
+    tmp_path: Path,
+) -> None:
+    before = os.umask(0o077)
+    try:
+        directory = CatalogueDirectory(tmp_path / "lxdimages")
+        with directory.writing():
+            publish(directory, "one", 0)
+        made = CatalogueDirectory(tmp_path / "closed")
+        made.directory.mkdir()
+        with made.writing():
+            pass
+    finally:
+        os.umask(before)
+    for path in (directory.directory, directory.images, directory.document, made.images):
+        assert path.stat().st_mode & 0o044 == 0o044, path
+    # What was there keeps the mode that its owner chose.
+    assert made.directory.stat().st_mode & 0o777 == 0o700
+
+
 def test_what_was_published_is_read_by_another_reader_and_verifies(
     directory: CatalogueDirectory,
 ) -> None:

@@ -1,5 +1,6 @@
 """The units: systemd accepts them, they give nothing away, and socket activation works."""
 
+import json
 import re
 import signal
 import subprocess
@@ -16,11 +17,22 @@ SERVICE = UNITS / "lxdocker-lxd-serve.service"
 MOST_EXPOSURE = 1.5
 
 
+SERVICES = sorted(UNITS.glob("*.service"))
+REASON = re.compile(r"^# - (\S+): \S.*$", re.MULTILINE)
+
+
 def exposure(unit: Path) -> float:
     said = run("systemd-analyze", "security", "--offline=true", "--no-pager", unit).stdout
     found = re.search(r"Overall exposure level for \S+: ([0-9.]+)", said)
     assert found, said
     return float(found[1])
+
+
+def left_open(unit: Path) -> set[str]:
+    """What systemd-analyze holds against a unit, by its names."""
+    words = ("security", "--offline=true", "--json=short", unit)
+    found = json.loads(run("systemd-analyze", *words).stdout)
+    return {one["name"] for one in found if one["exposure"] is not None}
 
 
 @pytest.mark.tools
@@ -36,8 +48,44 @@ def test_systemd_accepts_the_units(tmp_path: Path) -> None:
 
 
 @pytest.mark.tools
-def test_the_service_exposes_little() -> None:
-    assert exposure(SERVICE) <= MOST_EXPOSURE
+@pytest.mark.parametrize("unit", SERVICES, ids=lambda unit: unit.stem)
+def test_a_service_exposes_little_or_says_why_at_each_line(unit: Path) -> None:
+    reasons = REASON.findall(unit.read_text())
+    assert len(reasons) == len(set(reasons))
+    if exposure(unit) > MOST_EXPOSURE:
+        assert set(reasons) == left_open(unit)
+    else:
+        assert reasons == []
+
+
+@pytest.mark.parametrize("unit", SERVICES, ids=lambda unit: unit.stem)
+def test_a_service_is_bounded_in_memory_processor_and_time(unit: Path) -> None:
+    keys = {line.partition("=")[0] for line in unit.read_text().splitlines()}
+    assert {"MemoryMax", "TasksMax", "TimeoutStartSec", "LimitCORE"} <= keys
+    assert keys & {"CPUQuota", "CPUWeight"}
+
+
+def test_only_services_of_what_needs_root_are_roots() -> None:
+    users = {
+        unit.stem: re.findall("^User=(.*)$", unit.read_text(), re.MULTILINE) for unit in SERVICES
+    }
+    assert users == {
+        "lxdocker-lxd-certificate": ["root"],
+        "lxdocker-lxd-convert": ["lxdocker-lxd"],
+        "lxdocker-lxd-refresh": ["root"],
+        "lxdocker-lxd-serve": ["lxdocker-lxd-serve"],
+        "lxdocker-lxd-update": ["root"],
+    }
+
+
+def test_the_server_sees_neither_logins_nor_layers_nor_the_authority() -> None:
+    found = re.findall("^InaccessiblePaths=(.*)$", SERVICE.read_text(), re.MULTILINE)
+    assert set(" ".join(found).split()) >= {
+        "-/var/cache/lxdocker-lxd",
+        "-/var/lib/lxdocker-lxd/.docker",
+        "-/var/lib/lxdocker-lxd/.config",
+        "-/var/lib/lxdocker-lxd/authority",
+    }
 
 
 @pytest.mark.tools

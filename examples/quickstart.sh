@@ -102,6 +102,15 @@ install_packages() {
     step packages "installed"
 }
 
+# Only files whose hashes the lock files name are installed, and only wheels: nothing else runs here.
+install_locked() {
+    local source=$1 venv=$2
+    python3 -m venv "$venv" &&
+        "$venv/bin/pip" install --require-hashes --only-binary :all: \
+            -r "$source/packaging/requirements.txt" -r "$source/packaging/requirements-build.txt" &&
+        "$venv/bin/pip" install --no-index --no-deps --no-build-isolation "$source"
+}
+
 # The converter: $LXDOCKER_LXD, else this checkout in a virtual environment, else the one in PATH.
 prepare_converter() {
     local checkout stamp version
@@ -110,16 +119,16 @@ prepare_converter() {
         CONVERTER=$LXDOCKER_LXD
     elif [ -f "$checkout/pyproject.toml" ]; then
         CONVERTER=$STATE/venv/bin/lxdocker-lxd
-        stamp=$(cd "$checkout" && find pyproject.toml lxdocker_lxd -name __pycache__ -prune -o \
+        stamp=$(cd "$checkout" && find pyproject.toml lxdocker_lxd packaging -name __pycache__ -prune -o \
             -type f -print0 | sort -z | xargs -0 sha256sum | sha256sum)
         if [ "$stamp" != "$(cat "$STATE/venv/installed" 2>/dev/null)" ]; then
             step converter "installing into $STATE/venv"
             rm -rf "$STATE/venv" "$STATE/source"
             mkdir "$STATE/source"
             # From a copy: a build leaves files beside its source.
-            cp -R "$checkout"/{pyproject.toml,README.md,LICENSE,lxdocker_lxd} "$STATE/source/"
-            { python3 -m venv "$STATE/venv" && "$STATE/venv/bin/pip" install "$STATE/source"; } \
-                >"$STATE/pip.log" 2>&1 ||
+            cp -R "$checkout"/{pyproject.toml,README.md,LICENSE,lxdocker_lxd,packaging} \
+                "$STATE/source/"
+            install_locked "$STATE/source" "$STATE/venv" >"$STATE/pip.log" 2>&1 ||
                 fail "pip could not install lxdocker-lxd: $(grep -m1 -E 'ERROR|error:' "$STATE/pip.log")" \
                     "see $STATE/pip.log"
             rm -rf "$STATE/source"

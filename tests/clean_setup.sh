@@ -35,7 +35,11 @@ apt-get install -q -y --no-install-recommends \
     busybox-static squashfs-tools python3-venv >"$WORK/log" 2>&1 ||
     { tail -n 20 "$WORK/log" >&2; exit 1; }
 python3 -m venv /opt/lxdocker-lxd
-/opt/lxdocker-lxd/bin/pip install -q . 2>"$WORK/log" || { tail -n 20 "$WORK/log" >&2; exit 1; }
+{
+    /opt/lxdocker-lxd/bin/pip install -q --require-hashes --only-binary :all: \
+        -r packaging/requirements.txt -r packaging/requirements-build.txt &&
+        /opt/lxdocker-lxd/bin/pip install -q --no-deps --no-build-isolation .
+} 2>"$WORK/log" || { tail -n 20 "$WORK/log" >&2; exit 1; }
 
 say "a LXD as its package leaves it"
 export LXD_DIR=/var/lib/lxd

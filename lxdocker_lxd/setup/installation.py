@@ -24,6 +24,7 @@ from lxdocker_lxd.setup.wish import SERVER_USER, USER
 PLACE = "/opt/lxdocker-lxd"
 PROGRAM = f"{PLACE}/bin/lxdocker-lxd"
 _MARKER = f"{PLACE}/installed"
+_LOCKED = f"{PLACE}/lib/lxdocker_lxd/setup/requirements.txt"
 _ARCHIVE = "/root/.lxdocker-lxd.tar.gz"
 _AWAY = {DAMAGE: "the container doesn't run"}
 _APT_SECONDS = 900.0
@@ -157,14 +158,17 @@ _HINT = (
 
 
 def _from_index(inside: Inside) -> None:
-    """Let pip fetch the same versions as here, built for the container's Python."""
+    """Let pip fetch what the lock file names, built for the container's Python.
+
+    Only wheels: what would build one is in no lock file, and runs as root.
+    """
     if inside.run("python3", "-m", "pip", "--version").exit_code:
         words = ("sh", "-c", _INSTALL, "sh", "python3-pip")
         inside.must("install pip", *words, seconds=_APT_SECONDS, hint=_HINT)
     inside.must(
         "install what this program needs",
         *("python3", "-m", "pip", "install", "--quiet", "--target", f"{PLACE}/lib"),
-        *_payload().pins,
+        *("--require-hashes", "--only-binary", ":all:", "--requirement", _LOCKED),
         seconds=_APT_SECONDS,
         hint="its Python is another one than here, so pip must reach a package index; or give an"
         " image with the Python of this machine: --container-image",

@@ -21,8 +21,8 @@ from lxdocker_lxd.convert.busybox import HOST_PATHS
 from lxdocker_lxd.errors import ToolError
 
 DEPENDENCIES = (
-    *("pylxd", "pyyaml", "requests", "rich", "cryptography", "hypercorn", "quart", "jinja2"),
-    *("markupsafe", "isal", "backports.zstd"),
+    *("pylxd", "pyyaml", "requests", "urllib3", "idna", "rich", "cryptography", "hypercorn"),
+    *("quart", "h11", "h2", "werkzeug", "flask", "jinja2", "markupsafe", "isal", "backports.zstd"),
 )
 """The distributions that ``pyproject.toml`` names."""
 
@@ -42,11 +42,10 @@ PROBE = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Payload:
-    """What an installation consists of: files by their place in it, and distributions by version."""
+    """What an installation consists of: files by their place in it, ours and others'."""
 
     own: tuple[tuple[str, Path], ...]
     foreign: tuple[tuple[str, Path], ...]
-    pins: tuple[str, ...]
 
     @property
     def digest(self) -> str:
@@ -81,12 +80,8 @@ def payload() -> Payload:
     busybox = next((path for path in HOST_PATHS if path.exists()), None)
     if busybox:
         own.append(("busybox", busybox.resolve()))
-    needed = tuple(_needed())
-    return Payload(
-        own=tuple(own),
-        foreign=tuple(pair for one in needed for pair in _files(one)),
-        pins=tuple(f"{one.metadata['Name']}=={one.version}" for one in needed),
-    )
+    foreign = tuple(pair for one in _needed() for pair in _files(one))
+    return Payload(own=tuple(own), foreign=foreign)
 
 
 def _needed() -> Iterator[distributions.Distribution]:

@@ -6,15 +6,18 @@ tests/run.sh does) runs everything; a missing program is then a failure and noth
 
 import os
 import signal
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Generator, Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.harness import workers
 from tests.harness.lxd import PrivateLxd
 
 REAL_MARKERS = ("lxd", "registry", "oracle", "browser", "tools", "root")
+LONGEST_NAME_BYTES = 40
+SLOWEST = 10
 
 settings.register_profile(
     "dev",
@@ -53,6 +56,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if left:
         config.hook.pytest_deselected(items=left)
         items[:] = [item for item in items if item not in set(left)]
+    if hasattr(config, "workerinput"):
+        items[:] = workers.longest_first(items)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """Give whole files to the workers, in the order in which they were collected."""
+    from tests.harness.group_scheduling import GroupScheduling  # noqa: PLC0415 - plain pytest lacks it
+
+    config.option.loadscopereorder = False
+    return GroupScheduling(config, log)
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name long bytes by their argument: every worker has to give a test the same name."""
+    return argname if isinstance(val, bytes) and len(val) > LONGEST_NAME_BYTES else None
 
 
 @pytest.hookimpl(wrapper=True)
@@ -79,12 +98,15 @@ def pytest_terminal_summary(
     if not config.getoption("--real"):
         return
     counts: Counter[tuple[str, str]] = Counter()
-    lines = []
+    lines: list[str] = []
     for outcome in ("passed", "failed", "error"):
         for report in terminalreporter.getreports(outcome):
+            # What failed to be collected is no test.
+            if not isinstance(report, pytest.TestReport):
+                continue
             if outcome == "passed" and report.when != "call":
                 continue
-            marks = sorted({value for key, value in report.user_properties if key == "real"})
+            marks = sorted({str(value) for key, value in report.user_properties if key == "real"})
             counts.update((mark, outcome) for mark in marks)
             if "lxd" in marks:
                 lines.append(f"{outcome:7} {report.duration:7.1f} s  {report.nodeid}")
@@ -95,6 +117,19 @@ def pytest_terminal_summary(
     for mark in REAL_MARKERS:
         shown = ", ".join(f"{counts[mark, how]} {how}" for how in ("passed", "failed", "error"))
         terminalreporter.write_line(f"{mark:9} {shown}")
+    terminalreporter.section(f"slowest {SLOWEST} files")
+    for file, seconds in list(_file_seconds(terminalreporter).items())[:SLOWEST]:
+        terminalreporter.write_line(f"{seconds:7.1f} s  {file}")
+
+
+def _file_seconds(terminalreporter: pytest.TerminalReporter) -> dict[str, float]:
+    """What each file took, fixtures included; longest first."""
+    found: defaultdict[str, float] = defaultdict(float)
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if isinstance(report, pytest.TestReport):
+                found[report.nodeid.split("::", 1)[0]] += report.duration
+    return dict(sorted(found.items(), key=lambda one: -one[1]))
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,9 @@
 # It installs what the tests need on a bare Debian 12 (from apt, and a virtual environment in
 # .venv or $LXDOCKER_TEST_VENV), and leaves no daemon, bridge or mount behind: that is checked at the
 # end. --full takes the full number of generated examples and repetitions. LXD that may already run
-# on the machine is never spoken to.
+# on the machine is never spoken to. Several workers share the files, each with a private LXD of its
+# own: $LXDOCKER_TEST_WORKERS of them, or one more than there are processors. "-n 0" runs all in one
+# process, as --pdb and -s need it.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -58,12 +60,17 @@ install_packages() {
 }
 
 prepare_python() {
-    local wanted
-    wanted="$(sha256sum pyproject.toml | cut -d' ' -f1) $ROOT"
+    local wanted locked=packaging/requirements-dev.txt
+    wanted="$(cat pyproject.toml "$locked" | sha256sum | cut -d' ' -f1) $ROOT"
     if [ "$(cat "$VENV/.installed" 2>/dev/null)" != "$wanted" ]; then
-        say "installing the package with its test and lint extras into $VENV"
+        say "installing what $locked names, and the package, into $VENV"
         python3 -m venv "$VENV"
-        "$VENV/bin/pip" install -qq --editable '.[test,lint]'
+        # setuptools first: it builds the one package that comes without a wheel.
+        sed -n '/^setuptools==/,/^    #/p' "$locked" |
+            "$VENV/bin/pip" install -qq --require-hashes --only-binary :all: -r /dev/stdin
+        "$VENV/bin/pip" install -qq --require-hashes --only-binary :all: \
+            --no-binary argparse-manpage --no-build-isolation -r "$locked"
+        "$VENV/bin/pip" install -qq --no-deps --no-build-isolation --editable .
         printf '%s' "$wanted" >"$VENV/.installed"
     fi
     export PATH="$VENV/bin:$PATH"
@@ -106,9 +113,13 @@ run_checks() {
 
 run_tests() {
     say "tests (LXD $(lxd --version 2>/dev/null), $(docker-registry --version | cut -d' ' -f3))"
-    local status=0
-    python -m pytest --real -p no:cacheprovider --basetemp "$SCRATCH/pytest" \
-        --junitxml "$SCRATCH/results.xml" -q --durations=10 "$@" </dev/null || status=$?
+    local status=0 workers=${LXDOCKER_TEST_WORKERS:-$(($(nproc) + 1))}
+    # Real images are built once for all workers. A worker that ends in the middle of a test fails that
+    # test, and another one goes on with the rest.
+    export LXDOCKER_TEST_CACHE=${LXDOCKER_TEST_CACHE:-$SCRATCH/kept}
+    python -m pytest --real -p no:cacheprovider --basetemp "$SCRATCH/t" \
+        --numprocesses "$workers" --junitxml "$SCRATCH/results.xml" -q --durations=10 \
+        "$@" </dev/null || status=$?
     # 5 means that nothing was selected, which is a failure here too.
     ((status == 0)) || FAILED+=("pytest")
 }

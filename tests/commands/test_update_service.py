@@ -18,6 +18,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.harness.http_server import serving
+from tests.harness.image_server import free_port
 from tests.harness.lxd import PrivateLxd
 from tests.harness.processes import eventually
 from tests.lxd.update_stage import Stage
@@ -41,11 +42,6 @@ def test_a_settings_file_that_others_may_write_names_no_programs(tmp_path: Path)
     assert done.returncode == 2
     assert "others can write to" in done.stderr
     assert "Traceback" not in done.stderr
-
-
-def free_port() -> int:
-    with serving(BaseHTTPRequestHandler) as server:
-        return int(server.server_address[1])
 
 
 @pytest.mark.lxd

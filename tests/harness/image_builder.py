@@ -1,5 +1,6 @@
 """Recipes of images into one OCI layout, with Debian's tools and no image builder's code."""
 
+import fcntl
 import gzip
 import hashlib
 import io
@@ -27,6 +28,8 @@ BIND_SERVICE = bytes.fromhex("0100000200040000000000000000000000000000")
 def build_images(directory: Path) -> Path:
     """Build all images; return the layout, in which each recipe's name is a tag.
 
+    ``LXDOCKER_TEST_CACHE`` names a directory in which they are kept: whoever comes meanwhile waits.
+
     umoci reads no zstd: an image that has it gets a twin with the same layers in gzip, whose tag
     ends with ``-gzip``.
     """
@@ -34,17 +37,20 @@ def build_images(directory: Path) -> Path:
     sources = [HERE / name for name in ("images.py", "image_builder.py")]
     sources += sorted((HERE / "programs").iterdir())
     key = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:16]
-    store = Path(kept) / f"images-{key}" if kept else None
-    if store is not None and store.is_dir():
-        return store
     layout = directory / "layout"
-    _Builder(directory / "build", layout).build(RECIPES)
-    if store is not None:
-        store.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = store.with_name(f"{store.name}.{os.getpid()}")
-        shutil.copytree(layout, unfinished)
-        unfinished.rename(store)
-    return layout
+    if not kept:
+        _Builder(directory / "build", layout).build(RECIPES)
+        return layout
+    store = Path(kept) / f"images-{key}"
+    store.parent.mkdir(parents=True, exist_ok=True)
+    with store.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not store.is_dir():
+            _Builder(directory / "build", layout).build(RECIPES)
+            unfinished = store.with_name(f"{store.name}.{os.getpid()}")
+            shutil.move(layout, unfinished)
+            unfinished.rename(store)
+    return store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

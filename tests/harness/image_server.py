@@ -10,6 +10,7 @@ The command is the one a user runs; its certificate comes from the local authori
 import contextlib
 import hashlib
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -19,19 +20,29 @@ from pathlib import Path
 
 from lxdocker_lxd.catalogue import Product
 from lxdocker_lxd.catalogue_directory import CatalogueDirectory
+from tests.harness import workers
 from tests.harness.lxd import PrivateLxd
 from tests.harness.processes import run
 from tests.harness.small_image import write_layout
 
 COMMAND = (sys.executable, "-m", "lxdocker_lxd")
+# Below those that the kernel gives to who asks for any.
+FIRST_PORT, PORTS = 20_000, 500
 
 
 def free_port() -> int:
-    """A loopback port nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A loopback port nobody listens on now.
+
+    None that the kernel gives to who asks for any: another test could get it before it is used.
+    Each worker has a range of its own.
+    """
+    first = FIRST_PORT + PORTS * workers.number()
+    while True:
+        port = first + random.randrange(PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            break
+    return port
 
 
 class ImageServer:

@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import socket
 import subprocess
 import sys
 import tarfile
@@ -15,6 +14,7 @@ from types import MappingProxyType
 import pytest
 
 from tests.convert.workshop import Workshop
+from tests.harness.image_server import free_port
 from tests.harness.lxc import PlainLxc
 from tests.harness.processes import eventually, run
 from tests.harness.small_image import write_layout
@@ -106,9 +106,7 @@ def specifications(workshop: Workshop, image_layout: Path | None, *, mark: Path)
 @contextlib.contextmanager
 def served(images: Path, directory: Path, *flags: str) -> Iterator[tuple[str, Path]]:
     """Yield ``HOST:PORT`` of the image server over ``images``, and its authority's certificate."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        host = f"127.0.0.1:{probe.getsockname()[1]}"
+    host = f"127.0.0.1:{free_port()}"
     (directory / "settings.yaml").touch()
     with (directory / "serve.log").open("wb") as log:
         server = subprocess.Popen(

@@ -10,17 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness.leaks import leftovers, snapshot
 from tests.harness.lxd import PrivateLxd, abandoned, sweep
-from tests.harness.processes import (
-    bridges,
-    end_processes_of,
-    eventually,
-    links_on,
-    mounts_under,
-    processes_of,
-    run,
-)
+from tests.harness.processes import bridges, links_on, mounts_under, processes_of, run
 
 CHECKOUT = Path(__file__).parents[2]
 STORY = """
@@ -99,20 +90,33 @@ def test_a_place_without_a_daemon_is_removed_too() -> None:
     assert not place.home.exists()
 
 
+LEAVES = """
+    import subprocess, sys
+    from pathlib import Path
+    from tests.harness.leaks import leftovers, snapshot
+    from tests.harness.processes import end_processes_of, eventually, processes_of, run
+
+    scratch = Path(sys.argv[1])
+    before = snapshot()
+    assert leftovers(before, scratch) == []
+    run("mount", "-t", "tmpfs", "tmpfs", scratch)
+    run("ip", "link", "add", "lxt-left", "type", "bridge")
+    left = subprocess.Popen(["sleep", "1000"], env={"RUN": str(scratch)}, start_new_session=True)
+    eventually(lambda: left.pid in processes_of(scratch), timeout_seconds=5, what="sleep")
+    found = leftovers(before, scratch)
+    end_processes_of(scratch)
+    left.wait()
+    print(*found, f"process {left.pid} sleep 1000" in found, sep="\\n")
+"""
+
+
 @pytest.mark.root
 def test_what_a_run_leaves_is_found(tmp_path: Path) -> None:
-    before = snapshot()
-    assert leftovers(before, tmp_path) == []
-    environment = os.environ | {"LXDOCKER_TEST_RUN": str(tmp_path)}
-    run("mount", "-t", "tmpfs", "tmpfs", tmp_path)
-    with subprocess.Popen(["sleep", "1000"], env=environment, start_new_session=True) as process:
-        try:
-            eventually(
-                lambda: process.pid in processes_of(tmp_path), timeout_seconds=5, what="sleep"
-            )
-            found = leftovers(before, tmp_path)
-        finally:
-            end_processes_of(tmp_path)
-            run("umount", tmp_path)
-    assert f"process {process.pid} sleep 1000" in found
+    # Mounts and bridges of tests beside this one aren't seen there.
+    apart = ("unshare", "--mount", "--net", "--propagation", "private", "sh", "-c")
+    own_links = 'mount -t sysfs sysfs /sys && exec "$@"'
+    words = (*apart, own_links, "sh", sys.executable, "-c", textwrap.dedent(LEAVES), tmp_path)
+    found = run(*words, env={**os.environ, "PYTHONPATH": str(CHECKOUT)}).stdout.splitlines()
+    assert found[-1] == "True"
     assert f"mount {tmp_path}" in found
+    assert "bridge lxt-left" in found

@@ -105,6 +105,6 @@ def test_what_is_copied_into_a_container_can_be_changed_by_root_alone(tmp_path: 
     file = tmp_path / "module.py"
     file.write_text("")
     file.chmod(0o666)
-    made = Payload(own=(("lib/module.py", file),), foreign=(), pins=()).archive(own_only=True)
+    made = Payload(own=(("lib/module.py", file),), foreign=()).archive(own_only=True)
     with tarfile.open(fileobj=io.BytesIO(made)) as tar:
         assert [member.mode & 0o777 for member in tar] == [0o644]

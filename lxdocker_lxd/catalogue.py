@@ -103,7 +103,8 @@ class Version:
     LXD's name for the image. ``serial`` (``YYYYMMDD_HHMMSS``, UTC) sorts as text in the order of
     publication. ``superseded_at`` is set when a newer version was published. ``config`` has the
     keys of an OCI image's ``config`` (Env, Entrypoint, Cmd, …) after the specification's changes,
-    Healthcheck, Volumes and ExposedPorts among them. ``rootfs_bytes`` and ``rootfs_entries`` count
+    Healthcheck, Volumes and ExposedPorts among them; an entry of Env that looks like a secret is its name
+    alone, without ``=``. ``rootfs_bytes`` and ``rootfs_entries`` count
     the unpacked root filesystem. ``lxc`` is there when the version has an ``lxc-rootfs``.
     """
 

@@ -31,6 +31,7 @@ from lxdocker_lxd.catalogue import (
     Version,
 )
 from lxdocker_lxd.errors import VerificationError
+from lxdocker_lxd.secret_value import told
 
 _HEXADECIMAL = re.compile(r"[0-9a-f]{64}")
 _PATH = re.compile(r"images/[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
@@ -206,7 +207,8 @@ def _version(fields: _Fields) -> Version:
         rootfs_bytes=fields.size("rootfs_bytes"),
         rootfs_entries=fields.size("rootfs_entries"),
         supervisor=fields.take("supervisor", bool),
-        config=fields.mapping("config"),
+        # Catalogues of earlier releases tell secrets.
+        config=told(fields.mapping("config")),
         lxc=_lxc(fields.sub("lxc")) if fields.given("lxc") else None,
     )
 

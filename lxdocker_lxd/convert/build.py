@@ -36,6 +36,7 @@ from lxdocker_lxd.convert.pull import PulledImage
 from lxdocker_lxd.convert.store import Store
 from lxdocker_lxd.convert.target import Target
 from lxdocker_lxd.progress import BytesDone, Progress, StageStarted
+from lxdocker_lxd.secret_value import told
 from lxdocker_lxd.spec import ImageSpec
 
 _FALLBACK_CREATED_SECONDS = 315_532_800
@@ -249,8 +250,8 @@ def created_seconds(created: str | None) -> int:
 def image_json(target: Target, pulled: PulledImage, config: ImageConfig) -> bytes:
     """Return ``/lxd-image.json``: where the image came from and what it runs.
 
-    ``config`` is what holds after the specification; ``oci`` is the image's own configuration,
-    unchanged.
+    ``config`` is what holds after the specification; ``oci`` is the image's own configuration. Of
+    variables that look like secrets there is the name alone, in both.
     """
     spec = target.loaded.spec
     document = {
@@ -263,6 +264,12 @@ def image_json(target: Target, pulled: PulledImage, config: ImageConfig) -> byte
         "healthcheck": config_fields(config).get("Healthcheck"),
         "volumes": list(config.volumes),
         "ports": list(config.exposed_ports),
-        "oci": json.loads(pulled.config_raw),
+        "oci": _told(json.loads(pulled.config_raw)),
     }
     return json.dumps(document, sort_keys=True, indent=1, allow_nan=False).encode() + b"\n"
+
+
+def _told(oci: dict[str, Json]) -> dict[str, Json]:
+    """Return an image's own configuration as all may read it; Docker's old ones say it twice."""
+    runs = {key: oci.get(key) for key in ("config", "container_config")}
+    return {**oci, **{key: told(run) for key, run in runs.items() if isinstance(run, dict)}}

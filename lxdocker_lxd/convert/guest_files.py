@@ -129,7 +129,7 @@ def _put_settings(
 ) -> None:
     config = guest.config
     writer.directory(b".lxdocker/image")
-    writer.items(b".lxdocker/image/env", config.env)
+    writer.items(b".lxdocker/image/env", config.env, PRIVATE)
     writer.items(b".lxdocker/image/entrypoint", config.entrypoint)
     writer.items(b".lxdocker/image/cmd", config.cmd)
     writer.items(b".lxdocker/image/tmpfs", tmpfs)

@@ -22,6 +22,7 @@ _FILES = (
 
 _MODULES = (
     "instance_keys.py",
+    "secret_value.py",
     "convert/account.py",
     "convert/guest_files.py",
     "convert/guest_writer.py",

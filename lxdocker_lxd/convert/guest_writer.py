@@ -59,10 +59,10 @@ class GuestWriter:
             if self._tree.lookup(path) is not inode:
                 raise GuestNameError(path)
 
-    def items(self, path: bytes, items: tuple[str, ...]) -> None:
+    def items(self, path: bytes, items: tuple[str, ...], mode: int = PLAIN) -> None:
         """Put a file of items, each ended by NUL; bytes that are no UTF-8 come back as they were."""
         texts = [item.encode("utf-8", "surrogateescape") + b"\0" for item in items]
-        self.file(path, b"".join(texts), PLAIN)
+        self.file(path, b"".join(texts), mode)
 
 
 def put_volumes(tree: Tree, writer: GuestWriter, volumes: tuple[str, ...]) -> None:

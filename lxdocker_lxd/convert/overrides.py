@@ -15,6 +15,7 @@ from lxdocker_lxd.convert.layer.inode import HostFile
 from lxdocker_lxd.convert.layer.tree import Tree
 from lxdocker_lxd.convert.spec_directory import SourceFile
 from lxdocker_lxd.errors import UsageError
+from lxdocker_lxd.secret_value import told
 from lxdocker_lxd.spec import FileChange, HealthOverride, ImageSpec
 
 _FILE_MODE = 0o644
@@ -131,8 +132,9 @@ def _content(change: FileChange, files: Mapping[str, SourceFile]) -> tuple[bytes
 
 
 def config_fields(config: ImageConfig) -> dict[str, Json]:
-    """Return a configuration with the keys and forms of an OCI image's ``config``; what is unset
-    is left out.
+    """Return a configuration with the keys and forms of an OCI image's ``config``, to be shown.
+
+    What is unset is left out. Of variables that look like secrets there is the name alone.
     """
     fields: dict[str, Json] = {
         "Env": list(config.env),
@@ -151,7 +153,7 @@ def config_fields(config: ImageConfig) -> dict[str, Json]:
     # Zero says something: kill at once.
     if config.stop_timeout_seconds is not None:
         found["StopTimeout"] = config.stop_timeout_seconds
-    return found
+    return told(found)
 
 
 def _health_fields(check: Healthcheck | None) -> dict[str, Json]:

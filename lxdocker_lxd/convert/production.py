@@ -28,7 +28,8 @@ from lxdocker_lxd.convert.source import Source
 from lxdocker_lxd.convert.store import Store
 from lxdocker_lxd.convert.target import Target
 from lxdocker_lxd.digest import Digest
-from lxdocker_lxd.progress import Progress, StageStarted
+from lxdocker_lxd.progress import Notice, Progress, StageStarted
+from lxdocker_lxd.secret_value import looks_secret
 
 _MOST_MEMORY_BYTES = 512 << 20
 _MEMORY_SHARE = 8
@@ -124,6 +125,7 @@ class Production:
         return False
 
     def _build(self, target: Target, pulled: PulledImage, inputs: RebuildInputs) -> None:
+        _tell_of_secrets(target, self._progress)
         serial = next_serial(self._product(target), self._now())
         memory_bytes = self._options.packer_memory_bytes or _packer_memory_bytes() // self._slots
         with (
@@ -220,6 +222,17 @@ def _is_held(
     if all(map(directory.holds, version.files)):
         return True
     return delivery is not None and delivery.has(*key, version.fingerprint)
+
+
+def _tell_of_secrets(target: Target, progress: Progress) -> None:
+    spec = target.loaded.spec
+    for name in (name for name, text in spec.env if text and looks_secret(name, text)):
+        text = (
+            f"env: {name} looks like a secret: everybody who may download the image can read it there;"
+            f" give it to instances (lxc launch … -c environment.{name}=…), or in a file of theirs"
+            " that LXDOCKER_ENVFILE names"
+        )
+        progress.emit(Notice(image=target.label, text=text))
 
 
 def _annotations(target: Target, pulled: PulledImage) -> dict[str, str]:

@@ -18,6 +18,7 @@ from lxdocker_lxd.digest import Digest
 TAG = "1"
 _KEPT = ("architecture", "os", "variant", "created")
 _IMAGE_JSON = "lxd-image.json"
+_VARIABLES = ".lxdocker/image/env"
 _MOST_JSON_BYTES = 8 << 20
 _BLOCK_BYTES = 1 << 18
 _MOST_LAYER_BYTES = 256 << 30
@@ -44,7 +45,7 @@ def write_layout(rootfs: Path, directory: Path) -> Origin:
     atomic.make_directory(blobs)
     layer = directory / "layer.tar"
     digest, size_bytes = _inflate(rootfs, layer)
-    document = _image_json(layer, rootfs.name)
+    document, variables = _guest_files(layer, rootfs.name)
     _move(layer, blobs / digest.encoded)
 
     def put(content: bytes) -> dict[str, object]:
@@ -55,7 +56,7 @@ def write_layout(rootfs: Path, directory: Path) -> Origin:
     what = f"{rootfs.name}: {_IMAGE_JSON}"
     oci = mapping(document.get("oci"), what=what)
     config: dict[str, object] = {key: oci[key] for key in _KEPT if key in oci}
-    config["config"] = mapping(document.get("config"), what=what)
+    config["config"] = _whole(mapping(document.get("config"), what=what), variables)
     config["rootfs"] = {"type": "layers", "diff_ids": [str(digest)]}
     manifest = {
         "schemaVersion": 2,
@@ -96,21 +97,39 @@ def _inflate(rootfs: Path, layer: Path) -> tuple[Digest, int]:
     return Digest("sha256", digest.hexdigest()), size_bytes
 
 
-def _image_json(layer: Path, what: str) -> dict[str, object]:
+def _guest_files(layer: Path, what: str) -> tuple[dict[str, object], bytes]:
+    """Return /lxd-image.json and the file of all variables, empty where there is none."""
+    found: dict[str, bytes] = {}
     try:
         with tarfile.open(layer, mode="r:") as archive:
             for member in archive:
                 # Otherwise it remembers every member of a large image.
                 archive.members = []  # type: ignore[attr-defined]  # not in the stubs
-                if member.name.removeprefix("./") == _IMAGE_JSON and member.isfile():
+                name = member.name.removeprefix("./")
+                if name in (_IMAGE_JSON, _VARIABLES) and member.isfile():
                     file = archive.extractfile(member)
-                    content = file.read(_MOST_JSON_BYTES) if file else b""
-                    return mapping(json.loads(content), what=f"{what}: {_IMAGE_JSON}")
+                    found[name] = file.read(_MOST_JSON_BYTES) if file else b""
+                if len(found) == len((_IMAGE_JSON, _VARIABLES)):
+                    break
+        if _IMAGE_JSON not in found:
+            raise DocumentError(f"{what}: there is no {_IMAGE_JSON} in it")
+        document = mapping(json.loads(found[_IMAGE_JSON]), what=f"{what}: {_IMAGE_JSON}")
     except (tarfile.TarError, ValueError, RecursionError) as error:
         raise DocumentError(f"{what}: {_IMAGE_JSON} can't be read: {error}") from error
     except OSError as error:
         raise atomic.storage_error("read", layer, error) from error
-    raise DocumentError(f"{what}: there is no {_IMAGE_JSON} in it")
+    return document, found.get(_VARIABLES, b"")
+
+
+def _whole(config: dict[str, object], variables: bytes) -> dict[str, object]:
+    """Return a configuration with the values that its document doesn't tell."""
+    env = config.get("Env")
+    if not isinstance(env, list):
+        return config
+    texts = [item.decode("utf-8", "surrogateescape") for item in variables.split(b"\0") if item]
+    values = {item.partition("=")[0]: item for item in texts}
+    whole = [values.get(entry, entry) if isinstance(entry, str) else entry for entry in env]
+    return {**config, "Env": whole}
 
 
 def _move(source: Path, target: Path) -> None:

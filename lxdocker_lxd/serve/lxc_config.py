@@ -117,7 +117,9 @@ def _start(oci: Mapping[str, Json], settings: LxcSettings) -> _Start:
     directory = oci.get("WorkingDir")
     directory = directory if isinstance(directory, str) and directory else "/"
     plain_directory = directory.startswith("/") and _is_native(directory)
-    settled = plain_directory and len(environment) == len(variables)
+    # The catalogue doesn't tell what looks like a secret; the root filesystem has it.
+    told = all(equals for _, equals, _ in given)
+    settled = plain_directory and told and len(environment) == len(variables)
     words = " ".join(command)
     plain_words = bool(command) and all(map(_is_plain_word, command)) and _fits(words)
     quoted = " ".join(map(_quoted, command))

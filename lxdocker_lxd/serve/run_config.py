@@ -10,6 +10,7 @@ from typing import Self
 
 from lxdocker_lxd.catalogue import Json
 from lxdocker_lxd.exposed_port import ExposedPort
+from lxdocker_lxd.secret_value import HIDDEN
 
 _NO_CHECK = "NONE"
 _NANOSECONDS_PER_SECOND = 1_000_000_000
@@ -33,7 +34,10 @@ class HealthCheck:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunConfig:
-    """What an image runs, and how. Environment and labels hold each name once, sorted by name."""
+    """What an image runs, and how. Environment and labels hold each name once, sorted by name.
+
+    Variables whose values the catalogue doesn't tell have HIDDEN instead.
+    """
 
     entrypoint: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
@@ -51,7 +55,7 @@ class RunConfig:
     def read(cls, config: Mapping[str, Json]) -> Self:
         """Return what ``config`` (an OCI image's) says; never raises."""
         entries = (entry.partition("=") for entry in _texts(config.get("Env")))
-        environment = {name: value for name, _, value in entries if name}
+        environment = {name: value if equals else HIDDEN for name, equals, value in entries if name}
         labels = _mapping(config.get("Labels"))
         return cls(
             entrypoint=_texts(config.get("Entrypoint")),

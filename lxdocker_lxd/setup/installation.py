@@ -194,7 +194,7 @@ class Servers:
             return None
         try:
             actions = {step["action"] for step in json.loads(said)["steps"]}
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             return {DAMAGE: "it can't be asked"}
         return wanted if actions <= {"already", "leave"} else {DAMAGE: "incomplete"}
 

@@ -1,6 +1,5 @@
 """A call to LXD as it is shown to people and programs: whole, but for what may be secret. Pure."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlencode
@@ -8,16 +7,15 @@ from urllib.parse import urlencode
 from lxdocker_lxd.errors import UsageError
 from lxdocker_lxd.lxd.records import Config, Devices, Instance
 from lxdocker_lxd.lxd.request import Request
+from lxdocker_lxd.secret_value import HIDDEN, looks_secret
 from lxdocker_lxd.update.bounded_json import json_object_of
 from lxdocker_lxd.update.configuration import IDMAP_BASE, differences, saved_of, unequal
 from lxdocker_lxd.update.redaction import cleaned
 from lxdocker_lxd.update.transaction import OWN_KEYS, STAMP_KEY
 
 API = "/1.0/"
-HIDDEN = "[hidden]"
 _SHORT = 12
 _SECRET_KEYS = ("environment.", "cloud-init.", "user.user-data", "user.vendor-data")
-_SECRET_WORDS = re.compile(r"passw|secret|token|credential|api[._-]?key", re.IGNORECASE)
 _LXDS_OWN = ("volatile.", "image.")
 
 
@@ -167,7 +165,7 @@ def shown(key: str, value: str) -> str:
     """Return a key's value, or that it is hidden: secrets, and what holds all of them."""
     if key == STAMP_KEY:
         return _shown_stamp(value)
-    if key.startswith(_SECRET_KEYS) or _SECRET_WORDS.search(key):
+    if key.startswith(_SECRET_KEYS) or looks_secret(key):
         return HIDDEN
     if key == "volatile.base_image":
         return value[:_SHORT]

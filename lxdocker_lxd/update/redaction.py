@@ -6,6 +6,8 @@ A second line of defence: nothing secret is put into messages, but servers and p
 import re
 from collections.abc import Iterable
 
+from lxdocker_lxd.secret_value import HIDDEN, SECRET_WORDS
+
 _MOST_CHARACTERS = 600
 _MOST_LINES = 20
 _MOST_EXCERPT_BYTES = 4096
@@ -13,7 +15,6 @@ _LONGEST_READ = 1 << 16
 # Shorter values stand everywhere by chance, as "true" and "8080" do.
 _SHORTEST_SECRET = 6
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]+")
-_HIDDEN = "[hidden]"
 # The end may be cut off, and so may the beginning: then the lines look like a key's alone.
 _PRIVATE_KEY = re.compile(
     r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----.*?(?:-----END [A-Z ]{0,40}PRIVATE KEY-----|\Z)"
@@ -23,23 +24,23 @@ _PRIVATE_KEY = re.compile(
 _SECRETS = (
     # A user's part of a URL, and all of its query: tokens stand in both.
     (re.compile(r"(\b[a-z][a-z0-9+.-]{1,20}://)[^/?#\s@]{0,400}@", re.IGNORECASE), r"\1"),
-    (re.compile(r"(\bhttps?://[^\s?#\"']{1,400})\?[^\s\"']*", re.IGNORECASE), r"\1?" + _HIDDEN),
+    (re.compile(r"(\bhttps?://[^\s?#\"']{1,400})\?[^\s\"']*", re.IGNORECASE), r"\1?" + HIDDEN),
     (
         re.compile(r"(?<![A-Za-z])((?:Bearer|Basic)\s+)[A-Za-z0-9._~+/=-]{4,}", re.IGNORECASE),
-        r"\1" + _HIDDEN,
+        r"\1" + HIDDEN,
     ),
     # An instance's environment, whatever its names are.
     (
         re.compile(r"(\benvironment\.[^\s=:]{1,200}\s*[=:]\s*)(?:\"[^\"]*\"|'[^']*'|\S+)"),
-        r"\1" + _HIDDEN,
+        r"\1" + HIDDEN,
     ),
     (
         re.compile(
-            r"([A-Za-z0-9_.-]{0,80}(?:passw(?:or)?d|passwd|secret|token|api[_-]?key|credentials?)"
+            rf"([A-Za-z0-9_.-]{{0,80}}(?:{SECRET_WORDS})"
             r"[A-Za-z0-9_.-]{0,80}[\"']?\s*[=:]\s*)(?:\"[^\"]*\"|'[^']*'|[^\s,;&]+)",
             re.IGNORECASE,
         ),
-        r"\1" + _HIDDEN,
+        r"\1" + HIDDEN,
     ),
 )
 
@@ -61,8 +62,8 @@ def excerpt(text: str, *, secrets: Iterable[str] = ()) -> tuple[str, ...]:
     """
     text = text[-_LONGEST_READ:]
     for secret in sorted({one for one in secrets if len(one) >= _SHORTEST_SECRET}, key=len)[::-1]:
-        text = text.replace(secret, _HIDDEN)
-    text = _PRIVATE_KEY.sub(_HIDDEN, text)
+        text = text.replace(secret, HIDDEN)
+    text = _PRIVATE_KEY.sub(HIDDEN, text)
     kept: list[str] = []
     left = _MOST_EXCERPT_BYTES
     for line in reversed(text.splitlines()):

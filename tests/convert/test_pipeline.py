@@ -17,8 +17,11 @@ from lxdocker_lxd.convert.run import RunReport
 from lxdocker_lxd.digest import Digest
 from lxdocker_lxd.errors import InternalError, NotFoundError, StorageError, UsageError
 from lxdocker_lxd.progress import BytesDone, ImageFinished, Notice, StageStarted
+from lxdocker_lxd.serve.pages import catalog
+from lxdocker_lxd.serve.site import Site
 from tests.convert.workshop import Workshop, outcome, outcomes, static_program
 from tests.harness.tiny_image import tiny_image, tiny_index
+from tests.serve.trees import content_of, context_of
 
 
 def test_a_first_run_builds_everything_and_a_second_one_nothing(workshop: Workshop) -> None:
@@ -50,6 +53,43 @@ def test_an_image_carries_its_files_the_guest_and_its_own_story(workshop: Worksh
     assert story["config"]["Env"] == ["A=1", "B=2"]
     assert story["oci"]["config"] == {"Env": ["A=1"], "Cmd": ["x"]}
     assert (story["volumes"], story["ports"]) == (["/data"], ["80/tcp"])
+
+
+def test_secrets_of_a_specification_are_warned_of_and_not_told(workshop: Workshop) -> None:
+    workshop.image("web", {"etc/content": b"one"}, config={"Env": ["API_TOKEN=hunter1"]})
+    workshop.spec(
+        "web", "env: {DB_PASSWORD: hunter2, DB_PASSWORD_FILE: /run/db, B: 2}\nlxc: true\n"
+    )
+    workshop.run()
+    warned = [event.text for event in workshop.events.all if isinstance(event, Notice)]
+    assert len(warned) == 1
+    assert "env: DB_PASSWORD looks like a secret" in warned[0]
+    assert "-c environment.DB_PASSWORD=" in warned[0]
+    assert "LXDOCKER_ENVFILE" in warned[0]
+    told = ["API_TOKEN", "B=2", "DB_PASSWORD", "DB_PASSWORD_FILE=/run/db"]
+    assert workshop.product("web").newest.config["Env"] == told
+    assert b"hunter" not in workshop.directory.document.read_bytes()
+    with tarfile.open(workshop.file("web")) as archive:
+        story = archive.extractfile("lxd-image.json")
+        variables = archive.extractfile(".lxdocker/image/env")
+        assert story is not None
+        assert variables is not None
+        assert b"hunter" not in story.read()
+        # The command gets them all the same; other users of the instance don't see them here.
+        assert b"DB_PASSWORD=hunter2\0" in variables.read()
+        assert archive.getmember(".lxdocker/image/env").mode == 0o600
+    site = Site(catalog.entries(context_of(workshop.product("web"))), roots=(), servable={})
+    for path in ("images.json", "feed.atom", "image/web/index.html"):
+        assert b"hunter" not in content_of(site, path)
+    assert b'"DB_PASSWORD":"[hidden]"' in content_of(site, "images.json")
+
+
+def test_secrets_in_a_catalogue_of_an_earlier_release_are_not_told(workshop: Workshop) -> None:
+    workshop.both("web", b"one", "env: {DB_PASSWORD: x}\n")
+    workshop.run()
+    document = workshop.directory.document
+    document.write_bytes(document.read_bytes().replace(b'"DB_PASSWORD"', b'"DB_PASSWORD=hunter2"'))
+    assert workshop.product("web").newest.config["Env"] == ["DB_PASSWORD"]
 
 
 def test_the_catalogue_tells_source_layers_sizes_and_configuration(workshop: Workshop) -> None:

@@ -178,6 +178,14 @@ def test_variables_that_reach_too_far_go_by_the_start_program(variable: str) -> 
     assert values(pairs, "lxc.init.uid") == ["33"]
 
 
+def test_a_value_that_isn_t_told_comes_from_the_root_filesystem() -> None:
+    pairs = read({"Cmd": ["/app"], "Env": ["DB_PASSWORD", "PLAIN=1"]})
+    assert not [entry for entry in values(pairs, "lxc.environment") if "DB_PASSWORD" in entry]
+    assert "PLAIN=1" in values(pairs, "lxc.environment")
+    assert values(pairs, "lxc.init.cmd") == [START_PROGRAM]
+    assert values(pairs, "lxc.execute.cmd") == [START_PROGRAM]
+
+
 def test_common_variables_stay_native() -> None:
     entries: list[Json] = [
         "NGINX_VERSION=1.27.1",

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lxdocker_lxd.catalogue import Json
+from lxdocker_lxd.secret_value import HIDDEN
 from lxdocker_lxd.serve.run_config import HealthCheck, RunConfig
 
 ANY_JSON = st.recursive(
@@ -48,6 +49,13 @@ def test_a_usual_configuration() -> None:
     assert config.volumes == ("/cache", "/data")
     assert list(config.labels) == ["a", "b"]
     assert config.user == "app"
+
+
+def test_a_value_that_isn_t_told_is_hidden() -> None:
+    assert RunConfig.read({"Env": ["A=", "DB_PASSWORD"]}).environment == {
+        "A": "",
+        "DB_PASSWORD": HIDDEN,
+    }
 
 
 def test_a_health_check_in_seconds() -> None:

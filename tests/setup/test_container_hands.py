@@ -166,6 +166,8 @@ class TestItsServer:
             ('{"steps": [{"action": "already"}, {"action": "leave"}]}', SERVED),
             ('{"steps": [{"action": "change"}]}', {DAMAGE: "incomplete"}),
             ("{}", {DAMAGE: "it can't be asked"}),
+            ("[" * 100_000, {DAMAGE: "it can't be asked"}),
+            ('{"steps": [{"action": {}}]}', {DAMAGE: "it can't be asked"}),
             ("", None),
         ],
     )

@@ -67,6 +67,7 @@ PURE = (
     "guest_health.py",
     "control_characters.py",
     "exposed_port.py",
+    "secret_value.py",
     "convert/oci.py",
     "convert/image_config.py",
     "convert/json_document.py",

@@ -9,7 +9,8 @@ import pytest
 
 from lxdocker_lxd.lxd.records import Config, Devices, Instance, UpdateSource
 from lxdocker_lxd.lxd.request import Request
-from lxdocker_lxd.update.call import HIDDEN, Call, call_of
+from lxdocker_lxd.secret_value import HIDDEN
+from lxdocker_lxd.update.call import Call, call_of
 from lxdocker_lxd.update.claim import KEY
 from lxdocker_lxd.update.enrolment import HOLDER_KEY
 from lxdocker_lxd.update.hook import Hook, Point

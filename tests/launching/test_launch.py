@@ -17,7 +17,7 @@ from lxdocker_lxd.launching.listing import listed
 from lxdocker_lxd.launching.ports import PublishedPort
 from lxdocker_lxd.launching.seeding import SeedError
 from lxdocker_lxd.launching.volumes import VolumeWish
-from lxdocker_lxd.lxd.calls import ImageUpload, NewInstance
+from lxdocker_lxd.lxd.calls import GuestFile, ImageUpload, NewInstance
 from lxdocker_lxd.lxd.failures import NameTakenError
 from lxdocker_lxd.lxd.records import Image, InstanceSettings
 from lxdocker_lxd.progress import Silent
@@ -90,6 +90,22 @@ def test_an_instance_gets_what_was_said_and_what_its_image_asks_for() -> None:
     assert [port.host_port for port in launched.ports] == [8080, 53]
     (found,) = listed(lxd, project="default", standing=lambda _instance: "current")
     assert (found.name, found.status, found.update) == ("one", "running", "current")
+
+
+@pytest.mark.parametrize(
+    "content", [b'{"healthcheck": {"Test": {}}}', b"[" * 100_000, b'{"config":' * 9_999, b"\xff"]
+)
+def test_what_one_guest_s_root_writes_hides_no_other_instance(content: bytes) -> None:
+    lxd = prepared({**IMAGE, "volumes": []})
+    for name in ("one", "two", "ended"):
+        launch(lxd, LaunchWishes(publish=(), volumes=()), name)
+    for name in ("one", "ended"):
+        lxd.user.guests.write_file(name, "/lxd-image.json", GuestFile(content=content))
+        lxd.user.guests.write_file(name, "/.lxdocker", GuestFile(kind="directory"))
+        lxd.user.guests.write_file(name, "/.lxdocker/state", GuestFile(content=content))
+    lxd.user.power.kill("ended")
+    found = {one.name: (one.status, one.exit_code) for one in listed(lxd, project="default")}
+    assert found == {"one": ("running", None), "two": ("running", None), "ended": ("stopped", None)}
 
 
 def test_whatever_fails_before_the_start_leaves_nothing() -> None:

@@ -7,6 +7,8 @@ beside it.
 from collections.abc import Iterable, Mapping
 from pathlib import PurePath
 
+from lxdocker_lxd.setup.wish import SERVER_USER
+
 SHIPPED_COMMAND = "/opt/lxdocker-lxd/bin/lxdocker-lxd"
 DROP_IN = "10-setup.conf"
 SERVE_SOCKET = "lxdocker-lxd-serve.socket"
@@ -46,10 +48,12 @@ def installed(
     return found
 
 
-_SERVICE_DROP_IN = """\
-# Written by lxdocker-lxd setup. The certificate is made by root, out of the server's reach; without
-# this line systemd would give its directory to the server.
+_SERVICE_DROP_IN = f"""\
+# Written by lxdocker-lxd setup. The certificate is made by root and readable by this user, also where
+# somebody changed the unit; without the last line systemd would give its directory to the server.
 [Service]
+User={SERVER_USER}
+Group={SERVER_USER}
 StateDirectory=
 """
 

@@ -308,7 +308,6 @@ def test_imports_are_refreshed_and_instances_follow_by_units_alone(
     assert machine.all_units("active")
     assert machine.all_units("enabled")
     publish(machine)
-    renew_in_the_sandbox(machine)
     assert "nothing to do" in machine.setup("")
     assert "waits for news" in machine.property("StatusText", "update.service")
     assert machine.property("WatchdogUSec", "update.service") == "5min 30s"
@@ -370,6 +369,7 @@ def test_imports_are_refreshed_and_instances_follow_by_units_alone(
     machine.shell("rm -r /home/imports /srv/layout /var/lib/lxdocker-lxd/imports")
     machine.shell("rm -rf /var/lib/lxdocker-lxd/update/* /var/cache/lxdocker-lxd/*")
     machine.shell("sed -i '/imageformat/d' /etc/lxdocker-lxd/config.yaml")
+    renew_in_the_sandbox(machine)
     machine.setup("--undo --yes")
     assert machine.shell(DUMP) == before
     assert "lxdocker" not in machine.shell("systemctl --failed --no-legend; echo")

@@ -215,7 +215,10 @@ class TestServices:
         drop_in = texts["/etc/systemd/system/lxdocker-lxd-serve.socket.d/10-setup.conf"]
         assert "ListenStream=\nListenStream=127.0.0.1:443\nListenStream=10.1.2.1:443\n" in drop_in
         # systemd would give the directory with the certificate to the server.
-        assert any(text.endswith("[Service]\nStateDirectory=\n") for text in texts.values())
+        drop_in = texts["/etc/systemd/system/lxdocker-lxd-serve.service.d/10-setup.conf"]
+        assert drop_in.endswith(
+            f"[Service]\nUser={SERVER_USER}\nGroup={SERVER_USER}\nStateDirectory=\n"
+        )
         assert not any("serve-http" in name or "sysusers" in name for name in texts)
         assert {item.name for item in of_kind(found, "unit")} <= {Path(name).name for name in texts}
 

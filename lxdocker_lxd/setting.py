@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TypeVar
 
 _Value = TypeVar("_Value")
+# As many as 64 bits hold in any case.
+_MOST_DIGITS = 18
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +42,8 @@ def number(least: int, most: int) -> Callable[[str], int]:
     """Return a parser of whole numbers from ``least`` to ``most``."""
 
     def parse(text: str) -> int:
-        if not (text.isascii() and text.isdigit() and least <= int(text[:9]) <= most):
+        digits = text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS
+        if not (digits and least <= int(text) <= most):
             raise ValueError(f"a whole number from {least} to {most}")
         return int(text)
 

@@ -22,6 +22,7 @@ _RESERVED = ("/busybox-lxd", "/lxd-", "/.lxdocker")
 _INIT = "/sbin/init"
 _NEEDED = ("/sbin", "/etc", "/dev", "/proc", "/sys")
 _LAST_SIGNAL = 64
+_MOST_DIGITS = 18
 _LONGEST_STOP_SECONDS = 3600
 _REALTIME_SPAN = 30
 # An image configuration counts nanoseconds in 64 bits.
@@ -130,8 +131,8 @@ def mode(text: str) -> int:
 def stop_signal(text: str) -> str:
     """Return a signal as ``SIGTERM``, ``SIGRTMIN+3`` or a number's text, from any usual spelling."""
     if text.isascii() and text.isdigit():
-        if not 1 <= int(text) <= _LAST_SIGNAL:
-            raise ValueError(f"expected a signal number from 1 to {_LAST_SIGNAL}, got {text}")
+        if len(text) > _MOST_DIGITS or not 1 <= int(text) <= _LAST_SIGNAL:
+            raise ValueError(f"expected a signal number from 1 to {_LAST_SIGNAL}, got {text[:80]}")
         return str(int(text))
     name = text.upper().removeprefix("SIG")
     realtime = _REALTIME.fullmatch(name)
@@ -187,6 +188,7 @@ def compression(text: str) -> tuple[str, int | None]:
     bounds = COMPRESSION_LEVELS[algorithm]
     if bounds is None:
         raise ValueError(f"{algorithm} has no levels; write {algorithm!r} alone")
-    if not (level.isascii() and level.isdigit() and bounds[0] <= int(level) <= bounds[1]):
-        raise ValueError(f"expected a level from {bounds[0]} to {bounds[1]}, got {text!r}")
+    digits = level.isascii() and level.isdigit() and len(level) <= _MOST_DIGITS
+    if not (digits and bounds[0] <= int(level) <= bounds[1]):
+        raise ValueError(f"expected a level from {bounds[0]} to {bounds[1]}, got {text[:80]!r}")
     return algorithm, int(level)

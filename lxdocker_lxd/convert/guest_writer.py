@@ -11,6 +11,7 @@ from lxdocker_lxd.convert.layer.headers import Kind
 from lxdocker_lxd.convert.layer.inode import HostFile, Inode
 from lxdocker_lxd.convert.layer.tree import Tree
 from lxdocker_lxd.errors import VerificationError
+from lxdocker_lxd.spec_values import is_reserved
 
 PROGRAM, PLAIN, PRIVATE = 0o755, 0o644, 0o600
 _DEFAULT_TMPFS = (b"tmp", b"run")
@@ -66,8 +67,13 @@ class GuestWriter:
 
 
 def put_volumes(tree: Tree, writer: GuestWriter, volumes: tuple[str, ...]) -> None:
-    """Make the directories of volumes that the image lacks, as Docker does."""
+    """Make the directories of volumes that the image lacks, as Docker does.
+
+    Raises GuestNameError for a place of the guest's own, which no volume could ever take.
+    """
     for volume in volumes:
+        if volume != "/" and is_reserved(volume):
+            raise GuestNameError(volume.encode("utf-8", "surrogateescape"))
         text = volume.encode("utf-8", "surrogateescape")
         path = posixpath.normpath(b"/" + text).lstrip(b"/")
         if path and tree.resolve(path) is None and tree.lookup(path) is None:

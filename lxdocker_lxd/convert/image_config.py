@@ -5,6 +5,7 @@ Sources: image-spec config.md; Docker's additions (``Healthcheck``, ``Shell``) a
 no meaning for a Linux container (``OnBuild``, ``ArgsEscaped``, ``os.version``) are not read.
 """
 
+import posixpath
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -50,7 +51,8 @@ class HistoryEntry:
 class ImageConfig:
     """An image's configuration; no text in it holds a NUL character.
 
-    ``env`` holds ``NAME=value`` once per name, the last one given. ``working_dir`` is absolute.
+    ``env`` holds ``NAME=value`` once per name, the last one given. ``working_dir`` and ``volumes`` are
+    absolute, the latter without empty, ``.`` and ``..`` parts.
     ``created`` is the RFC 3339 text as given. ``exposed_ports`` are ports in truth, as ``80/tcp`` or
     ``8000-8010/udp``; what the image calls one and is none stands in ``ignored_ports``, as it came.
     """
@@ -116,7 +118,7 @@ def parse_image_config(raw: bytes, *, what: str) -> ImageConfig:
         working_dir=working_dir if working_dir.startswith("/") else "/" + working_dir,
         stop_signal=_clean(run, "StopSignal", run.text("StopSignal")) or None,
         stop_timeout_seconds=_stop_timeout(run.fields.get("StopTimeout")),
-        volumes=_clean_all(run, "Volumes", run.keys_of("Volumes")),
+        volumes=_volumes(_clean_all(run, "Volumes", run.keys_of("Volumes"))),
         exposed_ports=tuple(str(port) for port in dict.fromkeys(ports.values()) if port),
         ignored_ports=tuple(text for text, port in ports.items() if port is None),
         labels=_labels(run),
@@ -150,6 +152,12 @@ def _arguments(run: JsonObject, key: str) -> tuple[str, ...]:
     value = run.fields.get(key)
     texts = (run.text(key),) if isinstance(value, str) else run.texts(key)
     return _clean_all(run, key, texts)
+
+
+def _volumes(texts: tuple[str, ...]) -> tuple[str, ...]:
+    # Docker cleans them so; "data", "./data" and "/x/../data" are all /data.
+    cleaned = ("/" + posixpath.normpath(f"/{text}").lstrip("/") for text in texts)
+    return tuple(sorted(set(cleaned)))
 
 
 def _environment(entries: tuple[str, ...]) -> tuple[str, ...]:

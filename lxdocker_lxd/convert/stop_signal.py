@@ -21,6 +21,8 @@ _NUMBERS = {name: number for number, name in enumerate(_NAMES, start=1)} | {
 _REALTIME = re.compile(r"RT(MIN|MAX)(?:([+-])(\d{1,2}))?")
 # What the C library leaves to programs: the two numbers below SIGRTMIN are its own.
 _FIRST_REALTIME, _LAST = 34, 64
+_MOST_DIGITS = 2
+_SHOWN_CHARACTERS = 80
 
 DEFAULT_STOP_SIGNAL = 15
 """SIGTERM, as Docker does."""
@@ -37,8 +39,15 @@ def stop_signal_number(text: str | None) -> int:
     """
     if not text:
         return DEFAULT_STOP_SIGNAL
-    if text.isascii() and text.isdigit() and 1 <= int(text) <= _LAST:
-        return int(text)
+    # Zeros in front count for nothing; more than two digits are no signal, and thousands no number.
+    digits = text.lstrip("0")
+    if (
+        text.isascii()
+        and text.isdigit()
+        and 1 <= len(digits) <= _MOST_DIGITS
+        and int(digits) <= _LAST
+    ):
+        return int(digits)
     name = text.upper().removeprefix("SIG")
     if name in _NUMBERS:
         return _NUMBERS[name]
@@ -48,6 +57,6 @@ def stop_signal_number(text: str | None) -> int:
         if _FIRST_REALTIME <= number <= _LAST:
             return number
     raise StopSignalError(
-        f"the stop signal {text!r} is no signal of Linux",
+        f"the stop signal {text[:_SHOWN_CHARACTERS]!r} is no signal of Linux",
         hint="set stop_signal in the specification, for example: stop_signal: SIGTERM",
     )

@@ -73,7 +73,7 @@ def parse(content: bytes, *, file: str) -> tuple[ImportRecord, ...]:
                 hint="it was written by a newer lxdocker-lxd: update this one",
             )
         return tuple(_record(fields) for fields in document["imports"])
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ImportsError(
             f"{file} is not a list of imports: {type(error).__name__}: {error}",
             hint="move the file away and import the images again",

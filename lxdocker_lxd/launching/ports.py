@@ -171,7 +171,7 @@ def listened(devices: Devices) -> set[Held]:
         address, _, numbers = rest.rpartition(":")
         for part in numbers.split(","):
             first, _, last = part.partition("-")
-            if first.isdigit() and (not last or last.isdigit()):
+            if first.isdecimal() and (not last or last.isdecimal()):
                 span = range(int(first), int(last or first) + 1)[: _LAST_PORT + 1]
                 found.update((protocol, address.strip("[]"), number) for number in span)
     return found

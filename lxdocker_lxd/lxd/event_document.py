@@ -33,7 +33,7 @@ def lifecycle_event(message: bytes) -> LifecycleEvent | None:
     """Return the event in a message; None for what is no lifecycle event."""
     try:
         document = Document(json.loads(message))
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if document.text("type") != "lifecycle":
         return None

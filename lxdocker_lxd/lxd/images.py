@@ -134,7 +134,7 @@ def _download_steps(on_transfer: OnTransfer) -> OnStep:
     def step(words: Document) -> None:
         stage, _, rest = words.text("download_progress").partition(":")
         percent = rest.strip().partition("%")[0]
-        if percent.isdigit():
+        if percent.isdecimal():
             on_transfer(TransferStep(stage=stage.strip(), percent=int(percent)))
 
     return step

@@ -98,7 +98,7 @@ class Accounts:
     def _id(self, name: str, table: str) -> int:
         if name == "root":
             return 0
-        if name.isdigit():
+        if name.isdecimal():
             return int(name)
         with contextlib.suppress(KeyError):
             if self._root == ROOT:

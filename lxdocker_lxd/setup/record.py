@@ -108,7 +108,7 @@ def decode(text: str, *, file: str) -> SetupState:
             directories=tuple(map(_text, content["directories"])),
             proven=content["proven"] is True,
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise VerificationError(
             f"read what setup did: {file} is damaged ({type(error).__name__}: {error})",
             hint="bring it back from a copy; without it `setup --undo` can't know what to take back",

@@ -216,7 +216,11 @@ def test_an_image_made_from_a_converted_one_is_converted_anew() -> None:
 
 
 @pytest.mark.parametrize(
-    "volume", ["/lxd-prelaunch/x", "/busybox-lxd/x", "/sbin/init/x", "/.lxdocker/image/env/x"]
+    "volume",
+    [
+        *("/lxd-prelaunch/x", "/busybox-lxd/x", "/sbin/init/x", "/.lxdocker/image/env/x"),
+        *("/.lxdocker", "/.lxdocker/data", "/lxd-image.json"),
+    ],
 )
 @pytest.mark.parametrize("init", [True, False])
 def test_a_volume_never_replaces_a_file_of_the_guest(volume: str, init: bool) -> None:

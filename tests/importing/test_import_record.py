@@ -63,6 +63,7 @@ def test_a_repeated_import_keeps_its_place_and_all_its_aliases() -> None:
         b'{"format": 1}',
         b'{"format": 1, "imports": [1]}',
         b"\xff",
+        b"[" * 100_000,
         render((ONE,)).replace(b'"source"', b'"else"'),
         render((ONE,)).replace(b"false", b"0"),
         render((ONE,)).replace(b'"aliases": [\n', b'"aliases": [1,'),

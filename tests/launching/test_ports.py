@@ -112,6 +112,7 @@ def test_what_others_listen_at() -> None:
     devices = {
         **devices_of([PublishedPort(port=80, host_port=8080)]),
         "range": {"type": "proxy", "listen": "udp:0.0.0.0:10-12,20", "connect": "udp:[::1]:1"},
+        "odd": {"type": "proxy", "listen": "tcp:127.0.0.1:\u00b2", "connect": "tcp:127.0.0.1:1"},
         "inner": {"type": "proxy", "bind": "instance", "listen": "tcp:127.0.0.1:1"},
         "socket": {"type": "proxy", "listen": "unix:/run/x", "connect": "tcp:127.0.0.1:1"},
         "root": {"type": "disk", "path": "/"},

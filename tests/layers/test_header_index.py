@@ -1,5 +1,7 @@
 """The header index beside a blob: it saves the walk, and never lies."""
 
+import gzip
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -71,6 +73,32 @@ def test_foreign_index_is_made_again(blob: Path, tmp_path: Path, content: bytes)
     cached = tmp_path / "index"
     cached.write_bytes(content)
     assert load(blob, cached).headers
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        b"[" * 5000,
+        b"[0]",
+        b"[[]]",
+        b'[["a",0,0,0,0,0,0,0,1,[],[],null]]',
+        b'[["a",99]]',
+        b"\xff",
+    ],
+)
+def test_index_of_other_rows_with_a_right_digest_is_made_again(
+    blob: Path, tmp_path: Path, rows: bytes
+) -> None:
+    """Some of these ended the conversion."""
+    cached = tmp_path / "index"
+    first = load(blob, cached)
+    good = cached.read_bytes()
+    start = good.index(b"\n") + 1
+    about = gzip.decompress(good[start + 32 :]).splitlines(keepends=True)[0]
+    payload = gzip.compress(about + rows)
+    cached.write_bytes(good[:start] + hashlib.sha256(payload).digest() + payload)
+    assert load(blob, cached) == first
+    assert cached.read_bytes() == good
 
 
 def test_index_of_another_blob_size_is_not_used(blob: Path, tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ def test_what_is_written_is_read_back(state: SetupState) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        *("", "[]", "null", "{}", '{"version": 2}', '{"version": 1}', "{"),
+        *("", "[]", "null", "{}", '{"version": 2}', '{"version": 1}', "{", "[" * 100_000),
         '{"version": 1, "records": [1], "directories": [], "proven": false}',
         '{"version": 1, "records": [], "directories": [1], "proven": false}',
         '{"version": 1, "records": [{"kind": "a"}], "directories": [], "proven": true}',

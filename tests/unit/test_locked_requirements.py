@@ -19,7 +19,12 @@ BUILD = "packaging/requirements-build.txt"
 DEVELOPMENT = "packaging/requirements-dev.txt"
 FILES = (RUNTIME, BUILD, DEVELOPMENT)
 AGAIN = "run packaging/locked_requirements.py"
-EXTRAS = PROJECT["project"]["optional-dependencies"]
+# A fuzzer is for whoever looks for new faults; no test needs it.
+EXTRAS = {
+    name: needed
+    for name, needed in PROJECT["project"]["optional-dependencies"].items()
+    if name != "fuzz"
+}
 DECLARED = {
     RUNTIME: PROJECT["project"]["dependencies"],
     BUILD: PROJECT["build-system"]["requires"],

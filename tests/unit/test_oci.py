@@ -320,6 +320,12 @@ def test_a_relative_working_directory_starts_at_the_root() -> None:
     assert config({"WorkingDir": "srv/app"}).working_dir == "/srv/app"
 
 
+def test_volumes_are_cleaned_as_docker_cleans_them() -> None:
+    """Image and catalogue repeated them as they came, and launching refused what it read there."""
+    odd = ["data", "./data", "/../../data/", "//x//y", "../x/.", ""]
+    assert config({"Volumes": {text: {} for text in odd}}).volumes == ("/", "/data", "/x", "/x/y")
+
+
 def test_health_check_durations_are_nanoseconds() -> None:
     read = config(
         {

@@ -138,6 +138,8 @@ def test_credentials_are_looked_for_where_podman_and_docker_keep_them() -> None:
         ("tls_minimum: '1.1'\n", "expected one of 1.3, 1.2"),
         ("job: 3\n", "config.yaml:1:1: unknown key 'job'"),
         ("jobs: many\n", "config.yaml:1:7: jobs: expected a whole number from 1 to 64, got 'many'"),
+        ("jobs: 00000000599999\n", "config.yaml:1:7: jobs: expected a whole number from 1 to 64"),
+        (f"jobs: {'9' * 5000}\n", "config.yaml:1:7: jobs: expected a whole number from 1 to 64"),
         ("cache: /a\njobs: 0\n", "config.yaml:2:7: jobs: expected a whole number"),
         ("imageformat: zip\n", "expected one of squashfs, gzip, tar, got 'zip'"),
         ("registries:\n  docker.io: {mirror: [a]}\n", "unknown key 'mirror'"),

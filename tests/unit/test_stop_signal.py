@@ -42,6 +42,12 @@ def test_what_is_none(text: str) -> None:
     assert "stop_signal:" in caught.value.hint
 
 
+def test_digits_without_end_are_none_and_are_not_repeated() -> None:
+    with pytest.raises(StopSignalError) as caught:
+        stop_signal_number("9" * 5000)
+    assert len(caught.value.message) < 200
+
+
 def test_the_numbers_are_the_kernel_s() -> None:
     for known in signal.valid_signals():
         if isinstance(known, signal.Signals):

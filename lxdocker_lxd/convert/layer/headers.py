@@ -11,6 +11,7 @@ import gzip
 import hashlib
 import io
 import json
+import zlib
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from enum import Enum
@@ -107,6 +108,12 @@ def _line(value: list[Any]) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode("ascii") + b"\n"
 
 
+_DAMAGES = (
+    *(OSError, EOFError, zlib.error),
+    *(ValueError, LookupError, TypeError, AttributeError, RecursionError, OverflowError),
+)
+
+
 def decode(
     content: bytes,
     *,
@@ -120,11 +127,14 @@ def decode(
     digest, payload = content[start : start + _DIGEST_BYTES], content[start + _DIGEST_BYTES :]
     if not content.startswith(_MAGIC) or hashlib.sha256(payload).digest() != digest:
         return None
-    with gzip.GzipFile(fileobj=io.BytesIO(payload)) as lines:
-        about, inflated_bytes = json.loads(lines.readline())
-        if about != _about(diff_id, stored_bytes, limits):
-            return None
-        headers = tuple(header for line in lines for header in _headers(json.loads(line)))
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(payload)) as lines:
+            about, inflated_bytes = json.loads(lines.readline())
+            if about != _about(diff_id, stored_bytes, limits):
+                return None
+            headers = tuple(header for line in lines for header in _headers(json.loads(line)))
+    except _DAMAGES:
+        return None
     return LayerHeaders(
         layer=layer,
         diff_id=diff_id,

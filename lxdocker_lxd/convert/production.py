@@ -229,8 +229,8 @@ def _tell_of_secrets(target: Target, progress: Progress) -> None:
     for name in (name for name, text in spec.env if text and looks_secret(name, text)):
         text = (
             f"env: {name} looks like a secret: everybody who may download the image can read it there;"
-            f" give it to instances (lxc launch … -c environment.{name}=…), or in a file of theirs"
-            " that LXDOCKER_ENVFILE names"
+            f" give it to instances, as environment.{name} (lxdocker-lxd launch --env-file FILE) or"
+            " in a file of theirs that LXDOCKER_ENVFILE names"
         )
         progress.emit(Notice(image=target.label, text=text))
 

@@ -64,7 +64,7 @@ def test_secrets_of_a_specification_are_warned_of_and_not_told(workshop: Worksho
     warned = [event.text for event in workshop.events.all if isinstance(event, Notice)]
     assert len(warned) == 1
     assert "env: DB_PASSWORD looks like a secret" in warned[0]
-    assert "-c environment.DB_PASSWORD=" in warned[0]
+    assert "as environment.DB_PASSWORD (lxdocker-lxd launch --env-file FILE)" in warned[0]
     assert "LXDOCKER_ENVFILE" in warned[0]
     told = ["API_TOKEN", "B=2", "DB_PASSWORD", "DB_PASSWORD_FILE=/run/db"]
     assert workshop.product("web").newest.config["Env"] == told

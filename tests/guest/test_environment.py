@@ -139,3 +139,22 @@ def test_an_instance_s_variables_are_not_taken_for_what_a_dhcp_server_said(
         "UDHCPC_NO_DEFAULT_ROUTE",
     }
     assert given["UDHCPC_NO_DNS"] == "yes"
+
+
+def test_whatever_the_names_are_the_shell_s_own_environment_ends_with_it(guest: GuestShell) -> None:
+    names = [
+        b"A.B",
+        b"*",
+        b"x y",
+        b"-p",
+        b"n\nl",
+        b"OPTIND",
+        b"IFS",
+        b"PS4",
+        b"name",
+        b"names",
+        b"box",
+    ]
+    script = "keep_environment; become A=1 -- /bin/busybox env -0"
+    done = guest.run(script, env=dict.fromkeys(names, SECRET))
+    assert (done.returncode, items(done.stdout)) == (0, [b"A=1"]), done.stderr

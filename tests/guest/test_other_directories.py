@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.guest.guest_shell import GuestShell, joined
+from tests.guest.guest_shell import BUSYBOX, GuestShell, joined
 
 KEPT = b"root's alone\n"
 
@@ -38,7 +38,7 @@ def test_s6_gets_its_signal_and_no_link_is_written_through(guest: GuestShell, vi
     assert is_as_it_was(victim)
     program = control / "SIGPWR"
     assert program.readlink() == guest.directory / "s6-stop"
-    assert program.read_text() == "#!/bin/busybox sh\nkill -TERM 1\n"
+    assert program.read_text() == f"#!{BUSYBOX.decode()} sh\nkill -TERM 1\n"
     assert program.stat().st_mode & 0o777 == 0o755
 
 

@@ -83,7 +83,7 @@ write_state() {
 }
 
 # The fifo takes what the command and init write. Any user may open it by path (/dev/stdout), which
-# a console or a plain pipe would refuse; only to write, for who reads from it takes the log's lines.
+# a console or a plain pipe would refuse, but only to write: whoever reads takes lines out of the log.
 # PID 1 keeps it open, so no writer sees it closed.
 prepare_log() {
 	# systemd keeps its log itself, and at its end waits for every process that doesn't go at once.
@@ -234,8 +234,8 @@ as_user() {
 }
 
 # s6 ends cleanly on SIGTERM, and runs a program of its directory on SIGPWR: such a program makes the
-# one into the other. The directory may be the application's, with links of its choice in it: nothing
-# is written there but one more link, by the user as whom s6 runs.
+# one into the other. The directory may be the application's, with links of its choice in it: all
+# that is made there is one more link, by the user that s6 runs as.
 s6_stop() {
 	if [ ! -d "$1/.s6-svscan" ] || [ -e "$1/.s6-svscan/SIGPWR" ]; then return 0; fi
 	as_user ln -s "$base/s6-stop" "$1/.s6-svscan/SIGPWR"

@@ -118,11 +118,11 @@ enter_directory() {
 	cd -P -- "$1" || return 126
 }
 
-# Sets `names` to those of the variables that a program would get if this shell started one.
+# Sets `names` to those of the variables that a program would get if this shell started one. Names that
+# a shell can't use are left out: busybox has dropped those variables, and they would end a script here.
 read_exported() {
-	# Busybox's awk breaks when it is given this one.
-	unset OPTIND
-	names=$(awk 'BEGIN { for (name in ENVIRON) print name }')
+	# As a program of its own: in the shell's memory awk breaks at what it can't write to.
+	names=$("$box" awk 'BEGIN { for (name in ENVIRON) if (name ~ /^[A-Za-z_][0-9A-Za-z_]*$/) print name }')
 }
 
 # What this shell was given, and has made itself, goes to nothing that it starts.
@@ -135,8 +135,9 @@ keep_environment() {
 }
 
 # become NAME=VALUE... -- PROGRAM [ARGUMENT...]: becomes a program that has these variables, and no
-# other; of one name, the last counts. All users may read a program's arguments, so a value is never
-# one, for no moment. `export` refuses names that a shell can't use; `local` and `set -a` take any.
+# other; of one name, the last counts. All users may read a program's arguments, so no value becomes
+# one, not even for a moment. `export` refuses names that a shell can't use; `local` and `set -a` take
+# any.
 become() {
 	keep_environment
 	set -a

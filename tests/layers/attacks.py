@@ -457,8 +457,33 @@ attack(
     LayerLimitError,
     "global records",
     archive(
-        *[Raw(pax_member(record(f"key{n}", "v" * 1000), typeflag=b"g")) for n in range(6)], f("a")
+        *[
+            Raw(pax_member(record(f"SCHILY.xattr.user.{n}", "v" * 1000), typeflag=b"g"))
+            for n in range(6)
+        ],
+        f("a"),
     ),
+)
+attack(
+    "global records given to every entry",
+    LayerLimitError,
+    "more than the whole archive holds",
+    archive(
+        Raw(pax_member(record("SCHILY.xattr.user.a", "v" * 2000), typeflag=b"g")),
+        *[f(f"a{n}") for n in range(100)],
+    ),
+    limits=replace(SMALL, entries=1000, metadata_bytes=1 << 20),
+)
+attack(
+    "links lead through too many directories",
+    LayerLimitError,
+    "through too many directories",
+    archive(
+        d("d"),
+        *[link(f"l{n}", "d/../" * 800 + (f"l{n + 1}" if n < 38 else "d")) for n in range(39)],
+        *[f(f"l0/p{n}/f") for n in range(9)],
+    ),
+    limits=replace(SMALL, metadata_bytes=1 << 20, header_bytes=1 << 20),
 )
 attack(
     "names and attributes pile up",

@@ -11,6 +11,8 @@ maps) are joined into the entry they describe. Rules where tools differ:
    any type not named here is refused.
 4. The archive ends at two zero blocks, or where the stream ends between entries. One zero block
    with something else after it is refused. What follows the end does not matter.
+5. Global records count for all later entries, as POSIX says. Of those without a meaning here nothing is
+   kept; the others together may not give to entries more than the archive itself holds.
 """
 
 from collections.abc import Iterator
@@ -52,6 +54,8 @@ _LARGEST_MAJOR = (1 << 12) - 1
 _LARGEST_MINOR = (1 << 20) - 1
 _MODE_BITS = 0o7777
 _REGION_COST_BYTES = 64
+_RECORD_COST_BYTES = 128
+_FREE_GLOBAL_BYTES = 1 << 16
 _NO_DEVICE = (0, 0)
 
 
@@ -73,6 +77,8 @@ class ArchiveWalk:
         self._cursor = cursor
         self._limits = limits
         self._globals: dict[bytes, bytes] = {}
+        self._globals_bytes = 0
+        self._given_bytes = 0
         self._metadata_bytes = 0
         self.entry: bytes | None = None
         """The name as far as it is known of the entry being read, for messages."""
@@ -128,15 +134,35 @@ class ArchiveWalk:
         records = pax.parse_records(payload)
         if tar.typeflag == b"x":
             return before._replace(records=records)
-        self._globals.update(records)
-        if sum(len(key) + len(value) for key, value in self._globals.items()) > (
-            self._limits.header_bytes
-        ):
-            raise LayerLimitError("its global records exceed the limit header_bytes")
+        self._remember(records)
         return before
+
+    def _remember(self, records: pax.Records) -> None:
+        """Keep the global records that mean something; an empty value takes one back."""
+        for key, value in records:
+            if not pax.has_meaning(key):
+                continue
+            before = self._globals.pop(key, None)
+            if before is not None:
+                self._globals_bytes -= len(key) + len(before)
+            if value:
+                self._globals[key] = value
+                self._globals_bytes += len(key) + len(value)
+        if self._globals_bytes > self._limits.header_bytes:
+            raise LayerLimitError("its global records exceed the limit header_bytes")
+
+    def _charge_globals(self) -> None:
+        """Count what the global records give to one more entry; raise LayerLimitError."""
+        self._given_bytes += self._globals_bytes + _RECORD_COST_BYTES * len(self._globals)
+        if self._given_bytes > _FREE_GLOBAL_BYTES + self._cursor.position_bytes:
+            raise LayerLimitError(
+                "its global records give to entries more than the whole archive holds"
+            )
 
     def _entry(self, tar: TarHeader, block: bytes, extensions: _Extensions) -> Header | None:
         records: dict[bytes, bytes] = {}
+        if self._globals:
+            self._charge_globals()
         if self._globals or extensions.records:
             records = {**self._globals, **dict(extensions.records)}
             records = {key: value for key, value in records.items() if value}

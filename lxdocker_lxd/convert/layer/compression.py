@@ -9,12 +9,17 @@ Not handled: bzip2 and xz. No image specification allows them for layers.
 """
 
 import io
+import re
 import sys
 import zlib
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from lxdocker_lxd.convert.layer.errors import CorruptStreamError, UnsupportedCompressionError
+from lxdocker_lxd.convert.layer.errors import (
+    CorruptStreamError,
+    LayerLimitError,
+    UnsupportedCompressionError,
+)
 from lxdocker_lxd.digest import ByteStream
 
 if sys.version_info >= (3, 14):
@@ -36,6 +41,12 @@ _SKIPPABLE_MAGIC_TAIL = b"\x2a\x4d\x18"
 _REFUSED = {b"BZh": "bzip2", b"\xfd7zXZ\x00": "xz", b"\x04\x22\x4d\x18": "lz4"}
 _MAGIC_BYTES = 6
 _INPUT_BYTES = 1 << 18
+_FIRST_PIECE_BYTES = 1 << 9
+_LEAST_OUTPUT_BYTES = 1 << 16
+MOST_MEMBERS = 2_000_000
+"""Members or frames of one layer: two for each entry. Each costs a decoder, however short it is."""
+
+_NO_PADDING = re.compile(rb"[^\0]")
 _WITH_GZIP_HEADER = 31
 
 
@@ -60,12 +71,19 @@ class _Inflater(io.RawIOBase):
     format_name = ""
     errors: tuple[type[Exception], ...] = ()
 
-    def __init__(self, file: ByteStream, new_member: Callable[[], _Member]) -> None:
+    def __init__(
+        self, file: ByteStream, new_member: Callable[[], _Member], most_members: int
+    ) -> None:
         super().__init__()
+        self._members_left = most_members
         self._file = file
         self._new_member = new_member
         self._member: _Member | None = None
         self._input = b""
+        self._at = 0
+        # What a decoder is given at once. It grows with the member: a decoder gives back a copy of
+        # what follows the end, which may cost no more than the member itself.
+        self._piece_bytes = _FIRST_PIECE_BYTES
 
     def readable(self) -> bool:
         return True
@@ -83,38 +101,49 @@ class _Inflater(io.RawIOBase):
         """
         if size < 0:
             return self.readall()
-        while size:
+        pieces: list[bytes] = []
+        missing = size
+        # Members of a few bytes are passed on together: each piece costs whoever reads it.
+        while missing > 0 and size - missing < _LEAST_OUTPUT_BYTES:
             if self._member is None:
                 if not self._more_members():
-                    return b""
-                self._member = self._new_member()
+                    break
+                self._member = self._counted_member()
+                self._piece_bytes = _FIRST_PIECE_BYTES
             try:
-                data = self._decode(self._member, size)
+                data = self._decode(self._member, missing)
             except self.errors as error:
                 raise CorruptStreamError(f"broken {self.format_name} data: {error}") from error
-            if data:
-                return data
-        return b""
+            pieces.append(data)
+            missing -= len(data)
+        return b"".join(pieces)
+
+    def _counted_member(self) -> _Member:
+        self._members_left -= 1
+        if self._members_left < 0:
+            raise LayerLimitError(f"its {self.format_name} data is in too many pieces (members)")
+        return self._new_member()
 
     def _decode(self, member: _Member, size: int) -> bytes:
-        if not self._input and self._wants_input(member):
-            self._input = self._file.read(_INPUT_BYTES)
-            if not self._input:
-                # What the decoder still holds must come out before the end counts as early.
-                data = member.decompress(b"", size)
-                if not data and not member.eof:
-                    raise CorruptStreamError(
-                        f"the {self.format_name} data ends in the middle of a stream",
-                    )
-                if member.eof:
-                    self._member = None
-                return data
-        data = member.decompress(self._input, size)
+        piece = b""
+        wants_input = self._wants_input(member)
+        if wants_input:
+            if self._at == len(self._input):
+                self._input, self._at = self._file.read(_INPUT_BYTES), 0
+            piece = self._input[self._at : self._at + self._piece_bytes]
+            self._piece_bytes = min(2 * self._piece_bytes, _INPUT_BYTES)
+        # Without input, what the decoder still holds must come out before the end counts as early.
+        data = member.decompress(piece, size)
+        self._at += len(piece)
         if member.eof:
-            self._input = member.unused_data
+            self._at -= len(member.unused_data)
             self._member = None
+        elif wants_input and not piece and not data:
+            raise CorruptStreamError(
+                f"the {self.format_name} data ends in the middle of a stream",
+            )
         else:
-            self._input = self._rest(member)
+            self._at -= len(self._rest(member))
         return data
 
     def _more_members(self) -> bool:
@@ -123,19 +152,20 @@ class _Inflater(io.RawIOBase):
         Decides before a decoder sees the bytes: zlib would complain, isal wait for more.
         """
         while True:
-            self._input = self._padding_removed(self._input)
-            if len(self._input) >= _MAGIC_BYTES:
+            self._skip_padding()
+            if len(self._input) - self._at >= _MAGIC_BYTES:
                 break
             more = self._file.read(_INPUT_BYTES)
             if not more:
                 break
-            self._input += more
-        if self._input and not self._starts_member(self._input):
+            self._input, self._at = self._input[self._at :] + more, 0
+        start = self._input[self._at : self._at + _MAGIC_BYTES]
+        if start and not self._starts_member(start):
             raise CorruptStreamError(f"broken {self.format_name} data: other bytes follow its end")
-        return bool(self._input)
+        return bool(start)
 
-    def _padding_removed(self, data: bytes) -> bytes:
-        return data
+    def _skip_padding(self) -> None:
+        """Pass what may stand between members."""
 
     def _starts_member(self, data: bytes) -> bool:
         raise NotImplementedError
@@ -151,8 +181,9 @@ class _GzipInflater(_Inflater):
     format_name = "gzip"
     errors = (zlib.error, _fast_zlib.error)
 
-    def _padding_removed(self, data: bytes) -> bytes:
-        return data.lstrip(b"\0")
+    def _skip_padding(self) -> None:
+        found = _NO_PADDING.search(self._input, self._at)
+        self._at = found.start() if found else len(self._input)
 
     def _starts_member(self, data: bytes) -> bool:
         return data.startswith(_GZIP_MAGIC)
@@ -221,10 +252,14 @@ def _is_zstd(data: bytes) -> bool:
 
 def gzip_stream(file: ByteStream, decoder: Any) -> io.RawIOBase:  # noqa: ANN401 - a module
     """Return the inflated content of a gzip ``file``, decoded by ``zlib`` or a module like it."""
-    return _GzipInflater(file, lambda: decoder.decompressobj(_WITH_GZIP_HEADER))
+    return _gzip_stream(file, decoder, MOST_MEMBERS)
 
 
-def inflate(file: ByteStream) -> io.RawIOBase:
+def _gzip_stream(file: ByteStream, decoder: Any, most_members: int) -> io.RawIOBase:  # noqa: ANN401 - a module
+    return _GzipInflater(file, lambda: decoder.decompressobj(_WITH_GZIP_HEADER), most_members)
+
+
+def inflate(file: ByteStream, *, most_members: int = MOST_MEMBERS) -> io.RawIOBase:
     """Return the inflated content of ``file``, read from its current position to its end.
 
     The result has ``read`` and ``readinto``; both may give fewer bytes than asked, and give none
@@ -239,7 +274,7 @@ def inflate(file: ByteStream) -> io.RawIOBase:
             raise UnsupportedCompressionError(f"layers compressed with {name} are not supported")
     rest = _Stored(file, start)
     if start.startswith(_GZIP_MAGIC):
-        return gzip_stream(rest, _fast_zlib)
+        return _gzip_stream(rest, _fast_zlib, most_members)
     if _is_zstd(start):
-        return _ZstdInflater(rest, zstd.ZstdDecompressor)
+        return _ZstdInflater(rest, zstd.ZstdDecompressor, most_members)
     return rest

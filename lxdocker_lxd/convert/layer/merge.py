@@ -54,11 +54,14 @@ class _Merge:
         # Names this layer gave to inodes of lower layers; an inode's own `layer` can't tell.
         self._linked: set[tuple[Inode, bytes]] = set()
         self._waiting: list[_Waiting] = []
+        # Directories in which nothing of lower layers is left: none comes back within a layer.
+        self._pruned: set[Inode] = set()
 
     def apply(self, index: int, layer: LayerHeaders) -> None:
         """Apply one layer; errors name it and the entry."""
         self._layer = index
         self._linked.clear()
+        self._pruned.clear()
         entry = b""
         try:
             for header in layer.headers:
@@ -111,7 +114,7 @@ class _Merge:
             parent = find_directory(
                 self.tree.root,
                 directory,
-                links=self._limits.links,
+                links=self.tree.links,
                 missing=self._make_directory,
             )
             assert parent is not None  # noqa: S101 - a maker was given
@@ -146,7 +149,7 @@ class _Merge:
         directory, _, name = path.rpartition(b"/")
         parent = self._parents.get(directory)
         if parent is None:
-            parent = find_directory(self.tree.root, directory, links=self._limits.links)
+            parent = find_directory(self.tree.root, directory, links=self.tree.links)
         return None if parent is None else (parent, name)
 
     def _hide(self, path: bytes) -> None:
@@ -165,7 +168,7 @@ class _Merge:
             self._prune(inode)
 
     def _hide_all(self, path: bytes) -> None:
-        directory = find_directory(self.tree.root, path, links=self._limits.links)
+        directory = find_directory(self.tree.root, path, links=self.tree.links)
         if directory is not None:
             self._prune(directory)
 
@@ -174,6 +177,9 @@ class _Merge:
         pending = [top]
         while pending:
             directory = pending.pop()
+            if directory in self._pruned:
+                continue
+            self._pruned.add(directory)
             assert directory.children is not None  # noqa: S101 - only directories are pending
             for name, inode in list(directory.children.items()):
                 if not self._is_own(directory, name, inode):
@@ -235,11 +241,18 @@ def merge(layers: Sequence[LayerHeaders], limits: LayerLimits) -> Tree:
 def _check_sizes(tree: Tree, limits: LayerLimits) -> None:
     """Links to directories can make real paths longer than any name in a layer."""
     seen: set[int] = set()
-    total_bytes = 0
+    total_bytes = paths_bytes = 0
     for path, inode in tree.walk():
         if len(path) >= limits.path_bytes:
             raise LayerLimitError(
                 f"a path of the merged image is longer than {limits.path_bytes} bytes (path_bytes)",
+                layer="(all layers)",
+                entry=path,
+            )
+        paths_bytes += len(path)
+        if paths_bytes > limits.metadata_bytes:
+            raise LayerLimitError(
+                f"the paths of the image exceed {limits.metadata_bytes} bytes (metadata_bytes)",
                 layer="(all layers)",
                 entry=path,
             )

@@ -17,6 +17,8 @@ Records = tuple[tuple[bytes, bytes], ...]
 _LENGTH_DIGITS = 9
 _SCHILY = b"SCHILY.xattr."
 _LIBARCHIVE = b"LIBARCHIVE.xattr."
+_SPARSE = b"GNU.sparse."
+_FIELDS = frozenset((b"path", b"linkpath", b"size", b"uid", b"gid", b"mtime"))
 _TIME = re.compile(rb"(-?)([0-9]{1,20})(?:\.([0-9]*))?")
 _WHOLE = re.compile(rb"[0-9]{1,20}")
 _NANOSECONDS = 1_000_000_000
@@ -41,6 +43,11 @@ def parse_records(payload: bytes) -> Records:
         records.append((key, value))
         position = end
     return tuple(records)
+
+
+def has_meaning(key: bytes) -> bool:
+    """Whether a record with this key says anything of an entry; all others are passed over."""
+    return key in _FIELDS or key.startswith((_SCHILY, _LIBARCHIVE, _SPARSE))
 
 
 def render_records(records: Iterable[tuple[bytes, bytes]]) -> bytes:

@@ -64,27 +64,23 @@ def pax_0(records: Records) -> SparseMap | None:
 
 def pax_1(take_block: Callable[[], bytes], limit_bytes: int) -> tuple[SparseMap, int]:
     """Return the map of notation 1.0, which stands before the data, and the bytes it takes."""
-    text = b""
-    used_bytes = 0
+    blocks: list[bytes] = []
 
-    def more() -> None:
-        nonlocal text, used_bytes
-        if used_bytes >= limit_bytes:
+    def more() -> int:
+        if len(blocks) * BLOCK_BYTES >= limit_bytes:
             raise LayerLimitError("its sparse map exceeds the limit header_bytes")
-        text += take_block()
-        used_bytes += BLOCK_BYTES
+        blocks.append(take_block())
+        return blocks[-1].count(b"\n")
 
-    more()
-    while b"\n" not in text:
-        more()
-    count = whole_number(text.partition(b"\n")[0], "sparse map")
-    lines = text.count(b"\n")
+    lines = more()
+    while not lines:
+        lines += more()
+    count = whole_number(b"".join(blocks).partition(b"\n")[0], "sparse map")
     while lines < 2 * count + 1:
-        before = len(text)
-        more()
-        lines += text.count(b"\n", before)
+        lines += more()
+    text = b"".join(blocks)
     numbers = text.split(b"\n", 2 * count + 1)[1 : 2 * count + 1]
-    return _paired([whole_number(number, "sparse map") for number in numbers]), used_bytes
+    return _paired([whole_number(number, "sparse map") for number in numbers]), len(text)
 
 
 def checked(regions: Iterable[tuple[int, int]], *, stored_bytes: int, real_bytes: int) -> SparseMap:

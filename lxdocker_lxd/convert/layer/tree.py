@@ -2,14 +2,20 @@
 
 Symbolic links are followed as the kernel would after ``chroot``: an absolute target starts again at
 the root, ``..`` stops there, and after too many links the name leads nowhere. So nothing done here
-can reach the machine's own files, whatever links an image holds.
+can reach the machine's own files, whatever links an image holds. What following them costs is bounded
+for the image as a whole.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from lxdocker_lxd.convert.layer.entry_name import clean
-from lxdocker_lxd.convert.layer.errors import BlockedNameError, UnsafeLinkError, shown
+from lxdocker_lxd.convert.layer.errors import (
+    BlockedNameError,
+    LayerLimitError,
+    UnsafeLinkError,
+    shown,
+)
 from lxdocker_lxd.convert.layer.headers import Attributes, Kind
 from lxdocker_lxd.convert.layer.inode import HostFile, Inode
 from lxdocker_lxd.convert.layer.limits import LayerLimits
@@ -19,6 +25,9 @@ LATEST_SECONDS = (1 << 32) - 1
 """The last time squashfs can hold."""
 
 LINK_MODE = 0o777
+# Parts of links' targets to be walked through in one image: so many, and some more for each name.
+_FREE_PARTS = 250_000
+_PARTS_PER_NAME = 64
 
 Missing = Callable[[Inode, bytes, bool], Inode]
 """Makes a directory for a name that is missing or no directory; the flag says whether that name
@@ -40,20 +49,42 @@ def clamped_seconds(time_ns: int) -> int:
     return min(max(time_ns // _NANOSECONDS, 0), LATEST_SECONDS)
 
 
+class LinkBudget:
+    """What following symbolic links may cost: for one name, and for all names of an image."""
+
+    def __init__(self, most_links: int) -> None:
+        self.most_links = most_links
+        self._parts = _FREE_PARTS
+
+    def begin_name(self) -> None:
+        """Count one more name that is looked up."""
+        self._parts += _PARTS_PER_NAME
+
+    def follow(self, parts: int) -> None:
+        """Count a link whose target has so many parts; raise LayerLimitError."""
+        self._parts -= parts
+        if self._parts < 0:
+            raise LayerLimitError(
+                "the image's symbolic links lead through too many directories: on average more than"
+                f" {_PARTS_PER_NAME} for each name"
+            )
+
+
 def find_directory(
     root: Inode,
     path: bytes,
     *,
-    links: int,
+    links: LinkBudget,
     missing: Missing | None = None,
     or_file: bool = False,
 ) -> Inode | None:
     """Return the directory ``path`` leads to, following links inside ``root``.
 
     Where a part is missing or is no directory, ``missing`` supplies one; without it the answer is
-    None. With ``or_file`` the last part may be anything. Raises UnsafeLinkError after more than
-    ``links`` symbolic links.
+    None. With ``or_file`` the last part may be anything. Raises UnsafeLinkError after too many
+    symbolic links, LayerLimitError when the image's ``links`` have cost too much.
     """
+    links.begin_name()
     node = root
     pending = path.split(b"/")
     pending.reverse()
@@ -73,9 +104,12 @@ def find_directory(
         child = node.children.get(part)
         if child is not None and child.kind is Kind.SYMLINK:
             followed += 1
-            if followed > links:
-                raise UnsafeLinkError(f"more than {links} symbolic links, or a circle of them")
+            if followed > links.most_links:
+                raise UnsafeLinkError(
+                    f"more than {links.most_links} symbolic links, or a circle of them"
+                )
             parts = child.target.split(b"/")
+            links.follow(len(parts))
             parts.reverse()
             if child.target.startswith(b"/"):
                 node = root
@@ -92,15 +126,8 @@ def find_directory(
     return node
 
 
-def _make_directory(parent: Inode, name: bytes, linked: bool) -> Inode:
-    del linked
-    if parent.children and name in parent.children:
-        raise BlockedNameError(
-            f"{shown(_path_of(parent, name))} is in the way: it is no directory",
-        )
-    directory = Inode.implied()
-    parent.put_child(name, directory)
-    return directory
+def _by_name(directory: Inode) -> Iterator[tuple[bytes, Inode]]:
+    return iter(sorted((directory.children or {}).items()))
 
 
 def _path_of(parent: Inode, name: bytes) -> bytes:
@@ -125,6 +152,8 @@ class Tree:
     def __init__(self, limits: LayerLimits | None = None) -> None:
         self.limits = limits or LayerLimits()
         self.root = Inode.implied()
+        self.links = LinkBudget(self.limits.links)
+        self._directories = 0
 
     @property
     def root_metadata(self) -> RootMetadata:
@@ -151,17 +180,18 @@ class Tree:
         """Yield every name and its inode, without the root; a directory before what is in it,
         names of one directory in byte order.
         """
-        pending = [(b"", self.root)]
+        # A name's path is made when its turn comes: all of a directory at once could be large.
+        pending = [(b"", _by_name(self.root))]
         while pending:
-            path, inode = pending.pop()
-            if path:
+            prefix, names = pending[-1]
+            for name, inode in names:
+                path = prefix + name
                 yield path, inode
-            if inode.children:
-                prefix = path + b"/" if path else b""
-                pending.extend(
-                    (prefix + name, child)
-                    for name, child in sorted(inode.children.items(), reverse=True)
-                )
+                if inode.children:
+                    pending.append((path + b"/", _by_name(inode)))
+                    break
+            else:
+                pending.pop()
 
     def lookup(self, path: bytes) -> Inode | None:
         """Return what ``path`` names, a symbolic link itself included; None if there is nothing."""
@@ -180,7 +210,7 @@ class Tree:
         if name in (b"", b".", b".."):
             return self.resolve(path)
         try:
-            parent = find_directory(self.root, directory, links=self.limits.links)
+            parent = find_directory(self.root, directory, links=self.links)
         except UnsafeLinkError:
             return None
         return None if parent is None else (parent.children or {}).get(name)
@@ -188,7 +218,7 @@ class Tree:
     def resolve(self, path: bytes) -> Inode | None:
         """Return what ``path`` leads to, links followed; None if it leads nowhere in the root."""
         try:
-            return find_directory(self.root, path, links=self.limits.links, or_file=True)
+            return find_directory(self.root, path, links=self.links, or_file=True)
         except UnsafeLinkError:
             return None
 
@@ -292,17 +322,32 @@ class Tree:
             raise UnsafeLinkError("the root directory can't be replaced", entry=path)
         try:
             parent = find_directory(
-                self.root, directory, links=self.limits.links, missing=_make_directory
+                self.root, directory, links=self.links, missing=self._make_directory
             )
         except BlockedNameError as error:
             raise BlockedNameError(error.reason, entry=path) from error
         assert parent is not None  # noqa: S101 - a maker was given
         return parent, name
 
+    def _make_directory(self, parent: Inode, name: bytes, linked: bool) -> Inode:
+        del linked
+        if parent.children and name in parent.children:
+            raise BlockedNameError(
+                f"{shown(_path_of(parent, name))} is in the way: it is no directory",
+            )
+        self._directories += 1
+        if self._directories > self.limits.entries:
+            raise LayerLimitError(
+                f"more than {self.limits.entries} directories are to be made (entries)"
+            )
+        directory = Inode.implied()
+        parent.put_child(name, directory)
+        return directory
+
     def _parent(self, path: bytes) -> tuple[Inode, bytes] | None:
         directory, _, name = clean(path, self.limits).rpartition(b"/")
         try:
-            parent = find_directory(self.root, directory, links=self.limits.links)
+            parent = find_directory(self.root, directory, links=self.links)
         except UnsafeLinkError:
             return None
         return None if parent is None else (parent, name)

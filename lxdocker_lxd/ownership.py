@@ -278,13 +278,16 @@ def own_directory(directory: int, name: str, *, path: Path, make: bool = False) 
         os.close(descriptor)
 
 
-def open_plain(path: str | Path, *, directory: int | None = None) -> BufferedReader:
-    """Open a file for reading that is a file: no link, pipe or device. Raises OSError.
+def open_plain(
+    path: str | Path, *, directory: int | None = None, follow: bool = False
+) -> BufferedReader:
+    """Open a file for reading that is a file: no pipe, device or directory. Raises OSError.
 
-    ``path`` may be relative to the descriptor ``directory``.
+    ``path`` may be relative to the descriptor ``directory``. With ``follow`` it may be a link to a file;
+    without, it may not. Never waits for another process.
     """
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
-    descriptor = os.open(path, flags, dir_fd=directory)
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+    descriptor = os.open(path, flags | (0 if follow else os.O_NOFOLLOW), dir_fd=directory)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise OSError(_NO_FILE, os.strerror(_NO_FILE))

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lxdocker_lxd.errors import NotFoundError, ToolError
-from lxdocker_lxd.setup.item import Value
+from lxdocker_lxd.setup.item import UserGoneError, Value
 from lxdocker_lxd.setup.wish import ROOT
 
 _SECONDS = 60
@@ -37,10 +37,10 @@ class Accounts:
         self._root = root
 
     def get(self, name: str) -> Account:
-        """Return a user; raise NotFoundError."""
+        """Return a user; raise UserGoneError."""
         found = self._find(name)
         if found is None:
-            raise NotFoundError(
+            raise UserGoneError(
                 f"the user {name} does not exist", hint="see `getent passwd` for those that do"
             )
         return found

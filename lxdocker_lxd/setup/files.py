@@ -3,6 +3,7 @@
 Files are replaced whole. In a user's home everything is done with that user's rights.
 """
 
+import errno
 import os
 import shutil
 import stat
@@ -10,20 +11,35 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lxdocker_lxd import atomic
+from lxdocker_lxd.errors import StorageError
+from lxdocker_lxd.ownership import open_plain
 from lxdocker_lxd.setup.accounts import Accounts
 from lxdocker_lxd.setup.item import Value
 
 CHANGED = "changed by somebody since"
+_MOVE = "see what it is, and move it away"
+MOST_BYTES = 1 << 20
+"""More than any certificate, unit, or configuration of a client needs."""
 
 
-def read_text(path: Path) -> str | None:
-    """Return a file's text, odd bytes included; None when there is none. Raises StorageError."""
+def read_text(path: Path, *, most_bytes: int = MOST_BYTES) -> str | None:
+    """Return a file's text, odd bytes included; None when there is none.
+
+    It may be a user's: a link is followed with that user's rights, and what is no plain file, or is
+    larger than ``most_bytes``, isn't read. Raises StorageError for those.
+    """
     try:
-        return path.read_bytes().decode("utf-8", "surrogateescape")
+        with open_plain(path, follow=True) as file:
+            content = file.read(most_bytes + 1)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise StorageError(f"read {path}: it is no plain file", hint=_MOVE) from error
         raise atomic.storage_error("read", path, error) from error
+    if len(content) > most_bytes:
+        raise StorageError(f"read {path}: it is larger than {most_bytes >> 20} MiB", hint=_MOVE)
+    return content.decode("utf-8", "surrogateescape")
 
 
 def write_text(path: Path, text: str, mode: int, owner: tuple[int, int] | None = None) -> None:

@@ -4,13 +4,13 @@ A hand's methods may be repeated at any time: what is as asked for is left alone
 killed anywhere is completed by the next one.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Protocol
 
 from lxdocker_lxd.errors import InternalError, LxdockerError
-from lxdocker_lxd.setup.item import Item, Value
-from lxdocker_lxd.setup.plan import Looked, Plan, Step, TakeBack
+from lxdocker_lxd.setup.item import Item, Key, UserGoneError, Value
+from lxdocker_lxd.setup.plan import Looked, Plan, Step, TakeBack, Unseen, plan
 from lxdocker_lxd.setup.record import Record, SetupState
 
 
@@ -43,6 +43,7 @@ class StateKeeper(Protocol):
 
 Hands = Mapping[str, Hand]
 OnStep = Callable[[Step], None]
+OnLeft = Callable[[Item, Unseen], None]
 
 
 def hand_for(hands: Hands, kind: str) -> Hand:
@@ -61,12 +62,18 @@ def look(items: Iterable[Item], hands: Hands) -> Looked:
     return {item.key: hand_for(hands, item.kind).look(item.name, item.wanted) for item in items}
 
 
-def look_back(records: Iterable[Record], hands: Hands) -> Looked:
-    """Return how each recorded thing is now."""
-    return {
-        record.key: hand_for(hands, record.kind).look(record.name, record.after)
-        for record in records
-    }
+def look_back(records: Iterable[Record], hands: Hands) -> Mapping[Key, Value | Unseen | None]:
+    """Return how each recorded thing is now, or why that can't be seen."""
+    return {record.key: _seen(record, hand_for(hands, record.kind)) for record in records}
+
+
+def _seen(record: Record, hand: Hand) -> Value | Unseen | None:
+    try:
+        return hand.look(record.name, record.after)
+    except UserGoneError as error:
+        return Unseen(error=error, ownerless=True)
+    except LxdockerError as error:
+        return Unseen(error=error)
 
 
 def carry_out(
@@ -83,6 +90,38 @@ def carry_out(
         state = state.finished(step.item.key)
         keeper.save(state)
         on_step(step)
+    return state
+
+
+def renew(
+    items: Iterable[Item],
+    hands: Hands,
+    state: SetupState,
+    keeper: StateKeeper,
+    *,
+    essential: Collection[str],
+    on_step: OnStep,
+    on_left: OnLeft,
+) -> SetupState:
+    """Bring each item to what it shall be, one after the other, and return the new state.
+
+    Later ones may be copies of earlier ones. Only what fails of an ``essential`` kind is raised; of
+    others ``on_left`` hears why, and they are tried again the next time. What belonged to a user who is
+    gone loses its record.
+    """
+    for item in items:
+        try:
+            steps = plan((item,), look((item,), hands), state)
+            state = carry_out(steps, hands, state, keeper, on_step)
+        except UserGoneError as error:
+            # Nothing that the self-test looked at is changed by that.
+            state = replace(state.without(item.key), proven=state.proven)
+            keeper.save(state)
+            on_left(item, Unseen(error=error, ownerless=True))
+        except LxdockerError as error:
+            if item.kind in essential:
+                raise
+            on_left(item, Unseen(error=error))
     return state
 
 
@@ -109,7 +148,13 @@ def undo(
     for back in backs:
         record = back.record
         left = ""
-        if back.action == "leave":
+        if back.action == "keep" and back.unseen:
+            failed.append(back.unseen.error)
+            on_back(back, _again(back.unseen.error))
+            continue
+        if back.action == "drop" and back.unseen:
+            left = back.unseen.error.message
+        elif back.action == "leave":
             left = "changed by somebody since"
         elif back.action == "take":
             hand = hand_for(hands, record.kind)
@@ -117,7 +162,7 @@ def undo(
                 left = hand.take_back(record.name, record.after, record.before)
             except LxdockerError as error:
                 failed.append(error)
-                on_back(back, f"{error.message}; the next --undo tries again")
+                on_back(back, _again(error))
                 continue
         state = state.without(record.key)
         keeper.save(state)
@@ -125,3 +170,7 @@ def undo(
     if failed:
         raise failed[0]
     return state
+
+
+def _again(error: LxdockerError) -> str:
+    return f"{error.message}; the next --undo tries again"

@@ -13,6 +13,8 @@ from lxdocker_lxd.setup.item import Value
 _MARK = "# lxdocker-lxd setup"
 _JOINED = f"{_MARK}, which ended the line above"
 _MODE = "0644"
+# Lists of advertisers' names are kept here by many.
+_MOST_BYTES = 64 << 20
 Change = Callable[[str], str]
 
 
@@ -52,7 +54,7 @@ class HostsLines:
     def look(self, name: str, wanted: Value) -> Value | None:  # noqa: ARG002 - of the protocol
         """Return the address that the file gives the name, whoever wrote it."""
         path, _, host_name = name.rpartition("#")
-        found = address_of(read_text(Path(path)) or "", host_name)
+        found = address_of(read_text(Path(path), most_bytes=_MOST_BYTES) or "", host_name)
         return {"address": found} if found else None
 
     def make(self, name: str, wanted: Value) -> None:
@@ -65,7 +67,7 @@ class HostsLines:
         path, _, host_name = name.rpartition("#")
         if self.look(name, after) not in (None, after, before):
             return CHANGED
-        if (read_text(Path(path)) or "").strip():
+        if (read_text(Path(path), most_bytes=_MOST_BYTES) or "").strip():
             self._write(path, lambda text: without_line(text, host_name))
         return ""
 
@@ -73,7 +75,7 @@ class HostsLines:
         # A link stays one.
         path = Path(name).resolve()
         sweep(path.parent)
-        old = read_text(path)
+        old = read_text(path, most_bytes=_MOST_BYTES)
         new = change(old or "")
         if old is not None and not new:
             remove(path)

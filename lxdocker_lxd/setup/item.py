@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from lxdocker_lxd.errors import NotFoundError
+
 Value = Mapping[str, str]
 """How a thing is, in texts; None stands for a thing that isn't there."""
 
@@ -19,6 +21,10 @@ Policy = Literal["ensure", "keep", "insist", "claim"]
 ``ensure``: made as wanted, unless somebody changed what setup had made. ``keep``: left as it is.
 ``insist``: always made as wanted. ``claim``: left, and an error, unless setup made it.
 """
+
+
+class UserGoneError(NotFoundError):
+    """A user who doesn't exist, or no longer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

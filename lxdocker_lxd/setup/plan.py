@@ -4,11 +4,11 @@ The comparison is one for all kinds of things; what a thing's state file record 
 difference is a crash half-way, an older version's work, or somebody's wish.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from lxdocker_lxd.errors import UsageError
+from lxdocker_lxd.errors import LxdockerError, UsageError
 from lxdocker_lxd.setup.item import DAMAGE, Item, Key, Value
 from lxdocker_lxd.setup.record import Record, SetupState
 
@@ -17,6 +17,14 @@ Action = Literal["already", "create", "change", "confirm", "leave"]
 
 Looked = Mapping[Key, Value | None]
 """How each thing is now."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unseen:
+    """A thing that can't be looked at, and why; ``ownerless`` when it was of a user who is gone."""
+
+    error: LxdockerError
+    ownerless: bool = False
 
 
 class TakenError(UsageError):
@@ -98,18 +106,27 @@ def _fresh_step(item: Item, now: Value | None) -> Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TakeBack:
-    """What undo will do about one record: ``take``, ``gone`` (it is away already) or ``leave``."""
+    """What undo will do about one record.
+
+    ``take``; ``gone``: it is away already; ``leave``: others changed it; ``drop``: its user is gone;
+    ``keep``: it can't be looked at, and the next undo tries again. ``unseen`` says why for the last two.
+    """
 
     record: Record
-    action: Literal["take", "gone", "leave"]
+    action: Literal["take", "gone", "leave", "drop", "keep"]
+    unseen: Unseen | None = None
 
 
-def plan_undo(state: SetupState, looked: Looked) -> tuple[TakeBack, ...]:
+def plan_undo(
+    state: SetupState, looked: Mapping[Key, Value | Unseen | None]
+) -> tuple[TakeBack, ...]:
     """Return what undo will do, last made first."""
     return tuple(_take_back(record, looked.get(record.key)) for record in reversed(state.records))
 
 
-def _take_back(record: Record, now: Value | None) -> TakeBack:
+def _take_back(record: Record, now: Value | Unseen | None) -> TakeBack:
+    if isinstance(now, Unseen):
+        return TakeBack(record=record, action="drop" if now.ownerless else "keep", unseen=now)
     # What was killed may have left something beside the thing, too.
     if record.done and now == record.before:
         return TakeBack(record=record, action="gone")
@@ -118,9 +135,15 @@ def _take_back(record: Record, now: Value | None) -> TakeBack:
     return TakeBack(record=record, action="leave")
 
 
-def renewals(state: SetupState, kinds: Iterable[str]) -> tuple[Item, ...]:
-    """Return recorded things of some ``kinds`` as items that shall be as they were made."""
-    wanted = set(kinds)
+def renewals(state: SetupState, kinds: Sequence[str]) -> tuple[Item, ...]:
+    """Return recorded things of some ``kinds`` as items that shall be as they were made.
+
+    In the order of ``kinds``, whatever the records' is.
+    """
+    found = sorted(
+        (record for record in state.records if record.kind in kinds),
+        key=lambda record: kinds.index(record.kind),
+    )
     return tuple(
         Item(
             kind=record.kind,
@@ -130,6 +153,5 @@ def renewals(state: SetupState, kinds: Iterable[str]) -> tuple[Item, ...]:
             reason="made by setup",
             policy="insist",
         )
-        for record in state.records
-        if record.kind in wanted
+        for record in found
     )

@@ -4,6 +4,9 @@ A block is added to, replaced in or removed from the file's text, so that entrie
 comments of others stay as they are, byte for byte. Each result is read again and compared with what was
 meant; a text that can't be edited so (``remotes`` in one line, anchors) is written anew by the YAML
 library with the same content.
+
+Root reads it, and a user wrote it: values are counted as often as aliases repeat them, and a text that
+grows large so, nests deep, or holds endless numbers is refused.
 """
 
 import json
@@ -30,6 +33,10 @@ aliases: {}
 """What ``lxc`` itself writes the first time; it adds the remotes it has built in."""
 
 _INDENT = "  "
+_MOST_LEVELS = 32
+_MOST_VALUES = 100_000
+_MOST_DIGITS = 100
+_NUMBERS = frozenset({"tag:yaml.org,2002:int", "tag:yaml.org,2002:float"})
 
 
 class RemoteConfigError(UsageError):
@@ -64,9 +71,9 @@ def without_remote(text: str, name: str, *, file: str) -> str:
 
 
 def same(one: str, other: str) -> bool:
-    """Whether two texts say the same to lxc."""
+    """Whether two texts say the same to lxc; one that can't be read says nothing."""
     try:
-        return bool(yaml.safe_load(one) == yaml.safe_load(other))
+        return bool(_content(one) == _content(other))
     except yaml.YAMLError:
         return False
 
@@ -74,7 +81,7 @@ def same(one: str, other: str) -> bool:
 def _edited(text: str, name: str, lines: list[str], meant: object) -> str:
     candidate = _by_lines(text, name, lines)
     try:
-        same = candidate is not None and yaml.safe_load(candidate) == meant
+        same = candidate is not None and _content(candidate) == meant
     except yaml.YAMLError:
         same = False
     if same and candidate is not None:
@@ -85,7 +92,7 @@ def _edited(text: str, name: str, lines: list[str], meant: object) -> str:
 
 def _by_lines(text: str, name: str, lines: list[str]) -> str | None:
     """Return the text with the block of ``name`` in ``remotes`` replaced by ``lines``, if possible."""
-    node = yaml.compose(text, Loader=yaml.SafeLoader)
+    node = _node(text)
     if node is None:
         return text + "remotes:\n" + "".join(_INDENT + line for line in lines)
     if not isinstance(node, yaml.MappingNode):
@@ -139,9 +146,62 @@ def _word(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
+class _Loader(yaml.SafeLoader):
+    """Composes nodes and counts them as if every alias were written out."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._depth = 0
+        self._count = 0
+        self._sizes: dict[int, int] = {}
+
+    def compose_node(self, parent: Any, index: Any) -> yaml.Node | None:  # noqa: ANN401 - PyYAML
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]  # PyYAML's stubs are partial
+        is_alias = isinstance(event, yaml.AliasEvent)
+        if self._depth >= _MOST_LEVELS:
+            raise _refused(f"nested deeper than {_MOST_LEVELS} levels", event)
+        self._depth += 1
+        before = self._count
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        if is_alias and id(node) not in self._sizes:
+            raise _refused("a value that holds itself", event)
+        self._count += self._sizes[id(node)] if is_alias else 1
+        if self._count > _MOST_VALUES:
+            raise _refused(f"more than {_MOST_VALUES} values, aliases written out", event)
+        self._sizes[id(node)] = self._count - before
+        if node is not None and node.tag in _NUMBERS and len(node.value) > _MOST_DIGITS:
+            raise _refused(f"a number of more than {_MOST_DIGITS} characters", event)
+        return node
+
+
+def _refused(text: str, event: Any) -> yaml.MarkedYAMLError:  # noqa: ANN401 - untyped event
+    return yaml.MarkedYAMLError(problem=text, problem_mark=event.start_mark)
+
+
+def _node(text: str) -> yaml.Node | None:
+    loader = _Loader(text)
+    try:
+        return loader.get_single_node()
+    finally:
+        loader.dispose()
+
+
+def _content(text: str) -> Any:  # noqa: ANN401 - whatever the text says
+    """Return what a text says; raise YAMLError."""
+    loader = _Loader(text)
+    try:
+        return loader.get_single_data()
+    except (ValueError, LookupError, AttributeError, TypeError, ArithmeticError) as error:
+        # What the library's constructors let pass: 2001-99-99, !!bool x.
+        raise yaml.YAMLError(f"{type(error).__name__}: {error}") from error
+    finally:
+        loader.dispose()
+
+
 def _loaded(text: str, file: str) -> Mapping[str, Any]:
     try:
-        content = yaml.safe_load(text)
+        content = _content(text)
     except yaml.YAMLError as error:
         place = str(getattr(error, "problem_mark", "")).strip().partition("\n")[0]
         problem = getattr(error, "problem", None) or "no YAML"

@@ -42,8 +42,8 @@ CONTAINER_KINDS = frozenset(
     }
 )
 LXD_KINDS = frozenset({"pool", "network", "profile-device", "server-key"}) | CONTAINER_KINDS
-CERTIFICATE_KINDS = frozenset({"authority", "copy", "trust"})
-"""What a renewal of the certificate has to do with."""
+CERTIFICATE_KINDS = ("authority", "trust", "copy")
+"""What a renewal of the certificate has to do with, the most important kind first."""
 
 
 _REGISTRY = ("registry-1.docker.io", 443)

@@ -10,7 +10,8 @@ from lxdocker_lxd.errors import LxdockerError, UsageError
 from lxdocker_lxd.lxd.daemon import open_lxd
 from lxdocker_lxd.lxd.ports import Lxd
 from lxdocker_lxd.setup import hand, own_program, self_test
-from lxdocker_lxd.setup.plan import Step, TakeBack, plan, plan_undo, renewals
+from lxdocker_lxd.setup.item import Item
+from lxdocker_lxd.setup.plan import Step, TakeBack, Unseen, plan_undo, renewals
 from lxdocker_lxd.setup.record import SetupState
 from lxdocker_lxd.setup.run import (
     CERTIFICATE_KINDS,
@@ -105,28 +106,53 @@ class _Setup:
 
 
 def _renew(console: Console, wish: Wish, file: StateFile, *, dry_run: bool) -> int:
-    """Renew what is due of the certificates setup made; LXD isn't asked."""
+    """Renew what is due of the certificates setup made; LXD isn't asked.
+
+    The served certificate first: no user's file, home or account can keep it from being renewed.
+    """
     hands = host_hands(wish)
     state = file.read()
-    items = renewals(state, CERTIFICATE_KINDS)
-    if not items:
+    if not renewals(state, CERTIFICATE_KINDS):
         raise UsageError(
             "renew the certificate: setup made none here", hint="sudo lxdocker-lxd setup"
         )
-    if plan(items, hand.look(items, hands), state).nothing:
-        console.note("nothing to do: no certificate is due")
-        return 0
     if dry_run:
-        console.note("the certificate is due")
+        due = _due(state, hands)
+        console.note("the certificate is due" if due else "nothing to do: no certificate is due")
         return 0
+    done: list[Step] = []
+
+    def told(step: Step) -> None:
+        done.append(step)
+        console.note(f"done: {step.item.text}")
+
+    def left(item: Item, unseen: Unseen) -> None:
+        word = "dropped" if unseen.ownerless else "left"
+        console.note(f"note: {word}: {item.text}: {unseen.error.message}")
+
     with file.locked() as state:
-        # Each may depend on the one before: copies of what is made anew.
-        for item in items:
-            steps = plan((item,), hand.look((item,), hands), state)
-            state = hand.carry_out(  # noqa: PLW2901 - the state goes on
-                steps, hands, state, file, lambda step: console.note(f"done: {step.item.text}")
-            )
+        hand.renew(
+            renewals(state, CERTIFICATE_KINDS),
+            hands,
+            state,
+            file,
+            essential=CERTIFICATE_KINDS[:1],
+            on_step=told,
+            on_left=left,
+        )
+    if not done:
+        console.note("nothing to do: no certificate is due")
     return 0
+
+
+def _due(state: SetupState, hands: hand.Hands) -> bool:
+    """Whether something of the certificates isn't as it shall be, as far as that can be seen."""
+    seen = hand.look_back(state.records, {kind: hands[kind] for kind in CERTIFICATE_KINDS})
+    return any(
+        not isinstance(now, Unseen) and now != item.wanted
+        for item in renewals(state, CERTIFICATE_KINDS)
+        for now in (seen[item.key],)
+    )
 
 
 class _Undo:

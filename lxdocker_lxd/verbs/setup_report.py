@@ -67,7 +67,13 @@ def _undo_of(item: Item, step: Step) -> str:
 
 def undo_text(backs: Iterable[TakeBack], form: str) -> str:
     """Return what undo will do."""
-    words = {"take": "take back", "gone": "gone already", "leave": "leave: changed since"}
+    words = {
+        "take": "take back",
+        "gone": "gone already",
+        "leave": "leave: changed since",
+        "drop": "leave: its user is gone",
+        "keep": "leave: can't be looked at",
+    }
     if form == "json":
         rows = [
             {"action": back.action, "kind": back.record.kind, "name": back.record.name}

@@ -137,3 +137,55 @@ def test_whatever_the_file_holds_only_our_entry_changes(
     assert yaml.safe_load(added) == meant
     assert yaml.safe_load(without_remote(added, name, file="f")) == content
     assert remote_config.same(without_remote(added, name, file="f"), text)
+
+
+def bomb(levels: int, shape: str = "[{}]") -> str:
+    """A text of a few bytes a level, each level nine times the one before when it is written out."""
+    lines = ["a0: &a0 x\n"]
+    lines += [
+        f"a{level}: &a{level} " + shape.format(", ".join([f"*a{level - 1}"] * 9)) + "\n"
+        for level in range(1, levels)
+    ]
+    return "".join(lines)
+
+
+MERGED = "b0: &b0 {k: v}\n" + "".join(
+    f"b{level}: &b{level} {{<<: [{', '.join([f'*b{level - 1}'] * 9)}]}}\n" for level in range(1, 30)
+)
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    "text",
+    [
+        bomb(30),
+        bomb(30) + "remotes:\n  lxdocker:\n    addr: *a29\n",
+        MERGED,
+        "a: &a [*a]\n",
+        "a: " + "[" * 20_000 + "\n",
+        "a: " + "[" * 20_000 + "]" * 20_000 + "\n",
+        "".join(" " * level + "a:\n" for level in range(2_000)),
+        "a: " + "9" * 500_000 + "\n",
+        "a: 1" + ":1" * 200_000 + "\n",
+        "a: 2001-99-99\n",
+        "a: 0x" + "f" * 500_000 + "\n",
+        "a: !!binary 'é'\n",
+        "a: !!bool x\n",
+        "? [a]\n: b\n",
+        "a: =\n",
+    ],
+)
+def test_a_text_that_grows_when_it_is_read_is_refused_at_once(text: str) -> None:
+    for read in (
+        lambda: remote(text, "lxdocker", file="f"),
+        lambda: with_remote(text, "lxdocker", ENTRY, file="f"),
+        lambda: without_remote(text, "lxdocker", file="f"),
+    ):
+        with pytest.raises(RemoteConfigError):
+            read()
+    assert remote_config.same(text, FRESH) is False
+
+
+def test_anchors_that_a_person_writes_are_read() -> None:
+    text = bomb(4) + "remotes:\n  lxdocker: &r {addr: x}\n  other: *r\n"
+    assert remote(text, "other", file="f") == {"addr": "x"}

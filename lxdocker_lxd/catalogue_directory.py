@@ -85,16 +85,18 @@ class CatalogueDirectory:
         return catalogue
 
     @contextlib.contextmanager
-    def writing(self, on_wait: Callable[[], None] | None = None) -> Iterator[None]:
+    def writing(self, on_wait: atomic.OnWait | None = None) -> Iterator[None]:
         """Be the one writer for the block, and start it from a swept directory.
 
-        Waits for another writer, after calling ``on_wait`` once. Raises StorageError.
+        Waits for another writer, an hour at most, after calling ``on_wait`` once with who that is.
+        Raises StorageError.
         """
         for directory in (self.directory, self.images):
             _make_published(directory)
         expect_own(Path(os.path.realpath(self.directory)))
         expect_own(self.images)
-        with atomic.locked(self.directory / _LOCK_NAME, on_wait=on_wait):
+        lock = self.directory / _LOCK_NAME
+        with atomic.locked(lock, on_wait=on_wait, wait_seconds=atomic.RUN_SECONDS):
             atomic.sweep(self.directory)
             atomic.sweep(self.images)
             yield

@@ -203,8 +203,8 @@ def _expect_own(status: os.stat_result, path: Path, *, also_root: bool) -> None:
     if status.st_uid != mine and not (also_root and status.st_uid == ROOT):
         user = Owner.of(status).name
         raise UnsafeDirectoryError(
-            f"use {path}: it belongs to {user}, and the user {_name(mine)} works here",
-            hint=f"give it back: chown -R --no-dereference {_name(mine)}: {path}"
+            f"use {path}: it belongs to {user}, and the user {user_name(mine)} works here",
+            hint=f"give it back: chown -R --no-dereference {user_name(mine)}: {path}"
             if status.st_uid == ROOT
             else f"run it as {user}, or name another directory",
         )
@@ -212,14 +212,15 @@ def _expect_own(status: os.stat_result, path: Path, *, also_root: bool) -> None:
         raise UnsafeDirectoryError(f"use {path}: others can write to it", hint=f"chmod go-w {path}")
 
 
-def _name(user_id: int) -> str:
+def user_name(user_id: int) -> str:
+    """Return a user's name, or the number as text."""
     with contextlib.suppress(KeyError):
         return pwd.getpwuid(user_id).pw_name
     return str(user_id)
 
 
 def _unsafe(path: Path, user: int, reason: str) -> UnsafeDirectoryError:
-    name = _name(user)
+    name = user_name(user)
     return UnsafeDirectoryError(
         f"work in {path} as {name}: {reason}",
         hint=f"give it and all above it to {name}, writable by nobody else; or run this as its owner",

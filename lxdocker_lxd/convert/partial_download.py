@@ -7,7 +7,6 @@ mirror may lie) the download starts over once.
 
 import contextlib
 import errno
-import fcntl
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -31,12 +30,10 @@ def locked_partial(path: Path) -> Iterator[BinaryIO]:
     Waits for other threads and processes. Raises StorageError.
     """
     while True:
-        try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
-        except OSError as error:
-            raise atomic.storage_error("write", path, error) from error
+        # Its own lock, so that nobody else can read it either, now and as a blob.
+        descriptor = atomic.open_lock(path)
         with open(descriptor, "r+b", buffering=0) as file:  # noqa: PTH123 - wraps a descriptor
-            fcntl.flock(file.fileno(), fcntl.LOCK_EX)
+            atomic.take(file.fileno(), path, wait_seconds=atomic.RUN_SECONDS)
             # While this thread waited, the holder may have moved the file to its final name.
             if _is_still(path, file):
                 yield file

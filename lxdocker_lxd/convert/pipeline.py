@@ -127,9 +127,9 @@ class _Run:
             outcomes += self._produced(targets, probes, store)
             return self._settled(entries, outcomes, probes, store)
 
-    def _waiting(self) -> None:
+    def _waiting(self, holder: str) -> None:
         self._waited = True
-        text = "another run is at work here; waiting for it to end"
+        text = f"another run is at work here: {holder}; waiting for it to end"
         self._progress.emit(Notice(image="", text=text))
 
     def _targets(self, entries: Sequence[SpecEntry]) -> tuple[list[Target], list[ImageOutcome]]:

@@ -11,7 +11,6 @@ the first use in this one and fetched anew when it is damaged.
 """
 
 import contextlib
-import fcntl
 import hashlib
 import logging
 import os
@@ -50,6 +49,7 @@ class Store:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._held: int | None = None
+        self._lock = directory / "lock"
         # Digests this object has seen to be right; a run uses one object.
         self._proved: set[Digest] = set()
 
@@ -61,9 +61,9 @@ class Store:
         StorageError.
         """
         self._prepare()
-        self._held = atomic.open_lock(self._directory / "lock")
+        self._held = atomic.open_lock(self._lock)
         try:
-            fcntl.flock(self._held, fcntl.LOCK_SH)
+            atomic.take(self._held, self._lock, shared=True)
             yield
         finally:
             os.close(self._held)
@@ -264,10 +264,10 @@ class Store:
             try:
                 yield atomic.try_exclusive(self._held)
             finally:
-                fcntl.flock(self._held, fcntl.LOCK_SH)
+                atomic.take(self._held, self._lock, shared=True)
             return
         self._prepare()
-        descriptor = atomic.open_lock(self._directory / "lock")
+        descriptor = atomic.open_lock(self._lock)
         try:
             yield atomic.try_exclusive(descriptor)
         finally:

@@ -11,7 +11,6 @@ the same instant: between the two the signature is missing, never wrong.)
 import hashlib
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 from zlib import MAX_WBITS, compressobj
 
@@ -81,8 +80,12 @@ def export(
     if dry_run:
         with target.reading():
             return _Run(target, source, progress, at, dry_run=True).done(planned)
-    wait = partial(progress.emit, Notice(image="export", text="waiting for another export"))
-    with target.writing(wait):
+
+    def waiting(holder: str) -> None:
+        text = f"waiting for another export: {holder}"
+        progress.emit(Notice(image="export", text=text))
+
+    with target.writing(waiting):
         return _Run(target, source, progress, at, dry_run=False).done(planned)
 
 

@@ -91,7 +91,7 @@ class ExportDirectory:
             yield
 
     @contextlib.contextmanager
-    def writing(self, on_wait: Callable[[], None]) -> Iterator[None]:
+    def writing(self, on_wait: atomic.OnWait) -> Iterator[None]:
         """Be the one writer for the block, with the record read under the lock.
 
         Raises what :meth:`reading` does.
@@ -107,7 +107,9 @@ class ExportDirectory:
                 )
                 self._own = opened.enter_context(own)
             lock = self._record.parent / "lock"
-            with atomic.locked(lock, on_wait=on_wait, directory=self._own):
+            with atomic.locked(
+                lock, on_wait=on_wait, directory=self._own, wait_seconds=atomic.RUN_SECONDS
+            ):
                 self._read()
                 with self._translated("write", self._new_path), contextlib.ExitStack() as made:
                     shutil.rmtree(_NEW, ignore_errors=True, dir_fd=self._own)

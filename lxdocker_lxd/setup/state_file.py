@@ -35,12 +35,15 @@ class StateFile:
         return decode(text, file=str(self.path))
 
     @contextlib.contextmanager
-    def locked(self) -> Iterator[SetupState]:
-        """Hold the file for one run and yield the state; other runs wait. Raises LxdockerError."""
+    def locked(self, on_wait: atomic.OnWait | None = None) -> Iterator[SetupState]:
+        """Hold the file for one run and yield the state. Raises LxdockerError.
+
+        Another run is waited for, an hour at most; ``on_wait`` hears who that is.
+        """
         missing = [path for path in reversed(self.path.parents) if not path.exists()]
         for path in missing:
             atomic.make_directory(path)
-        with atomic.locked(self._lock):
+        with atomic.locked(self._lock, on_wait=on_wait, wait_seconds=atomic.RUN_SECONDS):
             atomic.sweep(self.path.parent)
             state = self.read()
             if missing:

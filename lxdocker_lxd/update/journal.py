@@ -102,9 +102,11 @@ class JournalFile:
         deadline = time.monotonic() + self._wait_seconds
         while not atomic.try_exclusive(descriptor):
             if time.monotonic() >= deadline:
+                who = atomic.holder(descriptor)
                 os.close(descriptor)
                 raise UpdaterRunsError(
-                    f"use {self._directory}: another updater is at work with it",
+                    f"use {self._directory}: another updater is at work with it"
+                    + (f": {who}" if who else ""),
                     hint="wait for it; `lxdocker-lxd update status` shows what is unfinished",
                 )
             self._pause(_POLL_SECONDS)

@@ -5,6 +5,7 @@ import os
 import sys
 from pathlib import Path
 
+from lxdocker_lxd import atomic
 from lxdocker_lxd.console import Console, document
 from lxdocker_lxd.errors import LxdockerError, UsageError
 from lxdocker_lxd.lxd.daemon import open_lxd
@@ -66,7 +67,7 @@ class _Setup:
         if found.plan.nothing:
             self._console.note("note: all is in place; only the self-test is still to be passed")
         _agree(self._options, self._console)
-        with self._file.locked() as state:
+        with self._file.locked(_waiting(self._console)) as state:
             # Another run may have been faster.
             found = self._job.prepared(state)
             after = hand.carry_out(found.plan, found.hands, state, self._file, self._told)
@@ -130,7 +131,7 @@ def _renew(console: Console, wish: Wish, file: StateFile, *, dry_run: bool) -> i
         word = "dropped" if unseen.ownerless else "left"
         console.note(f"note: {word}: {item.text}: {unseen.error.message}")
 
-    with file.locked() as state:
+    with file.locked(_waiting(console)) as state:
         hand.renew(
             renewals(state, CERTIFICATE_KINDS),
             hands,
@@ -143,6 +144,10 @@ def _renew(console: Console, wish: Wish, file: StateFile, *, dry_run: bool) -> i
     if not done:
         console.note("nothing to do: no certificate is due")
     return 0
+
+
+def _waiting(console: Console) -> atomic.OnWait:
+    return lambda holder: console.note(f"another run of setup is at work: {holder}; waiting for it")
 
 
 def _due(state: SetupState, hands: hand.Hands) -> bool:
@@ -180,7 +185,7 @@ class _Undo:
         if self._options.format != "json":
             self._console.result(undo_text(backs, self._options.format))
         _agree(self._options, self._console)
-        with self._file.locked() as now:
+        with self._file.locked(_waiting(self._console)) as now:
             if now != state:
                 raise UsageError("another setup ran meanwhile", hint="run setup --undo again")
             self_test.clear(Places.of(self._wish).self_test)

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import pwd
 import stat
 import subprocess
 import sys
@@ -165,7 +166,7 @@ def test_an_exclusive_lock_waits_for_shared_ones(tmp_path: Path) -> None:
     order: list[str] = []
 
     def writer() -> None:
-        with atomic.locked(lock, on_wait=lambda: order.append("waits")):
+        with atomic.locked(lock, on_wait=lambda _: order.append("waits")):
             order.append("writes")
 
     with atomic.locked(lock, shared=True), atomic.locked(lock, shared=True):
@@ -179,13 +180,68 @@ def test_an_exclusive_lock_waits_for_shared_ones(tmp_path: Path) -> None:
 
 def test_a_free_lock_is_taken_without_a_word(tmp_path: Path) -> None:
     waits: list[str] = []
-    with atomic.locked(tmp_path / "lock", on_wait=lambda: waits.append("waits")):
+    with atomic.locked(tmp_path / "lock", on_wait=waits.append):
         assert waits == []
 
 
 def test_a_lock_that_cannot_be_made_is_a_storage_error(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="lock"), atomic.locked(tmp_path / "no" / "lock"):
         pass
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_nobody_else_can_open_a_lock_and_an_old_one_is_closed_to_others(tmp_path: Path) -> None:
+    """flock needs no right to write: a lock that others can read is one that others can hold."""
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.touch(mode=0o644)
+    for path in (old, new):
+        with atomic.locked(path):
+            assert mode(path) == 0o600
+
+
+def test_what_is_no_file_is_no_lock(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "lock")
+    with pytest.raises(StorageError, match="it is no plain file"), atomic.locked(tmp_path / "lock"):
+        pass
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_wait_ends_and_says_who_holds_the_lock(tmp_path: Path, *, shared: bool) -> None:
+    path = tmp_path / "lock"
+    path.touch()
+    script = f"import fcntl; f = open({str(path)!r}); fcntl.flock(f, fcntl.LOCK_EX); print(1, flush=1); input()"
+    words = [sys.executable, "-c", script]
+    heard: list[str] = []
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout
+        other.stdout.readline()
+        taken = atomic.locked(path, shared=shared, on_wait=heard.append, wait_seconds=0.2)
+        with pytest.raises(StorageError, match=f"held by process {other.pid} ") as caught, taken:
+            pass
+        other.communicate(b"\n")
+    user = pwd.getpwuid(os.getuid()).pw_name
+    assert heard == [f"process {other.pid} ({Path(sys.executable).name[:15]}) of {user}"]
+    assert f"kill {other.pid}" in caught.value.hint
+    with atomic.locked(path, wait_seconds=0):
+        pass
+
+
+def test_a_free_lock_has_no_holder_and_readers_are_all_named(tmp_path: Path) -> None:
+    descriptor = atomic.open_lock(tmp_path / "lock")
+    assert atomic.holder(descriptor) == ""
+    with (
+        atomic.locked(tmp_path / "lock", shared=True),
+        atomic.locked(tmp_path / "lock", shared=True),
+    ):
+        assert atomic.holder(descriptor).count("process ") == 1
+    os.close(descriptor)
+
+
+def test_a_program_cannot_speak_to_the_terminal_by_its_name() -> None:
+    assert atomic.process_text(1, "a\x1b[2J\n", "root") == "process 1 (a\\x1b[2J) of root"
 
 
 def test_try_exclusive_never_waits(tmp_path: Path) -> None:

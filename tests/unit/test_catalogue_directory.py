@@ -129,7 +129,7 @@ def test_a_second_writer_waits_and_says_so(directory: CatalogueDirectory) -> Non
     done = threading.Event()
 
     def second() -> None:
-        with CatalogueDirectory(directory.directory).writing(waited.set):
+        with CatalogueDirectory(directory.directory).writing(lambda _: waited.set()):
             done.set()
 
     with directory.writing():

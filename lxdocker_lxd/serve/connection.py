@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import logging
 import re
+import time
 from typing import NoReturn, cast
 
 import h11
@@ -22,6 +23,7 @@ from hypercorn.typing import ASGIFramework, ConnectionState
 
 from lxdocker_lxd.serve.channel import Channel
 from lxdocker_lxd.serve.guard import App
+from lxdocker_lxd.serve.peer import pace
 
 HEAD_SECONDS = 5.0
 """For the head of a request to arrive whole, from the handshake or the last answer on."""
@@ -116,6 +118,8 @@ class Connection:
         self._timer: asyncio.TimerHandle | None = None
         self._closing: asyncio.Task[None] | None = None
         self._reads = 0
+        self._since = time.monotonic()
+        self._taken_bytes = 0
         self.is_busy = False
         self.was_busy = False
         """Whether it ever brought a request."""
@@ -136,6 +140,12 @@ class Connection:
             if self._closing is not None:
                 self._closing.cancel()
 
+    def pace(self, now: float, /) -> float:
+        """Return the bytes a second of its present answer; without one, how long it is idle, negated."""
+        if not self.is_busy:
+            return self._since - now
+        return pace(self._taken_bytes, self._since, now)
+
     def abort(self) -> None:
         """Cut the connection; the app's work on it ends."""
         if self._timer is not None:
@@ -147,6 +157,7 @@ class Connection:
         if isinstance(event, RawData):
             try:
                 await self._channel.write(event.data)
+                self._taken_bytes += len(event.data)
             except (OSError, RuntimeError):
                 self._channel.abort()
                 await self._protocol.handle(Closed())
@@ -155,6 +166,7 @@ class Connection:
         elif isinstance(event, Updated):
             self.is_busy = not event.idle
             self.was_busy = True
+            self._since, self._taken_bytes = time.monotonic(), 0
             if event.idle:
                 self._await_head()
             elif self._timer is not None:

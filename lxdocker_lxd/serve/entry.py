@@ -13,11 +13,15 @@ from lxdocker_lxd.catalogue import PublishedFile
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
-    """Text made from the catalogue. ``render`` always returns the same bytes; it may take long."""
+    """Text made from the catalogue. ``render`` always returns the same bytes; it may take long.
+
+    With ``reads_file`` it reads a whole published file, which may be gigabytes.
+    """
 
     path: str
     media_type: str
     render: Callable[[], bytes]
+    reads_file: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,52 +4,51 @@ import time
 from collections.abc import Callable
 from typing import Literal
 
+from lxdocker_lxd.serve.peer import Peer, Places, pace
+
 Kind = Literal["document", "file", "other"]
-Outcome = Literal["complete", "aborted", "stalled", "failed"]
+Outcome = Literal["complete", "aborted", "stalled", "displaced", "failed"]
 
 SCOPE_KEY = "lxdocker_lxd.exchange"
 """Where an ASGI scope carries the exchange."""
 
 
-class Downloads:
-    """How many file bodies are under way, and how many may be."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self.count = 0
-
-    def take(self) -> bool:
-        """Take a place, if one is free."""
-        if self.count >= self._most:
-            return False
-        self.count += 1
-        return True
-
-    def give_back(self) -> None:
-        """Free a place that was taken."""
-        self.count -= 1
-
-
 class Exchange:
-    """A request under way. ``client`` is None for the server's own requests."""
+    """A request under way. ``client`` is None for the server's own requests.
 
-    def __init__(self, *, client: str | None, files_only: bool, downloads: Downloads) -> None:
-        self.client = client
+    ``cut`` ends the app's work and the connection.
+    """
+
+    def __init__(
+        self, *, client: str | None, files_only: bool, downloads: "Places[Exchange]"
+    ) -> None:
+        self.peer = Peer.of(client)
+        self.client = self.peer.address or client
         self.files_only = files_only
         self.kind: Kind = "other"
         self.status = 0
         self.sent_bytes = 0
         self.outcome: Outcome = "aborted"
+        self.cut: Callable[[], None] = lambda: None
         self._downloads = downloads
         self._began = time.monotonic()
         self._at_end: list[Callable[[], None]] = []
 
     def begins_download(self) -> bool:
-        """Take one of the places for downloads until the end; False when all are taken."""
-        if not self._downloads.take():
+        """Take one of the places for downloads until the end; False when none is to be had."""
+        if not self._downloads.take(self):
             return False
-        self._at_end.append(self._downloads.give_back)
+        self._at_end.append(lambda: self._downloads.give_back(self))
         return True
+
+    def pace(self, now: float, /) -> float:
+        """Return the bytes a second that the client took so far."""
+        return pace(self.sent_bytes, self._began, now)
+
+    def displace(self) -> None:
+        """End it: its place is another client's now."""
+        self.outcome = "displaced"
+        self.cut()
 
     def at_end(self, clean_up: Callable[[], None]) -> None:
         """Have ``clean_up`` called when the exchange ends, however it ends."""

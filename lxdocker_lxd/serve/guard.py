@@ -10,8 +10,9 @@ import contextlib
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from lxdocker_lxd.serve.exchange import SCOPE_KEY, Downloads, Exchange
+from lxdocker_lxd.serve.exchange import SCOPE_KEY, Exchange
 from lxdocker_lxd.serve.metrics import Metrics
+from lxdocker_lxd.serve.peer import Places
 from lxdocker_lxd.serve.server_log import Access, ServerLog
 
 # ASGI's own types: every server and framework has its own spelling of them.
@@ -36,7 +37,7 @@ class Guard:
         self,
         app: App,
         *,
-        downloads: Downloads,
+        downloads: Places[Exchange],
         stall_seconds: float,
         metrics: Metrics,
         log: ServerLog,
@@ -57,8 +58,7 @@ class Guard:
             return
         client = scope.get("client")
         exchange = Exchange(
-            # A socket for both protocols shows IPv4 addresses within IPv6 ones (RFC 4291 2.5.5.2).
-            client=client[0].removeprefix("::ffff:") if client else None,
+            client=client[0] if client else None,
             files_only=self._files_only,
             downloads=self._downloads,
         )
@@ -85,6 +85,7 @@ class _Line:
         self._stall_seconds = stall_seconds
         self._gone = asyncio.Event()
         self._request_given = False
+        exchange.cut = self._gone.set
 
     async def carry(self, app: App, scope: Scope) -> None:
         """Run ``app`` until it is done or the client is gone."""

@@ -72,7 +72,12 @@ def _version_entries(context: SiteContext, product: Product, version: Version) -
     yield FileEntry(path=path, media_type=FILE_MEDIA_TYPE, file=rootfs)
     if context.signer is not None:
         sign = partial(context.signer.detached_file, rootfs)
-        yield Document(path=f"{path}.asc", media_type=_SIGNATURE_MEDIA_TYPE, render=sign)
+        yield Document(
+            path=f"{path}.asc",
+            media_type=_SIGNATURE_MEDIA_TYPE,
+            render=sign,
+            reads_file=True,
+        )
 
 
 def _document(

@@ -33,6 +33,7 @@ FRESH_SECONDS = 5.0
 FIRST_DOCUMENTS = ("streams/v1/index.json", "streams/v1/images.json", "index.html")
 _MOST_PREPARED = 100
 _PREPARATION_SECONDS = 10.0
+_MOST_SEARCHES_BYTES = 16 << 20
 _REREADS = 10
 """How often a changed file is read: two written within a moment may look the same from outside."""
 _RETRY_SECONDS = 5.0
@@ -43,11 +44,12 @@ _Made = TypeVar("_Made")
 
 @dataclass(frozen=True, slots=True)
 class PublishedSite:
-    """A site, what it was made from, and its renditions."""
+    """A site, what it was made from, its renditions, and the pages of what was searched for."""
 
     context: SiteContext
     site: Site
     renditions: Renditions
+    searches: Renditions
 
 
 class Publication:
@@ -70,8 +72,10 @@ class Publication:
         self._compose = compose
         self._now = now
         self._log = log
-        # Two, so that a signature over a large file doesn't keep a page waiting.
-        self.executor = ThreadPoolExecutor(2, thread_name_prefix="render")
+        # Apart, so that neither searches nor signatures over large files keep a page or a new site waiting.
+        self._executor = ThreadPoolExecutor(2, thread_name_prefix="render")
+        self._file_executor = ThreadPoolExecutor(1, thread_name_prefix="sign")
+        self._search_executor = ThreadPoolExecutor(1, thread_name_prefix="search")
         self._looked: _Look = None
         self._settled: _Look = None
         self._refreshing: asyncio.Task[bool] | None = None
@@ -126,6 +130,11 @@ class Publication:
         while True:
             await self.refresh()
             await asyncio.sleep(LOOK_SECONDS)
+
+    def close(self, *, wait: bool) -> None:
+        """End the threads; with ``wait`` after what they do now."""
+        for pool in (self._executor, self._file_executor, self._search_executor):
+            pool.shutdown(wait=wait, cancel_futures=True)
 
     async def _refresh(self) -> bool:
         look = await self._in_thread(self._look)
@@ -195,7 +204,12 @@ class Publication:
         context = SiteContext(
             catalogue=catalogue, settings=self._settings, at=now, signer=self._signer
         )
-        return PublishedSite(context, self._compose(context), Renditions(self.executor))
+        return PublishedSite(
+            context,
+            self._compose(context),
+            Renditions(self._executor, file_executor=self._file_executor),
+            Renditions(self._search_executor, most_bytes=_MOST_SEARCHES_BYTES),
+        )
 
     async def _prepare(self, published: PublishedSite) -> None:
         """Render what clients will ask for first, for a limited time.
@@ -217,7 +231,7 @@ class Publication:
             await published.renditions.of(entry)
 
     async def _in_thread(self, work: Callable[[], _Made]) -> _Made:
-        return await asyncio.get_running_loop().run_in_executor(self.executor, work)
+        return await asyncio.get_running_loop().run_in_executor(self._executor, work)
 
     def _failed(self, error: Exception) -> None:
         problem = error.message if isinstance(error, LxdockerError) else repr(error)

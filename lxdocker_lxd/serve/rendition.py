@@ -1,7 +1,7 @@
 """Rendered documents of one site, kept: content, gzip and ETag, each made once and only when asked for.
 
-Rendering runs in a thread; all who wait for a document share one rendering, and one who goes away
-doesn't end it. At most ``most_bytes`` are kept, the least used go first.
+Rendering runs in a thread, what reads whole files in another one, so that no page waits for those; all who
+wait for a document share one rendering, and one who goes away doesn't end it. At most ``most_bytes`` are kept, the least used go first.
 """
 
 import asyncio
@@ -17,6 +17,7 @@ MOST_BYTES = 128 << 20
 _COMPRESSION_LEVEL = 6
 _LEAST_BYTES = 860
 """Below, gzip saves no packet."""
+_MOST_COUNTED = 10_000
 _PACKED_TYPES = ("text/", "application/json", "application/atom+xml", "image/svg+xml")
 
 
@@ -54,10 +55,20 @@ def rendition(content: bytes, media_type: str) -> Rendition:
 
 
 class Renditions:
-    """The renditions of one site. For one event loop."""
+    """The renditions of one site. For one event loop.
 
-    def __init__(self, executor: Executor, *, most_bytes: int = MOST_BYTES) -> None:
+    What reads whole files is made in ``file_executor``, if there is one.
+    """
+
+    def __init__(
+        self,
+        executor: Executor,
+        *,
+        file_executor: Executor | None = None,
+        most_bytes: int = MOST_BYTES,
+    ) -> None:
         self._executor = executor
+        self._file_executor = file_executor or executor
         self._most_bytes = most_bytes
         self._kept: OrderedDict[str, Rendition] = OrderedDict()
         self._kept_bytes = 0
@@ -73,10 +84,16 @@ class Renditions:
         """Return the paths asked for most, the most popular first."""
         return tuple(path for path, _ in self._uses.most_common(count))
 
+    def has(self, document: Document) -> bool:
+        """Whether ``document`` is there and nothing has to be made."""
+        return document.path in self._kept
+
     async def of(self, document: Document) -> Rendition:
         """Return the rendition of ``document``; raises what its rendering raises, each time anew."""
         path = document.path
         self._uses[path] += 1
+        if len(self._uses) > _MOST_COUNTED:
+            self._uses = Counter(dict(self._uses.most_common(_MOST_COUNTED // 2)))
         kept = self._kept.get(path)
         if kept is not None:
             self._kept.move_to_end(path)
@@ -87,7 +104,8 @@ class Renditions:
         underway = self._underway.get(document.path)
         if underway is None:
             loop = asyncio.get_running_loop()
-            underway = loop.run_in_executor(self._executor, _render, document)
+            executor = self._file_executor if document.reads_file else self._executor
+            underway = loop.run_in_executor(executor, _render, document)
             self._underway[document.path] = underway
             underway.add_done_callback(lambda done: self._keep(document.path, done))
         return await asyncio.shield(underway)

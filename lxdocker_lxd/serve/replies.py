@@ -4,10 +4,9 @@ Knows no web framework and no socket. A name leads to a document of the site, to
 its digest, or to nowhere: no request ever becomes a path on the disk.
 """
 
-import asyncio
-import ipaddress
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal
 from urllib.parse import quote
 
@@ -27,8 +26,9 @@ from lxdocker_lxd.serve.file_body import Disk
 from lxdocker_lxd.serve.metrics import MEDIA_TYPE as METRICS_TYPE
 from lxdocker_lxd.serve.pages import catalog
 from lxdocker_lxd.serve.pages.static_files import STATIC_FILES
+from lxdocker_lxd.serve.peer import Peer, Turns
 from lxdocker_lxd.serve.publication import Publication, PublishedSite
-from lxdocker_lxd.serve.rendition import Rendition, rendition
+from lxdocker_lxd.serve.rendition import Rendition, Renditions
 from lxdocker_lxd.serve.server_log import ServerLog, quoted
 
 METHODS = ("GET", "HEAD")
@@ -65,15 +65,17 @@ class Asked:
     @property
     def is_local(self) -> bool:
         """Whether it comes from this machine, and no proxy says it passes on another's."""
-        client = self.exchange.client
         if any(name in self.headers for name in ("X-Forwarded-For", "Forwarded", "Via")):
             return False
-        return client is None or _is_loopback(client)
+        return self.exchange.client is None or self.exchange.peer.is_loopback
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class House:
-    """What the server itself can tell: its health, its counters and its authority's certificate."""
+    """What the server itself can tell: its health, its counters and its authority's certificate.
+
+    ``problem`` is told to everybody.
+    """
 
     problem: Callable[[], str | None]
     metrics: Callable[[], bytes]
@@ -83,12 +85,18 @@ class House:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replies:
-    """Answers requests from a publication, and with files from ``disk``."""
+    """Answers requests from a publication, and with files from ``disk``.
+
+    What has to be made first is made for one request of a peer at a time.
+    """
 
     publication: Publication
     house: House
     disk: Disk
     log: ServerLog
+    turns: Turns = field(default_factory=Turns)
+    file_turns: Turns = field(default_factory=Turns)
+    """For what reads whole files."""
 
     async def to(self, asked: Asked) -> Reply:
         """Return the answer; only bugs raise."""
@@ -134,7 +142,7 @@ class Replies:
     async def _document(self, entry: Document, asked: Asked, published: PublishedSite) -> Reply:
         asked.exchange.kind = "document"
         try:
-            found = await published.renditions.of(entry)
+            found = await self._made(entry, published.renditions, asked.exchange.peer)
         except LxdockerError as error:
             self.log.failed(f"make {quoted(entry.path)}", error)
             return _busy("the document can't be made now")
@@ -144,13 +152,19 @@ class Replies:
     async def _search(self, asked: Asked, published: PublishedSite) -> Reply:
         asked.exchange.kind = "document"
         query = (asked.search or "")[:_MOST_SEARCHED]
-
-        def made() -> Rendition:
-            return rendition(catalog.search_page(published.context, query), HTML)
-
-        loop = asyncio.get_running_loop()
-        found = await loop.run_in_executor(self.publication.executor, made)
+        page = Document(
+            path=f"?q={query}",
+            media_type=HTML,
+            render=partial(catalog.search_page, published.context, query),
+        )
+        found = await self._made(page, published.searches, asked.exchange.peer)
         return _rendered(found, asked, REVALIDATE)
+
+    async def _made(self, document: Document, renditions: Renditions, peer: Peer) -> Rendition:
+        if renditions.has(document):
+            return await renditions.of(document)
+        turns = self.file_turns if document.reads_file else self.turns
+        return await turns.do(peer, lambda: renditions.of(document))
 
     async def _file(self, entry: FileEntry, asked: Asked) -> Reply:
         asked.exchange.kind = "file"
@@ -186,7 +200,7 @@ class Replies:
             case "healthz":
                 return _line(200, "ok")
             case "readyz":
-                return self._readiness(asked)
+                return self._readiness()
             case "metrics":
                 return self._metrics(asked)
             case "ca.crt" if (authority := self.house.authority()) is not None:
@@ -194,12 +208,11 @@ class Replies:
             case _:
                 return None
 
-    def _readiness(self, asked: Asked) -> Reply:
+    def _readiness(self) -> Reply:
         problem = self.house.problem()
         if problem is None:
             return _line(200, "ready")
-        # Paths of the machine are nobody else's business.
-        return _line(503, f"not ready: {problem}" if asked.is_local else "not ready")
+        return _line(503, f"not ready: {problem}")
 
     def _metrics(self, asked: Asked) -> Reply:
         audience = self.house.metrics_audience
@@ -264,12 +277,3 @@ def _content(content: bytes, media_type: str) -> Reply:
 def _names_digest(entry: FileEntry) -> bool:
     """Whether the name is made of the file's digest, and so will never mean anything else."""
     return entry.path.rpartition("/")[2].startswith(entry.file.sha256)
-
-
-def _is_loopback(client: str) -> bool:
-    try:
-        address = ipaddress.ip_address(client.partition("%")[0])
-    except ValueError:
-        return False
-    mapped = getattr(address, "ipv4_mapped", None)
-    return bool((mapped or address).is_loopback)

@@ -1,8 +1,9 @@
 """Accepts connections, keeps them within bounds, and ends them when the server stops.
 
-Every accepted socket counts, the ones in a TLS handshake too. When all places are taken the longest
-idle connection makes room; without an idle one nothing is accepted until a place is free. A stop
-ends idle connections at once, and lets answers under way finish until a deadline.
+Every accepted socket counts, the ones in a TLS handshake too. When all places are taken, the peer that
+has the most makes room: its longest idle connection goes, without an idle one the slowest. A peer that
+would have the most itself waits for a while when none of its own is idle. A stop ends idle connections at once, and
+lets answers under way finish until a deadline.
 """
 
 import asyncio
@@ -10,16 +11,21 @@ import errno
 import logging
 import socket
 import ssl
+import time
 from dataclasses import dataclass
 
 from lxdocker_lxd.serve.channel import HANDSHAKE_SECONDS, opened
 from lxdocker_lxd.serve.connection import HEAD_SECONDS, Connection, Speaker
 from lxdocker_lxd.serve.guard import App
 from lxdocker_lxd.serve.metrics import Metrics
+from lxdocker_lxd.serve.peer import Peer, Places
 from lxdocker_lxd.serve.server_log import ServerLog
 
 _NO_ROOM = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _PAUSE_SECONDS = 0.2
+_MOST_WAITING = 64
+_WAIT_SECONDS = 10.0
+"""Then a client gives up anyway; this is how long Go's waits for a handshake."""
 _FIRST_REQUEST_SECONDS = 1.0
 """Connections that were just made may still bring their first request when the server stops."""
 _CHECK_SECONDS = 10.0
@@ -48,9 +54,12 @@ class Listener:
 class _Guest:
     """One accepted socket: in its handshake at first, then a connection."""
 
-    def __init__(self) -> None:
+    def __init__(self, peer: Peer) -> None:
+        self.peer = peer
         self.task: asyncio.Task[None] | None = None
         self.connection: Connection | None = None
+        self.admitted = asyncio.Event()
+        self._since = time.monotonic()
 
     @property
     def is_idle(self) -> bool:
@@ -60,7 +69,10 @@ class _Guest:
     def is_new(self) -> bool:
         return self.connection is None or not self.connection.was_busy
 
-    def abort(self) -> None:
+    def pace(self, now: float, /) -> float:
+        return self.connection.pace(now) if self.connection is not None else self._since - now
+
+    def displace(self) -> None:
         if self.connection is not None:
             self.connection.abort()
         elif self.task is not None:
@@ -76,14 +88,14 @@ class Server:
         self._log = log
         self._listeners: list[Listener] = []
         self._accepting: list[asyncio.Task[None]] = []
-        self._guests: dict[_Guest, None] = {}
-        self._freed = asyncio.Event()
+        self._guests: Places[_Guest] = Places(limits.connections)
+        self._waiting: Places[_Guest] = Places(_MOST_WAITING)
         self._was_full = False
 
     @property
     def connections(self) -> int:
         """How many connections there are."""
-        return len(self._guests)
+        return self._guests.count
 
     def speaker(self, app: App, protocol_log: logging.Logger) -> Speaker:
         """Return what connections to ``app`` share."""
@@ -110,6 +122,7 @@ class Server:
         for listener in self._listeners:
             listener.socket.close()
             await listener.speaker.stop()
+        self._abort(list(self._waiting))
         self._abort([guest for guest in self._guests if guest.is_idle and not guest.is_new])
         first = min(within_seconds, _FIRST_REQUEST_SECONDS)
         await self._emptied(first, hurry)
@@ -123,7 +136,9 @@ class Server:
     async def answers(self, speaker: Speaker) -> bool:
         """Whether a request of our own, through the whole protocol and app, gets its answer in time."""
         ours, theirs = socket.socketpair()
-        self._welcome(theirs, Listener(theirs, None, speaker))
+        guest = _Guest(Peer.of(None))
+        self._guests.give(guest)
+        self._welcome(guest, theirs, Listener(theirs, None, speaker))
         try:
             async with asyncio.timeout(_CHECK_SECONDS):
                 reader, writer = await asyncio.open_connection(sock=ours)
@@ -137,43 +152,59 @@ class Server:
     async def _accept(self, listener: Listener) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            await self._room()
             try:
-                accepted, _ = await loop.sock_accept(listener.socket)
+                accepted, address = await loop.sock_accept(listener.socket)
             except OSError as error:
                 if error.errno in _NO_ROOM:
                     self._metrics.happened("refused")
-                    self._evict()
+                    self._evict(None)
                     await asyncio.sleep(_PAUSE_SECONDS)
                 continue
-            self._welcome(accepted, listener)
+            self._admit(
+                accepted, Peer.of(address[0] if isinstance(address, tuple) else None), listener
+            )
             # Many may be waiting; those who are here already get their turn too.
             await asyncio.sleep(0)
 
-    async def _room(self) -> None:
-        """Wait until there is a place, and make one of an idle connection's."""
-        while len(self._guests) >= self._limits.connections:
+    def _admit(self, accepted: socket.socket, peer: Peer, listener: Listener) -> None:
+        """Give a new connection a place, if need be another's; without one, let it wait or close it."""
+        guest = _Guest(peer)
+        if self._guests.count >= self._guests.most:
             if not self._was_full:
                 self._was_full = True
-                self._log.caution(f"all {self._limits.connections} connections are in use")
-            if self._evict():
-                continue
-            self._freed.clear()
-            await self._freed.wait()
+                self._log.caution(f"all {self._guests.most} connections are in use")
+            if not self._evict(peer):
+                if self._waiting.take(guest):
+                    guest.task = asyncio.create_task(self._wait(guest, accepted, listener))
+                else:
+                    self._metrics.happened("refused")
+                    accepted.close()
+                return
+        self._guests.give(guest)
+        self._welcome(guest, accepted, listener)
 
-    def _evict(self) -> bool:
-        oldest = next((guest for guest in self._guests if guest.is_idle), None)
-        if oldest is None:
+    async def _wait(self, guest: _Guest, accepted: socket.socket, listener: Listener) -> None:
+        """Welcome ``guest`` when it gets a place; close it when that takes too long."""
+        try:
+            async with asyncio.timeout(_WAIT_SECONDS):
+                await guest.admitted.wait()
+        except (TimeoutError, asyncio.CancelledError):
+            self._metrics.happened("refused")
+            accepted.close()
+            self._guests.give_back(guest)
+        else:
+            self._welcome(guest, accepted, listener)
+        finally:
+            self._waiting.give_back(guest)
+
+    def _evict(self, newcomer: Peer | None) -> bool:
+        if not self._guests.make_room(newcomer):
             return False
         self._metrics.happened("evicted")
-        del self._guests[oldest]
-        oldest.abort()
         return True
 
-    def _welcome(self, accepted: socket.socket, listener: Listener) -> None:
+    def _welcome(self, guest: _Guest, accepted: socket.socket, listener: Listener) -> None:
         accepted.settimeout(0)
-        guest = _Guest()
-        self._guests[guest] = None
         self._metrics.happened("accepted")
         guest.task = asyncio.create_task(self._serve(guest, accepted, listener))
         guest.task.add_done_callback(lambda task: self._ended(guest, task))
@@ -191,16 +222,21 @@ class Server:
         await guest.connection.run()
 
     def _ended(self, guest: _Guest, task: asyncio.Task[None]) -> None:
-        self._guests.pop(guest, None)
-        self._freed.set()
-        if len(self._guests) < self._limits.connections // 2:
+        self._guests.give_back(guest)
+        for waiting in self._waiting:
+            if self._guests.count >= self._guests.most:
+                break
+            self._waiting.give_back(waiting)
+            self._guests.give(waiting)
+            waiting.admitted.set()
+        if self._guests.count < self._guests.most // 2:
             self._was_full = False
         if not task.cancelled() and (error := task.exception()) is not None:
             self._log.bug("a connection", error)
 
     def _abort(self, guests: list[_Guest]) -> None:
         for guest in guests:
-            guest.abort()
+            guest.displace()
 
     async def _emptied(self, within_seconds: float, hurry: asyncio.Event) -> None:
         """Wait until no connection is left, for a time, or until ``hurry``."""

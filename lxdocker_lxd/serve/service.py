@@ -20,10 +20,11 @@ from lxdocker_lxd.catalogue_directory import CatalogueDirectory
 from lxdocker_lxd.errors import UsageError
 from lxdocker_lxd.serve import app, listening, signing, tls
 from lxdocker_lxd.serve.certificate_watch import CertificateWatch
-from lxdocker_lxd.serve.exchange import Downloads
+from lxdocker_lxd.serve.exchange import Exchange
 from lxdocker_lxd.serve.file_body import Disk
 from lxdocker_lxd.serve.guard import App, Guard
 from lxdocker_lxd.serve.metrics import Metrics
+from lxdocker_lxd.serve.peer import Places
 from lxdocker_lxd.serve.publication import Publication
 from lxdocker_lxd.serve.replies import House, Replies
 from lxdocker_lxd.serve.server import Listener, Server, ServerLimits
@@ -130,7 +131,7 @@ class _Service:
         self._url = base_url(settings, port=port, certificate=certificate)
         self._notify = ServiceNotify(process.environment, process.process_id)
         self._metrics = Metrics()
-        self._downloads = Downloads(settings.downloads)
+        self._downloads: Places[Exchange] = Places(settings.downloads)
         self._disk = ThreadPoolExecutor(_DISK_THREADS, thread_name_prefix="disk")
         self._certificate_watch = CertificateWatch(
             certificate, executor=self._disk, now=process.now, log=process.log
@@ -243,8 +244,13 @@ class _Service:
         )
 
     def _problem(self) -> str | None:
-        """Return why the service is not ready, if so."""
-        return self._publication.problem or self._certificate_watch.problem()
+        """Return why the service is not ready, if so, in words that anybody may read.
+
+        Behind a proxy strangers have an address of this machine. The log has paths and causes.
+        """
+        if self._publication.problem is not None:
+            return "the catalogue can't be read"
+        return self._certificate_watch.problem()
 
     def _status(self) -> str:
         products = len(self._publication.current.context.catalogue.products)
@@ -285,8 +291,8 @@ class _Service:
         cut = await self._server.stop(seconds, self._hurry)
         if cut:
             self._process.log.caution(f"stopped; {cut} answers were cut")
-        for pool in (self._disk, self._publication.executor):
-            pool.shutdown(wait=False, cancel_futures=True)
+        self._disk.shutdown(wait=False, cancel_futures=True)
+        self._publication.close(wait=False)
 
     def _unforeseen(self, _: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
         error = context.get("exception")

@@ -180,8 +180,9 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting(
         key="metrics",
-        meaning="who may read `/metrics`: local (this machine), all or none",
-        default="local",
+        meaning="who may read `/metrics`: none, all or local (this machine, with all who come through"
+        " a proxy on it)",
+        default="none",
         parse=choice("local", "all", "none"),
     ),
 )

@@ -4,9 +4,10 @@ A signature holds the time it was made, so the same content signed twice gives t
 therefore remembers what it signed: in memory, or in a directory where it outlives the process.
 """
 
+import contextlib
 import hashlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -72,6 +73,7 @@ class GpgSigner:
         self._lxdimages = lxdimages
         self._kept = kept
         self._lock = threading.Lock()
+        self._turns: dict[str, tuple[threading.Lock, int]] = {}
         self.fingerprint = fingerprint
 
     @property
@@ -121,12 +123,29 @@ class GpgSigner:
 
     def _signature(self, kind: str, digest: str, sign: Callable[[], bytes]) -> bytes:
         name = f"{self.fingerprint}-{kind}-{digest}"
-        with self._lock:
-            signature = self._kept.get(name)
+        with self._turn_of(name):
+            with self._lock:
+                signature = self._kept.get(name)
             if signature is None:
                 signature = sign()
-                self._kept.put(name, signature)
+                with self._lock:
+                    self._kept.put(name, signature)
         return signature
+
+    @contextlib.contextmanager
+    def _turn_of(self, name: str) -> Iterator[None]:
+        """One thread at a time makes a signature; others are made meanwhile."""
+        with self._lock:
+            turn, users = self._turns.get(name, (threading.Lock(), 0))
+            self._turns[name] = turn, users + 1
+        try:
+            with turn:
+                yield
+        finally:
+            with self._lock:
+                turn, users = self._turns.pop(name)
+                if users > 1:
+                    self._turns[name] = turn, users - 1
 
     def _detached(self, content: bytes | BinaryIO, *, what: str) -> bytes:
         return self._run("--armor", "--detach-sign", content=content, what=what)

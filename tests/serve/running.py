@@ -5,6 +5,7 @@ with running(Shelf(tmp_path / "images"), tmp_path) as server:
 """
 
 import contextlib
+import functools
 import http.client
 import os
 import re
@@ -145,38 +146,62 @@ class RunningServer:
 
     # ---- clients
 
+    @functools.cached_property
+    def client_context(self) -> ssl.SSLContext:
+        """One for all of the clients below: to make one takes longer than a connection."""
+        return self.context
+
     @property
     def context(self) -> ssl.SSLContext:
-        """TLS of a client that trusts the authority."""
+        """TLS of a client that trusts the authority; another one each time, to be changed by a test."""
         context = ssl.create_default_context()
         self.authority.configure_trust(context)
         return context
 
-    def plain(self, *, receive_bytes: int | None = None) -> socket.socket:
-        """A TCP connection; ``receive_bytes`` makes its kernel take little ahead."""
+    def plain(
+        self, *, receive_bytes: int | None = None, source: str = "127.0.0.1"
+    ) -> socket.socket:
+        """A TCP connection from ``source``; ``receive_bytes`` makes its kernel take little ahead."""
         made = socket.socket()
+        made.bind((source, 0))
         if receive_bytes is not None:
             made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
         made.settimeout(30)
         made.connect(("127.0.0.1", self.port))
         return made
 
-    def tls(self, *, receive_bytes: int | None = None) -> ssl.SSLSocket:
+    def tls(self, *, receive_bytes: int | None = None, source: str = "127.0.0.1") -> ssl.SSLSocket:
         """A TLS connection."""
-        return self.context.wrap_socket(
-            self.plain(receive_bytes=receive_bytes), server_hostname="127.0.0.1"
+        return self.client_context.wrap_socket(
+            self.plain(receive_bytes=receive_bytes, source=source), server_hostname="127.0.0.1"
         )
 
-    def asked(self, target: str, *headers: str, receive_bytes: int | None = None) -> ssl.SSLSocket:
+    def asked(
+        self,
+        target: str,
+        *headers: str,
+        receive_bytes: int | None = None,
+        source: str = "127.0.0.1",
+    ) -> ssl.SSLSocket:
         """A TLS connection on which a GET was sent."""
-        made = self.tls(receive_bytes=receive_bytes)
+        made = self.tls(receive_bytes=receive_bytes, source=source)
         made.sendall(request(target, *headers))
         return made
 
-    def get(self, target: str, headers: dict[str, str] | None = None, method: str = "GET") -> "Got":
+    def get(
+        self,
+        target: str,
+        headers: dict[str, str] | None = None,
+        method: str = "GET",
+        *,
+        source: str = "127.0.0.1",
+    ) -> "Got":
         """A whole answer, over a connection of its own."""
         connection = http.client.HTTPSConnection(
-            "127.0.0.1", self.port, context=self.context, timeout=30
+            *("127.0.0.1", self.port),
+            context=self.client_context,
+            timeout=30,
+            source_address=(source, 0),
         )
         with contextlib.closing(connection):
             connection.request(method, target, headers={"Connection": "close", **(headers or {})})

@@ -20,10 +20,11 @@ from lxdocker_lxd.catalogue import Catalogue, FileRole, Product, PublishedFile, 
 from lxdocker_lxd.catalogue_directory import CatalogueDirectory
 from lxdocker_lxd.catalogue_document import render
 from lxdocker_lxd.serve import app, contents
-from lxdocker_lxd.serve.exchange import Downloads
+from lxdocker_lxd.serve.exchange import Exchange
 from lxdocker_lxd.serve.file_body import Disk
 from lxdocker_lxd.serve.guard import App, Guard
 from lxdocker_lxd.serve.metrics import Metrics
+from lxdocker_lxd.serve.peer import Places
 from lxdocker_lxd.serve.publication import Publication
 from lxdocker_lxd.serve.replies import House, Replies
 from lxdocker_lxd.serve.server_log import ServerLog
@@ -113,7 +114,7 @@ class InProcess:
         self.log = ServerLog(self.lines.append, now=now, journal=True)
         self.disk = ThreadPoolExecutor(2)
         self.metrics = Metrics()
-        self.downloads = Downloads(downloads)
+        self.downloads: Places[Exchange] = Places(downloads)
         self.problem: str | None = None
         self.publication = Publication(
             shelf.source,
@@ -146,7 +147,7 @@ class InProcess:
     def close(self) -> None:
         """End the threads."""
         self.disk.shutdown()
-        self.publication.executor.shutdown()
+        self.publication.close(wait=True)
 
     async def ask(
         self,

@@ -76,7 +76,9 @@ def test_clients_that_say_nothing_are_closed_in_time(server: RunningServer) -> N
 def test_a_thousand_idle_connections_keep_nobody_out(shelf: Shelf, tmp_path: Path) -> None:
     count = 1000 if FULL else 150
     with (
-        running(shelf, tmp_path, "--connections", str(count * 4 // 5)) as server,
+        running(
+            shelf, tmp_path, "--connections", str(count * 4 // 5), "--metrics", "local"
+        ) as server,
         many(count, server.plain),
     ):
         assert server.get("/healthz").status == 200
@@ -322,7 +324,7 @@ def test_too_many_downloads_are_asked_to_come_back(shelf: Shelf, tmp_path: Path)
     shelf.publish("web", BIG)
     target = path_of(shelf)
     with (
-        running(shelf, tmp_path, "--downloads", "3") as server,
+        running(shelf, tmp_path, "--downloads", "3", "--metrics", "local") as server,
         many(3, lambda: server.asked(target, receive_bytes=8192)) as readers,
     ):
         eventually(

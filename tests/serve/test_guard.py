@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from lxdocker_lxd.serve.exchange import SCOPE_KEY, Downloads, Exchange
+from lxdocker_lxd.serve.exchange import SCOPE_KEY, Exchange
 from lxdocker_lxd.serve.guard import App, Guard, Receive, Scope, Send
 from lxdocker_lxd.serve.metrics import Metrics
+from lxdocker_lxd.serve.peer import Places
 from lxdocker_lxd.serve.server_log import ServerLog
 from tests.serve.shelf import receive_nothing, scope
 
@@ -22,7 +23,7 @@ class Bench:
     def __init__(self, app: App, *, stall_seconds: float = 0.1) -> None:
         self.lines: list[str] = []
         self.metrics = Metrics()
-        self.downloads = Downloads(3)
+        self.downloads: Places[Exchange] = Places(3)
         self.guard = Guard(
             app,
             downloads=self.downloads,

@@ -49,7 +49,7 @@ def server(tmp_path: Path) -> Iterator[RunningServer]:
     with RunningServer.free_port() as plain:
         pass
     found.certificate_flags = ("--tls-dir", str(tmp_path / "tls"), "--name", "images.lan")
-    found.flags = ("--http-address", f"127.0.0.1:{plain}")
+    found.flags = ("--http-address", f"127.0.0.1:{plain}", "--metrics", "local")
     try:
         found.start()
         (tmp_path / ".curlrc").write_text(
@@ -86,7 +86,7 @@ def test_every_example_of_the_page_holds(server: RunningServer, tmp_path: Path) 
 
 def test_every_metric_is_on_the_page(tmp_path: Path) -> None:
     shelf = Shelf(tmp_path / "images")
-    server = RunningServer(shelf, tmp_path)
+    server = RunningServer(shelf, tmp_path, "--metrics", "local")
     try:
         server.start()
         text = server.get("/metrics").body.decode()

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -105,6 +106,25 @@ def test_the_same_content_keeps_its_signature(signer: GpgSigner, tmp_path: Path)
     first = signer.detached_file(file)
     (tmp_path / file.path).unlink()
     assert signer.detached_file(file) == first
+
+
+def test_a_file_that_takes_long_holds_up_no_other_signature(
+    signer: GpgSigner, tmp_path: Path
+) -> None:
+    """All signatures had one lock, also while gigabytes were read."""
+    file = published(tmp_path, b"abc")
+    path = tmp_path / file.path
+    path.unlink()
+    os.mkfifo(path)
+    with ThreadPoolExecutor(3) as threads:
+        large = [threads.submit(signer.detached_file, file) for _ in range(2)]
+        try:
+            assert threads.submit(signer.detached, DOCUMENT).result(20)
+            assert not any(one.done() for one in large)
+        finally:
+            path.write_bytes(b"abc")
+        # Both wait for one signature: the pipe was read once.
+        assert large[0].result(20) == large[1].result(20)
 
 
 def test_signatures_outlive_the_process_in_a_directory(home: OpenPgpHome, tmp_path: Path) -> None:

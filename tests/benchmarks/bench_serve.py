@@ -100,7 +100,7 @@ class Contender:
 def contenders(shelf: Shelf, place: Path) -> Iterator[tuple[RunningServer, Contender, Contender]]:
     """Yield our server, and both as contenders, over the same images."""
     place.mkdir(parents=True, exist_ok=True)
-    server = RunningServer(shelf, place)
+    server = RunningServer(shelf, place, "--metrics", "local")
     root = place / "exported"
     command = [sys.executable, "-m", "lxdocker_lxd", "export", str(root)]
     subprocess.run([*command, "--lxdimages", str(shelf.directory)], check=True, capture_output=True)

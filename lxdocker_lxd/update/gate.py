@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from lxdocker_lxd.errors import LxdError, LxdockerError, VerificationError
 from lxdocker_lxd.guest_health import HEALTH_COMMAND, has_health_check
 from lxdocker_lxd.image_facts import ImageFacts, facts_or_none
-from lxdocker_lxd.lxd.failures import AbsentError
+from lxdocker_lxd.lxd.failures import AbsentError, RefusedError
 from lxdocker_lxd.lxd.ports import Lxd
 from lxdocker_lxd.lxd.records import Config, Instance
 from lxdocker_lxd.update.health import wait_for_health
@@ -21,6 +21,9 @@ _LOG_PATH = "/.lxdocker/log"
 _LONGEST_LOG_BYTES = 16 << 20
 _TAIL_BYTES = 1 << 14
 _ENVIRONMENT = "environment."
+# LXD keeps a program that serves files for ten seconds after the last request for one.
+_FILES_SECONDS = 20.0
+_FILES_PAUSE_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +90,7 @@ class HealthGate:
                 stream = opened.enter_context(self._lxd.events.subscribe())
             instance = self._lxd.instances.get(name, project=project)
             try:
-                watched = watched_instance(self._lxd, instance)
+                watched = self._watched(instance)
             except HealthError as error:
                 return Verdict(judgement=Judgement.UNDECIDED, reason=error.message)
             probe = InstanceProbe(
@@ -99,6 +102,17 @@ class HealthGate:
             said = f"{self._log(instance, watched)}\n{probe.output}"
             secrets = _environment_values(instance.expanded_config)
             return replace(verdict, evidence=excerpt(said, secrets=secrets))
+
+    def _watched(self, instance: Instance) -> WatchedInstance:
+        """Return how to ask; LXD can't look at files for a moment when an instance starts or ends."""
+        until = self._clock() + _FILES_SECONDS
+        while self._clock() < until:
+            try:
+                return watched_instance(self._lxd, instance)
+            except RefusedError:
+                self._pause(_FILES_PAUSE_SECONDS)
+        # Taken for one of ours: then nothing but its guest's own word counts as good.
+        return WatchedInstance(check=check_of(instance.expanded_config), converted=True)
 
     def _log(self, instance: Instance, watched: WatchedInstance) -> str:
         """Return the end of what the instance wrote; nothing depends on it."""

@@ -90,8 +90,8 @@ class InstanceProbe:
                     activity=Activity.PAUSED, detail=f"it was {state.status.lower()} for too long,"
                 )
             guest = self._guest() if self._converted else GuestState(status="running")
-        except _AWAY as error:
-            return Observation(activity=Activity.PAUSED, detail=f"LXD is away: {error.message}")
+        except (*_AWAY, RefusedError) as error:
+            return Observation(activity=Activity.PAUSED, detail=f"LXD can't say: {error.message}")
         return Observation(
             activity=_ACTIVITIES.get(guest.status, Activity.STARTING),
             process_id=state.process_id,

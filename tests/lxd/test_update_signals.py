@@ -79,8 +79,15 @@ def test_a_first_signal_at_any_step_leaves_the_name_whole(stage: Stage, tmp_path
             process.send_signal(SIGNALS[number % len(SIGNALS)])
             _, rest = process.communicate(timeout=120)
         said = "".join(told) + rest
-        assert process.returncode == 130, said
         assert "Traceback" not in said
+        if process.returncode == 0:
+            # The last request may be answered, and the command over, before the signal is there.
+            assert step == STEPS[-1], said
+            assert stage.version(name) == "two", said
+            whole(stage, name, before, said)
+            stage.clean()
+            continue
+        assert process.returncode == 130, said
         assert "nothing half-made" not in said
         assert f"the update of {name}" in said
         assert "once more leaves it" in said

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from lxdocker_lxd.lxd.calls import Command, CommandResult, GuestFile
+from lxdocker_lxd.lxd.failures import RefusedError
 from lxdocker_lxd.lxd.records import Config
 from lxdocker_lxd.update.gate import HealthGate, watched_instance
 from lxdocker_lxd.update.health_check import Kind
@@ -34,8 +35,13 @@ def judged(
     behaviour: Behaviour,
     config: Config | None = None,
     meanwhile: Callable[[SimulatedLxd, float], None] = lambda _lxd, _seconds: None,
+    *,
+    files_refused_seconds: float = 0,
 ) -> tuple[Verdict, float]:
-    """Start an instance and watch it; return the verdict and how long that took."""
+    """Start an instance and watch it; return the verdict and how long that took.
+
+    LXD refuses to look at its files for so many seconds.
+    """
     lxd = SimulatedLxd()
     image = lxd.add_image("one", behaviour=behaviour)
     nic = {"type": "nic", "network": "br0", "name": "eth0"}
@@ -46,7 +52,13 @@ def judged(
         lxd.sleep(seconds)
         meanwhile(lxd, lxd.clock.monotonic() - began)
 
+    def refuse(call: Call) -> None:
+        early = lxd.clock.monotonic() - began < files_refused_seconds
+        if early and call.name in {"guests.file_kind", "guests.read_file"}:
+            raise RefusedError(f"could not {call}: status 500, no reason given")
+
     lxd.user.power.start("web")
+    lxd.log.before = refuse
     gate = HealthGate(lxd, clock=lxd.clock.monotonic, pause=pause)
     return gate.judge("web", project="default"), lxd.clock.monotonic() - began
 
@@ -149,6 +161,25 @@ def test_lxd_that_is_away_is_waited_for() -> None:
     verdict, seconds = judged(GOOD, meanwhile=restart)
     assert verdict.judgement is HEALTHY
     assert seconds >= 40
+
+
+@pytest.mark.parametrize("behaviour", [GOOD, converted(), converted(healthcheck=CHECK)])
+def test_files_that_lxd_cannot_look_at_for_a_moment_are_looked_at_again(
+    behaviour: Behaviour,
+) -> None:
+    plain, _ = judged(behaviour)
+    assert judged(behaviour, files_refused_seconds=5)[0] == plain
+    assert plain.judgement is HEALTHY
+
+
+@pytest.mark.parametrize("behaviour", [GOOD, converted()])
+def test_files_that_lxd_never_lets_anybody_look_at_give_no_verdict(behaviour: Behaviour) -> None:
+    verdict, seconds = judged(behaviour, files_refused_seconds=1e9)
+    assert verdict.judgement is UNDECIDED
+    assert 60 <= seconds < 200
+    # What ended is known without its files: nobody asked for it.
+    ended, _ = judged(EXITS_AT_ONCE, files_refused_seconds=1e9)
+    assert ended.judgement is FAILED
 
 
 @pytest.mark.parametrize("behaviour", [GOOD, converted(), converted(older=True)])

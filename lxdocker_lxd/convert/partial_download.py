@@ -8,6 +8,7 @@ mirror may lie) the download starts over once.
 import contextlib
 import errno
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -19,25 +20,53 @@ from lxdocker_lxd.digest import ByteStream, DigestMismatchError, VerifyingReader
 from lxdocker_lxd.errors import StorageError
 
 CHUNK_BYTES = 1 << 20
+# A holder that adds less than this in that time is too slow to be waited for.
+_GROWTH_BYTES = 1 << 20
+STALLED_SECONDS = 60.0
+_POLL_SECONDS = 0.05
+_MOST_FILES = 8
 
 OpenAt = Callable[[int], AbstractContextManager[ByteStream]]
 
 
 @contextlib.contextmanager
-def locked_partial(path: Path) -> Iterator[BinaryIO]:
-    """Yield the partial file at ``path``, made if missing, for this thread alone.
+def locked_partial(path: Path, *, stalled_seconds: float) -> Iterator[tuple[BinaryIO, Path]]:
+    """Yield the partial file at ``path``, made if missing, for this thread alone, and where it is.
 
-    Waits for other threads and processes. Raises StorageError.
+    Waits for other threads and processes as long as the file grows. Who gets the same bytes from a
+    slow server doesn't hold up others: they take a file of their own beside it. Raises StorageError.
     """
+    for number in range(1, _MOST_FILES + 1):
+        one = path if number == 1 else path.with_name(f"{path.name}.{number}")
+        file = _lock(one, stalled_seconds)
+        if file is not None:
+            with file:
+                yield file, one
+            return
+    raise StorageError(
+        f"lock {path}: {_MOST_FILES} downloads of it are under way, and none of them gets on",
+        hint="try again when they have ended",
+    )
+
+
+def _lock(path: Path, stalled_seconds: float) -> BinaryIO | None:
+    """Return the file, locked; None when its holder hasn't added to it for a while."""
+    grown_bytes, grown_at = 0, time.monotonic()
     while True:
         # Its own lock, so that nobody else can read it either, now and as a blob.
         descriptor = atomic.open_lock(path)
-        with open(descriptor, "r+b", buffering=0) as file:  # noqa: PTH123 - wraps a descriptor
-            atomic.take(file.fileno(), path, wait_seconds=atomic.RUN_SECONDS)
-            # While this thread waited, the holder may have moved the file to its final name.
-            if _is_still(path, file):
-                yield file
-                return
+        file = open(descriptor, "r+b", buffering=0)  # noqa: PTH123, SIM115 - wraps a descriptor; the caller closes it
+        # While this thread waited, the holder may have moved the file to its final name.
+        if atomic.try_exclusive(descriptor) and _is_still(path, file):
+            return file
+        size_bytes = os.fstat(descriptor).st_size
+        file.close()
+        now = time.monotonic()
+        if abs(size_bytes - grown_bytes) >= _GROWTH_BYTES:
+            grown_bytes, grown_at = size_bytes, now
+        elif now - grown_at > stalled_seconds:
+            return None
+        time.sleep(_POLL_SECONDS)
 
 
 def complete(

@@ -1,16 +1,19 @@
 """The use case ``convert``: every specification's image pulled, built where needed, published.
 
 Order of a run: read the specifications; ask all their sources at once whether anything changed;
-build what has to be built, several images at a time, each published as soon as it is whole; then,
-if everything went well, drop products without a specification, old versions and unused files. One
-image's failure leaves its last good version published and stops nothing else.
+as soon as one has answered, build what has to be built of it, several images at a time, each published
+as soon as it is whole; then, if everything went well, drop products without a specification, old
+versions and unused files. One image's failure leaves its last good version published and stops nothing
+else, and no source is waited for by other images: asking and downloading end in a bounded time, and
+what takes long gives its place up.
 """
 
+import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from datetime import datetime
 from functools import partial
 
@@ -22,6 +25,7 @@ from lxdocker_lxd.convert.inspection import inspect
 from lxdocker_lxd.convert.production import Interrupted, Production, current_version
 from lxdocker_lxd.convert.rebuild import reason
 from lxdocker_lxd.convert.run import ConvertOptions, ImageOutcome, Outcome, RunReport
+from lxdocker_lxd.convert.slots import Slots
 from lxdocker_lxd.convert.source import Source
 from lxdocker_lxd.convert.sources import Sources
 from lxdocker_lxd.convert.spec_directory import LoadedSpec, SpecEntry, read_specs, select
@@ -37,6 +41,15 @@ _log = logging.getLogger(__name__)
 
 _PROBES = 16
 """How many sources are asked at once: answers are small and mostly waited for."""
+
+_PROBE_TURN_SECONDS = 5.0
+"""How long a source that is asked keeps others from their turn."""
+
+_MOST_THREADS = 64
+"""For each of both; those that have given their place up included."""
+
+_PATIENT_SECONDS = 10.0
+"""How long sources are waited for without a word."""
 
 _ENDING_SECONDS = 3.0
 """How long an interrupted run lets its threads clean up."""
@@ -123,7 +136,7 @@ class _Run:
                 # What was asked for when the wait began may be old by now.
                 entries = _entries(self._options, self._progress)
             targets, outcomes = self._targets(entries)
-            probes = self._probes(targets)
+            probes: dict[str, Probe] = {}
             outcomes += self._produced(targets, probes, store)
             return self._settled(entries, outcomes, probes, store)
 
@@ -151,15 +164,45 @@ class _Run:
         return targets, failures
 
     def _probes(self, targets: Sequence[Target]) -> dict[str, Probe]:
-        """Ask every source what its name stands for now; several at a time."""
+        """Ask every source what its name stands for now, and wait for all answers."""
+        with self._asked(targets) as asked:
+            return dict(self._answers(asked))
+
+    @contextlib.contextmanager
+    def _asked(self, targets: Sequence[Target]) -> Iterator[dict[str, Future[Probe]]]:
+        """Ask every source, several at a time; yield what will be their answers, by name."""
         for target in targets:
             self._progress.emit(StageStarted(image=target.label, stage="resolve"))
         loaded = {target.loaded.spec.name: target.loaded for target in targets}
-        threads = ThreadPoolExecutor(_PROBES, thread_name_prefix="probe")
+        slots = Slots(_PROBES, seconds=_PROBE_TURN_SECONDS)
+        stop = threading.Event()
+
+        def probe(one: LoadedSpec) -> Probe:
+            with slots.taken():
+                if stop.is_set():
+                    raise Interrupted
+                return self._probe(one)
+
+        threads = ThreadPoolExecutor(_MOST_THREADS, thread_name_prefix="probe")
         try:
-            return dict(zip(loaded, threads.map(self._probe, loaded.values()), strict=True))
+            yield {name: threads.submit(probe, one) for name, one in loaded.items()}
         finally:
+            stop.set()
             threads.shutdown(wait=False, cancel_futures=True)
+
+    def _answers(self, asked: Mapping[str, Future[Probe]]) -> Iterator[tuple[str, Probe]]:
+        """Yield answers by name as they come; say once for whom we are still waiting."""
+        names = {future: name for name, future in asked.items()}
+        told = False
+        while names:
+            done, _ = wait(names, None if told else _PATIENT_SECONDS, FIRST_COMPLETED)
+            if not done:
+                told = True
+                for name in names.values():
+                    text = f"its source hasn't answered for {_PATIENT_SECONDS:.0f} s; still waiting"
+                    self._progress.emit(Notice(image=name, text=text))
+            for future in done:
+                yield names.pop(future), future.result()
 
     def _probe(self, loaded: LoadedSpec) -> Probe:
         name = loaded.spec.name
@@ -194,7 +237,7 @@ class _Run:
     def _produced(
         self, targets: Sequence[Target], probes: dict[str, Probe], store: Store
     ) -> list[ImageOutcome]:
-        """Bring every target up to date, ``jobs`` at a time."""
+        """Bring every target up to date, ``jobs`` at a time; fill ``probes`` with what sources say."""
         stop = threading.Event()
         production = Production(
             self._options,
@@ -204,16 +247,28 @@ class _Run:
             self._now,
             self._delivery,
         )
+        turn_seconds = self._options.registries.limits.turn_seconds
+        slots = Slots(max(1, self._options.jobs), seconds=turn_seconds)
 
         def produce(target: Target) -> ImageOutcome:
-            return self._guarded(
-                target, lambda: production.produce(target, *_answer(probes, target))
-            )
+            with slots.taken():
+                if stop.is_set():
+                    raise Interrupted
+                return self._guarded(
+                    target, lambda: production.produce(target, *_answer(probes, target))
+                )
 
-        jobs = max(1, self._options.jobs)
-        executor = ThreadPoolExecutor(jobs, thread_name_prefix="image")
-        running = [executor.submit(produce, target) for target in targets]
+        executor = ThreadPoolExecutor(_MOST_THREADS, thread_name_prefix="image")
+        running: list[Future[ImageOutcome]] = []
         try:
+            with self._asked(targets) as asked:
+                for name, probe in self._answers(asked):
+                    probes[name] = probe
+                    running += [
+                        executor.submit(produce, target)
+                        for target in targets
+                        if target.loaded.spec.name == name
+                    ]
             return [future.result() for future in running]
         finally:
             # After Ctrl-C the threads end at their next progress event; one that waits for a

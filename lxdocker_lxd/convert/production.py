@@ -97,6 +97,7 @@ class Production:
             jobs=self._options.jobs,
             progress=self._progress,
             known=head,
+            seconds=self._options.registries.limits.image_seconds,
         )
 
     def _unchanged(self, target: Target, version: Version) -> ImageOutcome:

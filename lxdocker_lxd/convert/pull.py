@@ -7,7 +7,9 @@ stay for the next run.
 """
 
 import functools
+import math
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager
@@ -19,9 +21,9 @@ from lxdocker_lxd.convert.oci import Descriptor, ImageConfig, Index, Manifest
 from lxdocker_lxd.convert.source import ManifestBytes, Source
 from lxdocker_lxd.convert.store import Store
 from lxdocker_lxd.digest import ByteStream, Digest, DigestMismatchError
-from lxdocker_lxd.errors import NotFoundError, VerificationError
+from lxdocker_lxd.errors import NetworkError, NotFoundError, VerificationError
 from lxdocker_lxd.platform import Platform, choose
-from lxdocker_lxd.progress import BytesDone, Notice, Progress, StageStarted
+from lxdocker_lxd.progress import BytesDone, Event, Notice, Progress, StageStarted
 
 INDEX_DEPTH_LIMIT = 4
 INDEX_COUNT_LIMIT = 32
@@ -92,15 +94,39 @@ def pull(
     jobs: int,
     progress: Progress,
     known: Digest | None = None,
+    seconds: float = math.inf,
 ) -> PulledImage:
     """Store the image ``source`` names for ``wanted`` and return it; call it within ``store.using``.
 
     ``known`` is what ``source.head()`` said a moment ago: then exactly that is pulled, without
     asking again when the store holds it. ``image`` names it in events and errors; ``jobs`` layers
-    are fetched at once. Raises NotFoundError, VerificationError, NetworkError,
-    AuthenticationError, StorageError.
+    are fetched at once; all of it may take about ``seconds``. Raises NotFoundError,
+    VerificationError, NetworkError (PullTooLongError), AuthenticationError, StorageError.
     """
-    return _Pull(source, wanted, store, image, progress).run(known, jobs)
+    bounded = _Bounded(progress, image, seconds)
+    return _Pull(source, wanted, store, image, bounded).run(known, jobs)
+
+
+class PullTooLongError(NetworkError):
+    """An image whose downloads take longer than one image may."""
+
+
+class _Bounded:
+    """Passes events on until the time is over; then whoever reports next is ended."""
+
+    def __init__(self, progress: Progress, image: str, seconds: float) -> None:
+        self._progress = progress
+        self._image = image
+        self._seconds = seconds
+        self._ends_at = time.monotonic() + seconds
+
+    def emit(self, event: Event, /) -> None:
+        if time.monotonic() > self._ends_at:
+            raise PullTooLongError(
+                f"{self._image}: its downloads took longer than {self._seconds / 60:.0f} minutes",
+                hint="run it again: what came so far is kept and the rest is fetched",
+            )
+        self._progress.emit(event)
 
 
 class _Abandoned(Exception):  # noqa: N818 - not an error: another layer's failure ends this one

@@ -14,7 +14,7 @@ from lxdocker_lxd.convert.layout import open_layout
 from lxdocker_lxd.convert.registry.credentials import Keychain
 from lxdocker_lxd.convert.registry.endpoint import Endpoint
 from lxdocker_lxd.convert.registry.origin import Origin, UnsafeAddressError
-from lxdocker_lxd.convert.registry.redirect import send_following, settings_of
+from lxdocker_lxd.convert.registry.redirect import Destination, NamedBy, send_following, settings_of
 from lxdocker_lxd.convert.registry.refusal import NotInRegistryError
 from lxdocker_lxd.convert.registry.retry import Patience
 from lxdocker_lxd.convert.registry.settings import RegistriesSettings, RegistrySettings
@@ -36,7 +36,7 @@ class Sources:
         keychain: Keychain | None = None,
     ) -> None:
         self._registries = registries
-        self._transport = transport or Transport()
+        self._transport = transport or Transport(registries.limits)
         self._patience = patience or Patience()
         self._keychain = keychain or Keychain(registries.credential_files)
         self._lock = threading.Lock()
@@ -101,15 +101,25 @@ class Sources:
         origin = Origin.of(url, what=what)
         if origin.is_internal and origin.host not in self._registries.by_host:
             raise UnsafeAddressError(f"{what}: its address {origin} is in a private network")
+        if origin.scheme == "http" and not self._registries.of(origin.host).plain_http_allowed:
+            raise UnsafeAddressError(
+                f"{what}: its address {origin} is not encrypted",
+                hint=f"if that is meant, set insecure: true for {origin.host} under registries: in the"
+                " settings file",
+            )
         via = RegistrySettings(host=origin.host)
         answer = send_following(
             self._transport,
             self._registries,
             "GET",
-            url,
-            settings=settings_of(origin, self._registries, via=via),
+            Destination(
+                url=url,
+                settings=settings_of(origin, self._registries, via=via),
+                named_by=NamedBy(source=None),
+            ),
             headers=headers,
             what=what,
+            seconds=self._transport.limits.blob_start_seconds,
         )
         if answer.status // 100 == 2 or answer.status in accepted:  # noqa: PLR2004 - 2xx
             return answer

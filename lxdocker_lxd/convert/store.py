@@ -24,7 +24,12 @@ from pathlib import Path
 from lxdocker_lxd import atomic
 from lxdocker_lxd.convert import oci
 from lxdocker_lxd.convert.oci import Descriptor
-from lxdocker_lxd.convert.partial_download import OpenAt, complete, locked_partial
+from lxdocker_lxd.convert.partial_download import (
+    STALLED_SECONDS,
+    OpenAt,
+    complete,
+    locked_partial,
+)
 from lxdocker_lxd.convert.reachability import reachable
 from lxdocker_lxd.digest import Digest, DigestMismatchError
 from lxdocker_lxd.errors import LxdockerError, NotFoundError, UsageError, VerificationError
@@ -46,8 +51,10 @@ class DamagedCacheError(VerificationError):
 class Store:
     """Blobs by digest in one directory. Safe for several threads and several processes."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, stalled_seconds: float = STALLED_SECONDS) -> None:
+        """``stalled_seconds``: how long one download may keep another of the same blob waiting."""
         self._directory = directory
+        self._stalled_seconds = stalled_seconds
         self._held: int | None = None
         self._lock = directory / "lock"
         # Digests this object has seen to be right; a run uses one object.
@@ -113,15 +120,17 @@ class Store:
 
         ``open_at`` gives the bytes from an offset on; it isn't called when all is here. ``on_bytes``
         gets the count so far. When the stream breaks, what came is kept and the next ``put``
-        continues there, after hashing it again. A second ``put`` of the same digest waits. Raises
-        DigestMismatchError, StorageError, and whatever the stream raises.
+        continues there, after hashing it again. A second ``put`` of the same digest waits while the
+        first gets on. Raises DigestMismatchError, StorageError, and whatever the stream raises.
         """
         digest, path = descriptor.digest, self.path(descriptor.digest)
         if descriptor.data is not None and not self._is_right(descriptor):
             atomic.write(path, descriptor.data)
         if not self._is_right(descriptor):
-            partial = self._directory / "partial" / f"{digest.algorithm}-{digest.encoded}"
-            with locked_partial(partial) as file:
+            name = f"{digest.algorithm}-{digest.encoded}"
+            with locked_partial(
+                self._directory / "partial" / name, stalled_seconds=self._stalled_seconds
+            ) as (file, partial):
                 if not self._is_right(descriptor):
                     complete(file, partial, descriptor, open_at, on_bytes)
                     _publish(partial, path)

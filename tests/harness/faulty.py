@@ -60,6 +60,44 @@ def stall(after_bytes: int, seconds: float) -> Fault:
     return fault
 
 
+def drip(content: bytes, *, pause_seconds: float = 0.05) -> Fault:
+    """Send ``content``, then a byte at a time as long as somebody listens: never silent, never done."""
+
+    def fault(exchange: Exchange, reply: Reply) -> None:
+        exchange.close_connection = True
+        exchange.wfile.write(content)
+        while True:
+            time.sleep(pause_seconds)
+            exchange.wfile.write(b"x")
+
+    return fault
+
+
+def drip_body(
+    after_bytes: int = 0,
+    *,
+    piece_bytes: int = 1,
+    pause_seconds: float = 0.05,
+    announced: bool = True,
+) -> Fault:
+    """Send headers and ``after_bytes`` of the body at once, and the rest a little at a time."""
+
+    def fault(exchange: Exchange, reply: Reply) -> None:
+        if announced:
+            exchange.send(reply, body_bytes=after_bytes)
+        else:
+            exchange.send_response(reply.status)
+            exchange.send_header("Connection", "close")
+            exchange.end_headers()
+            exchange.wfile.write(reply.body[:after_bytes])
+        exchange.close_connection = True
+        for start in range(after_bytes, len(reply.body), piece_bytes):
+            time.sleep(pause_seconds)
+            exchange.wfile.write(reply.body[start : start + piece_bytes])
+
+    return fault
+
+
 def spoil(at_byte: int = 0) -> Fault:
     """Change one byte of the body."""
 

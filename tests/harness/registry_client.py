@@ -3,18 +3,21 @@
 import base64
 import contextlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from lxdocker_lxd.convert.oci import Descriptor
 from lxdocker_lxd.convert.pull import PulledImage, pull
+from lxdocker_lxd.convert.registry.connection import Resolve, resolve
 from lxdocker_lxd.convert.registry.retry import Patience
 from lxdocker_lxd.convert.registry.settings import (
     CredentialFile,
     RegistriesSettings,
     RegistrySettings,
+    TransferLimits,
 )
 from lxdocker_lxd.convert.registry.transport import Transport
 from lxdocker_lxd.convert.source import Source
@@ -58,8 +61,13 @@ def registry_client(
     *hosts: RegistrySettings,
     credential_files: tuple[CredentialFile, ...] = (),
     read_timeout_seconds: float = 5.0,
+    limits: TransferLimits | None = None,
+    addresses: Mapping[str, str] | None = None,
 ) -> Iterator[RegistryClient]:
-    """Yield a client whose waits take no time and whose dice always show 0."""
+    """Yield a client whose waits take no time and whose dice always show 0.
+
+    Names in ``addresses`` stand for these addresses, all others for what this machine's resolver says.
+    """
     settings = RegistriesSettings(
         by_host={host.host: host for host in hosts}, credential_files=credential_files
     )
@@ -68,10 +76,20 @@ def registry_client(
     patience = Patience(
         sleep=slept.append, chance=lambda: 0.0, now=lambda: clients[0].now if clients else NOW
     )
-    transport = Transport(connect_timeout_seconds=2, read_timeout_seconds=read_timeout_seconds)
+    limits = limits or TransferLimits(connect_seconds=2, quiet_seconds=read_timeout_seconds)
+    transport = Transport(limits, look_up=look_up_in(addresses or {}))
     with Sources(settings, transport=transport, patience=patience) as sources:
         clients.append(RegistryClient(sources, NOW, slept))
         yield clients[0]
+
+
+def look_up_in(addresses: Mapping[str, str]) -> Resolve:
+    """Return a resolver that knows some names itself."""
+
+    def look_up(name: str, port: int) -> Sequence[tuple[Any, ...]]:
+        return resolve(addresses.get(name, name), port)
+
+    return look_up
 
 
 def credential_file(path: Path, entries: Mapping[str, object]) -> tuple[CredentialFile, ...]:

@@ -193,7 +193,9 @@ def test_a_foreign_layer_comes_from_its_url_without_credentials(
         f"http://{mirror.host}/layer",
     )
     # A loopback address is private: only a host the settings name may be one.
-    unreachable = RegistrySettings(host="nowhere.invalid:1", proxy=f"http://{mirror.host}")
+    unreachable = RegistrySettings(
+        host="nowhere.invalid:1", proxy=f"http://{mirror.host}", insecure=True
+    )
     trusted = RegistrySettings(host=mirror.host)
     with registry_client(trusted, unreachable, credential_files=files) as client:
         source = client.open(f"{registry.host}/team/web:1")
@@ -283,30 +285,18 @@ def test_a_redirect_from_https_to_http_is_refused(
 
 
 def test_plain_http_needs_loopback_or_a_word_in_the_settings(
-    registry: FakeRegistry, image: TinyImage, monkeypatch: pytest.MonkeyPatch
+    registry: FakeRegistry, image: TinyImage
 ) -> None:
     port = registry.host.partition(":")[2]
     other = f"registry.example:{port}"
-    connect = _all_names_are_here()
-    monkeypatch.setattr("urllib3.util.connection.create_connection", connect)
-    with registry_client(RegistrySettings(host=other, proxy="")) as client:
+    here = {"registry.example": "127.0.0.1"}
+    with registry_client(RegistrySettings(host=other, proxy=""), addresses=here) as client:
         with pytest.raises(NotTlsError) as caught:
             client.open(f"{other}/team/web:1").head()
         assert f"set insecure: true for {other}" in caught.value.hint
-    with registry_client(RegistrySettings(host=other, proxy="", insecure=True)) as client:
+    insecure = RegistrySettings(host=other, proxy="", insecure=True)
+    with registry_client(insecure, addresses=here) as client:
         assert str(client.open(f"{other}/team/web:1").head()) == image.digest
-
-
-def _all_names_are_here() -> object:
-    """Return urllib3's way to connect, for a world in which all names mean this machine."""
-    from urllib3.util import connection  # noqa: PLC0415 - the original, before it is replaced
-
-    original = connection.create_connection
-
-    def connect(address: tuple[str, int], *arguments: object, **options: object) -> object:
-        return original(("127.0.0.1", address[1]), *arguments, **options)  # type: ignore[arg-type]  # passed on
-
-    return connect
 
 
 def test_a_proxy_is_used_for_the_hosts_it_is_set_for(

@@ -19,13 +19,18 @@ DOORS = {
     "ws4py": {"lxd/websocket.py"},
     "requests": {
         "convert/registry/transport.py",
+        "convert/registry/connection.py",
         "clients/tree_http.py",
         "lxd/api.py",
         "lxd/unix_http.py",
         "update/image_server_http.py",
         "update/webhook.py",
     },
-    "urllib3": {"convert/registry/transport.py", "lxd/unix_http.py"},
+    "urllib3": {
+        "convert/registry/transport.py",
+        "convert/registry/connection.py",
+        "lxd/unix_http.py",
+    },
     "rich": {"terminal_progress.py", "terminal_rounds.py"},
     "yaml": {"setup/remote_config.py", "spec_yaml.py", "convert/metadata.py"},
     "subprocess": {
@@ -92,6 +97,7 @@ PURE = (
     "convert/registry/challenge.py",
     "convert/registry/credential_file.py",
     "convert/registry/bearer_token.py",
+    "convert/registry/header_number.py",
     "convert/registry/refusal.py",
     "convert/registry/settings.py",
     "setup/client_items.py",

@@ -125,14 +125,22 @@ def test_a_missing_helper_is_named_with_its_file(tmp_path: Path) -> None:
     assert caught.value.exit_code == 9
 
 
-def test_a_failing_helper_is_shown_and_can_be_run_by_hand(tmp_path: Path) -> None:
+@pytest.mark.parametrize("stream", ["output", "errors"])
+def test_a_failing_helper_can_be_run_by_hand_and_nothing_it_printed_is_shown(
+    tmp_path: Path, stream: str
+) -> None:
     file = write(tmp_path / "config.json", {"credsStore": "pass"})
-    helper = Helper(HelperAnswer(exit_status=3, output=b"", errors="locked\x1b[31m" + "x" * 999))
+    printed = '{"ServerURL":"r","Username":"u","Secret":"hunter2"}'
+    answer = HelperAnswer(
+        exit_status=3,
+        output=printed.encode() if stream == "output" else b"",
+        errors=printed if stream == "errors" else "",
+    )
     with pytest.raises(CredentialHelperError) as caught:
-        Keychain([file], helper_runner=helper).find("r.example", "a")
-    assert "exit 3: locked" in caught.value.message
-    assert "\x1b" not in caught.value.message
-    assert len(caught.value.message) < 500
+        Keychain([file], helper_runner=Helper(answer)).find("r.example", "a")
+    assert "docker-credential-pass get (for r.example" in caught.value.message
+    assert "exit code 3" in caught.value.message
+    assert "hunter2" not in str(caught.value) + caught.value.hint
     assert caught.value.hint == "run it by hand: echo r.example | docker-credential-pass get"
 
 

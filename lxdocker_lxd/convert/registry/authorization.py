@@ -8,8 +8,8 @@ Rules (distribution-spec's token documentation, Docker's OAuth2 extension):
    registry refuses it. The scopes of the challenge come before our own.
 3. An identity token is exchanged by POST; a server that doesn't know that (404, 405) is asked
    anonymously. A refresh token that comes back replaces the identity token.
-4. Token servers are reached by https, by http only if the registry is, and never at a private
-   address unless the registry is there itself.
+4. Token servers are reached by https, by http only if the registry is or the settings call them
+   ``insecure``, and never at a private address unless the registry is there itself.
 """
 
 import base64
@@ -30,7 +30,13 @@ from lxdocker_lxd.convert.registry.credential_file import (
 )
 from lxdocker_lxd.convert.registry.credentials import Credentials, Keychain
 from lxdocker_lxd.convert.registry.origin import Origin, check_hop
-from lxdocker_lxd.convert.registry.redirect import send_following, settings_of
+from lxdocker_lxd.convert.registry.redirect import (
+    Destination,
+    NamedBy,
+    permit_of,
+    send_following,
+    settings_of,
+)
 from lxdocker_lxd.convert.registry.refusal import (
     BODY_LIMIT_BYTES,
     UnexpectedAnswerError,
@@ -147,18 +153,19 @@ class Authorization:
     ) -> BearerToken:
         what = f"{what}: token of {self._registry}"
         realm = Origin.of(challenge.realm, what=what)
-        check_hop(base, realm, what=what, trusted=self._registries.by_host)
+        check_hop(base, realm, self._registries, what=what)
+        named_by = NamedBy(source=base)
         secret = credentials.secret if credentials else None
         exchanged = isinstance(secret, IdentityToken)
         if isinstance(secret, IdentityToken):
-            answer = self._post(challenge, scopes, secret, realm, what)
+            answer = self._post(challenge, scopes, secret, realm, named_by, what)
             if answer.status in _NO_EXCHANGE:
                 answer.close()
                 exchanged = False
-                answer = self._get(challenge, scopes, None, realm, what)
+                answer = self._get(challenge, scopes, None, realm, named_by, what)
         else:
             password = secret if isinstance(secret, Password) else None
-            answer = self._get(challenge, scopes, password, realm, what)
+            answer = self._get(challenge, scopes, password, realm, named_by, what)
         with answer:
             if answer.status != _SUCCESS:
                 raise self._refused(answer, what, credentials)
@@ -174,6 +181,7 @@ class Authorization:
         scopes: tuple[str, ...],
         password: Password | None,
         realm: Origin,
+        named_by: NamedBy,
         what: str,
     ) -> Answer:
         parts = urllib.parse.urlsplit(challenge.realm)
@@ -188,8 +196,11 @@ class Authorization:
             self._transport,
             self._registries,
             "GET",
-            url,
-            settings=settings_of(realm, self._registries, via=self._settings),
+            Destination(
+                url=url,
+                settings=settings_of(realm, self._registries, via=self._settings),
+                named_by=named_by,
+            ),
             headers={"Authorization": _basic(password)} if password else {},
             what=what,
         )
@@ -200,6 +211,7 @@ class Authorization:
         scopes: tuple[str, ...],
         identity: IdentityToken,
         realm: Origin,
+        named_by: NamedBy,
         what: str,
     ) -> Answer:
         return self._transport.send(
@@ -214,6 +226,7 @@ class Authorization:
                 "client_id": _CLIENT,
             },
             what=what,
+            permit=permit_of(named_by, realm, self._registries, what=what),
         )
 
     def _refused(self, answer: Answer, what: str, credentials: Credentials | None) -> Exception:

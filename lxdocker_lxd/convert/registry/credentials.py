@@ -27,7 +27,6 @@ from lxdocker_lxd.convert.registry.settings import CredentialFile
 from lxdocker_lxd.errors import ToolError
 
 _FILE_LIMIT_BYTES = 4 << 20
-_SHOWN_CHARACTERS = 200
 _HELPER_TIMEOUT_SECONDS = 60
 # The protocol's only way to say "none", printed by every helper.
 _NOT_FOUND = "credentials not found in native keychain"
@@ -136,12 +135,11 @@ class Keychain:
             reason = "no answer" if isinstance(error, subprocess.TimeoutExpired) else error.strerror
             raise CredentialHelperError(f"{command}: {reason}") from error
         if answer.exit_status != 0:
-            text = (answer.output.decode("utf-8", "replace") + " " + answer.errors).strip()
-            if _NOT_FOUND in text:
+            if _NOT_FOUND in answer.output.decode("utf-8", "replace") + " " + answer.errors:
                 return None
-            shown = "".join(ch for ch in text if ch.isprintable())[:_SHOWN_CHARACTERS]
+            # Neither of its outputs is shown: a helper may have printed the secret before it failed.
             raise CredentialHelperError(
-                f"{command}: exit {answer.exit_status}: {shown}",
+                f"{command}: it ended with exit code {answer.exit_status}",
                 hint=f"run it by hand: echo {server} | {program} get",
             )
         return _parse_answer(answer.output, command)

@@ -15,8 +15,9 @@ from typing import TypeVar
 from lxdocker_lxd.convert.registry.authorization import Authorization
 from lxdocker_lxd.convert.registry.challenge import parse_challenges
 from lxdocker_lxd.convert.registry.credentials import Keychain
+from lxdocker_lxd.convert.registry.header_number import parse_count
 from lxdocker_lxd.convert.registry.origin import Origin
-from lxdocker_lxd.convert.registry.redirect import send_following, settings_of
+from lxdocker_lxd.convert.registry.redirect import Destination, NamedBy, send_following, settings_of
 from lxdocker_lxd.convert.registry.refusal import BODY_LIMIT_BYTES, refusal
 from lxdocker_lxd.convert.registry.retry import Patience
 from lxdocker_lxd.convert.registry.settings import RegistriesSettings, api_host
@@ -24,6 +25,7 @@ from lxdocker_lxd.convert.registry.transport import (
     Answer,
     AnswerTooLongError,
     NotTlsError,
+    TooSlowError,
     Transport,
     UnreachableError,
 )
@@ -41,7 +43,8 @@ class Request:
     """What is asked of a registry: ``path`` follows ``/v2/REPOSITORY/``.
 
     ``accepted`` are statuses beside 2xx that the caller wants to see. ``what`` names the object in
-    errors. ``attempts`` None means the patience's own.
+    errors. ``attempts`` None means the patience's own. ``seconds``: until the answer; None for what a
+    document may take.
     """
 
     method: str
@@ -51,6 +54,7 @@ class Request:
     headers: Mapping[str, str]
     accepted: Collection[int] = ()
     attempts: int | None = None
+    seconds: float | None = None
 
 
 class Endpoint:
@@ -83,8 +87,15 @@ class Endpoint:
         )
         self._base: Origin | None = None
         self._silent = False
+        self.is_slow = False
+        """Whether it was too slow in this run; a mirror that was isn't asked again."""
         self._told: set[str] = set()
         self._lock = threading.Lock()
+
+    @property
+    def blob_start_seconds(self) -> float:
+        """How long a blob's first byte may take."""
+        return self._transport.limits.blob_start_seconds
 
     def ask(
         self, request: Request, take: Callable[[Answer], Taken], notice: Callable[[str], None]
@@ -100,8 +111,9 @@ class Endpoint:
             taken = self._patience.persist(
                 lambda: take(self._once(request, notice)), notice=notice, attempts=attempts
             )
-        except UnreachableError:
+        except UnreachableError as error:
             self._silent = True
+            self.is_slow = self.is_slow or isinstance(error, TooSlowError)
             raise
         self._silent = False
         return taken
@@ -143,16 +155,16 @@ class Endpoint:
                     self._transport,
                     self._registries,
                     request.method,
-                    url,
-                    settings=self._settings,
+                    Destination(url=url, settings=self._settings),
                     headers=headers,
                     what=request.what,
+                    seconds=request.seconds,
                 )
             except (NotTlsError, UnreachableError):
                 if scheme == schemes[-1] or not self._settings.plain_http_allowed:
                     raise
                 continue
-            self._base = Origin.of(url, what=request.what)
+            self._base = answer.first_origin
             return self._again_anonymously(answer, request)
         raise AssertionError("one of the schemes returned or raised")
 
@@ -173,10 +185,14 @@ class Endpoint:
             self._transport,
             self._registries,
             request.method,
-            answer.url,
-            settings=settings_of(answer.origin, self._registries, via=self._settings),
+            Destination(
+                url=answer.url,
+                settings=settings_of(answer.origin, self._registries, via=self._settings),
+                named_by=NamedBy(source=answer.first_origin),
+            ),
             headers={**request.headers, "Authorization": header},
             what=request.what,
+            seconds=request.seconds,
         )
 
     def _refusal(self, answer: Answer, request: Request, repository: str) -> Exception:
@@ -202,10 +218,12 @@ class Endpoint:
             for value in answer.headers("Warning")
             if (found := _WARNING.match(value))
         ]
-        remaining = (answer.header("ratelimit-remaining") or "").partition(";")[0].strip()
-        if remaining.isascii() and remaining.isdigit():
+        remaining = parse_count(
+            (answer.header("ratelimit-remaining") or "").partition(";")[0].strip()
+        )
+        if remaining is not None:
             _log.debug("%s: %s pulls left", self.registry, remaining)
-            if len(remaining) < 4 and int(remaining) < _FEW_PULLS:  # noqa: PLR2004 - int() of a short text
+            if remaining < _FEW_PULLS:
                 texts.append(f"{self.registry}: fewer than {_FEW_PULLS} pulls are left for now")
         for text in texts:
             shown = "".join(ch for ch in text if ch.isprintable())

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from lxdocker_lxd.convert.json_document import InvalidDocumentError, JsonObject
+from lxdocker_lxd.convert.registry.header_number import parse_count
 from lxdocker_lxd.convert.registry.retry import RETRIED_STATUSES, TemporaryError, parse_retry_after
 from lxdocker_lxd.convert.registry.settings import DOCKER_HUB
 from lxdocker_lxd.errors import (
@@ -127,7 +128,8 @@ def _rate_limit(
         return None
     limit = headers.get("ratelimit-limit", "").partition(";")[0].strip()
     allowance = f" of {limit[:12]} pulls" if limit else ""
-    period = f" in {int(window[:9]) // 60} minutes" if window[:9].isdigit() else ""
+    window_seconds = parse_count(window.partition(";")[0].strip())
+    period = f" in {window_seconds // 60} minutes" if window_seconds is not None else ""
     again = f"; it asks to come back in {wished:.0f} s" if wished else ""
     return RateLimitedError(
         f"{what}: the allowance{allowance}{period} at {registry} is used up ({said}){again}",

@@ -27,8 +27,8 @@ class RegistrySettings:
 
     ``mirrors``: tried in this order before the host itself; each is ``host[:port][/prefix]``.
     ``ca_file``: the PEM file whose authorities, and no others, vouch for the host.
-    ``insecure``: plain http is allowed when https isn't spoken (always so for loopback hosts). A
-    certificate that can't be verified stays an error: that is what ``ca_file`` is for.
+    ``insecure``: plain http is allowed when https isn't spoken (always so for loopback hosts), and
+    where a server that speaks https points to it; nothing else in here allows that. A certificate that can't be verified stays an error: that is what ``ca_file`` is for.
     ``proxy``: ``http://host:port``; empty for none; None for what the environment says.
     """
 
@@ -57,11 +57,35 @@ class CredentialFile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TransferLimits:
+    """How long servers may take, so that a slow one holds up nothing but its own images.
+
+    ``connect_seconds``: for one address of a host. ``quiet_seconds``: without a byte.
+    ``document_seconds``: for a request, its redirects and the whole of a small answer (a manifest, a
+    token, an error). ``blob_start_seconds``: until a blob's first byte, which a cache may have to fetch
+    from elsewhere. After it the server must send ``least_bytes_per_second`` on average in each
+    ``window_seconds`` of waiting for it: less than the slowest lines have. ``image_seconds``: for all
+    downloads of one image; what came is kept, and the next run goes on there. ``turn_seconds``: how
+    long an image that is being made keeps others from their turn.
+    """
+
+    connect_seconds: float = 15.0
+    quiet_seconds: float = 60.0
+    document_seconds: float = 30.0
+    blob_start_seconds: float = 60.0
+    window_seconds: float = 60.0
+    least_bytes_per_second: int = 4096
+    image_seconds: float = 3600.0
+    turn_seconds: float = 300.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RegistriesSettings:
-    """All registries' settings, by host, and the credential files in order of preference."""
+    """All registries' settings, by host, the credential files in order of preference, the limits."""
 
     by_host: Mapping[str, RegistrySettings] = field(default_factory=lambda: MappingProxyType({}))
     credential_files: tuple[CredentialFile, ...] = ()
+    limits: TransferLimits = field(default_factory=TransferLimits)
 
     def of(self, host: str) -> RegistrySettings:
         """Return the settings of ``host``, the defaults when none are given."""

@@ -6,7 +6,7 @@ Rules (distribution-spec, containers' mirrors):
    HEAD with a digest is asked with GET.
 2. Manifests are hashed as they came; the registry's own word about their digest only serves HEAD.
 3. A mirror that fails, lacks the image or delivers other bytes is passed over for the next place; the
-   error a user sees is the registry's own.
+   error a user sees is the registry's own. One that was too slow isn't asked again in this run.
 4. Layers that need not be in registries are also looked for at their ``urls``, without
    credentials.
 """
@@ -129,7 +129,7 @@ class RegistrySource:
         """Return what the first place that can answers; ``avoid`` passes over mirrors."""
         *mirrors, origin = self.places
         for mirror in mirrors:
-            if mirror.name in avoid:
+            if mirror.name in avoid or mirror.is_slow:
                 continue
             try:
                 return ask(mirror, 1)
@@ -148,6 +148,7 @@ class RegistrySource:
         what: str,
         accepted: Collection[int] = (),
         headers: Mapping[str, str] | None = None,
+        seconds: float | None = None,
     ) -> Request:
         return Request(
             method=method,
@@ -157,6 +158,7 @@ class RegistrySource:
             headers=headers or {},
             accepted=accepted,
             attempts=attempts,
+            seconds=seconds,
         )
 
     def _head(self, place: Endpoint, attempts: int | None) -> Digest:
@@ -229,6 +231,7 @@ class RegistrySource:
                     what=what,
                     accepted=accepted,
                     headers=headers,
+                    seconds=place.blob_start_seconds,
                 )
                 return place.ask(request, lambda answer: answer, self._notice)
 
@@ -271,6 +274,12 @@ class _BlobOpener:
             self._avoid.add(self._place)
         opened, self._place = self._source.open_blob(self._descriptor, position_bytes, self._avoid)
         return opened
+
+    def too_slow(self) -> None:
+        """Remember that this place holds everybody up."""
+        for place in self._source.places:
+            if place.name == self._place:
+                place.is_slow = True
 
     def finished(self) -> None:
         """Remember who delivered all of it."""

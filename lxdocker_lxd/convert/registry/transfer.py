@@ -8,7 +8,8 @@ Rules (RFC 9110 14; facts every container tool agrees on):
 2. An announced size other than the descriptor's ends the transfer before its first byte.
 3. The stream ends at the descriptor's size; one byte more is passed on, so that the verifying reader
    sees it.
-4. Breaks are waited out; after a mebibyte of progress the counting starts anew.
+4. Breaks are waited out; after a mebibyte of progress the counting starts anew. A server slower than
+   the least speed counts as one that broke off.
 
 Nothing is verified here.
 """
@@ -20,14 +21,18 @@ from typing import Protocol
 
 from lxdocker_lxd.convert.registry.refusal import UnexpectedAnswerError
 from lxdocker_lxd.convert.registry.retry import Patience, TemporaryError
-from lxdocker_lxd.convert.registry.transport import Answer, AnswerInterruptedError
+from lxdocker_lxd.convert.registry.transport import (
+    Answer,
+    AnswerInterruptedError,
+    AnswerTooSlowError,
+)
 from lxdocker_lxd.convert.source import BlobInterruptedError
 from lxdocker_lxd.digest import DigestMismatchError
 from lxdocker_lxd.errors import NetworkError
 
 _PROGRESS_BYTES = 1 << 20
 _SKIP_BYTES = 1 << 18
-_CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)")
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19}|\*)")
 _OK, _PARTIAL, _UNSATISFIABLE = 200, 206, 416
 
 Get = Callable[[Mapping[str, str], Collection[int]], Answer]
@@ -50,6 +55,7 @@ def open_blob(get: Get, position_bytes: int, size_bytes: int, *, what: str) -> O
     if position_bytes:
         answer = get({"Range": f"bytes={position_bytes}-"}, (_UNSATISFIABLE,))
         if answer.status == _PARTIAL and _is_rest(answer, position_bytes, size_bytes):
+            answer.sustain()
             return OpenedBlob(answer=answer, starts_at_bytes=position_bytes)
         if answer.status != _OK:
             answer.close()
@@ -65,6 +71,7 @@ def open_blob(get: Get, position_bytes: int, size_bytes: int, *, what: str) -> O
         raise DigestMismatchError(
             f"{what}: expected {size_bytes} bytes, {answer.origin.host} announces {announced}"
         )
+    answer.sustain()
     return OpenedBlob(answer=answer, starts_at_bytes=0)
 
 
@@ -86,6 +93,10 @@ class Opener(Protocol):
 
     def open(self, position_bytes: int, /) -> OpenedBlob:
         """Return the blob from this byte or an earlier one on."""
+        ...
+
+    def too_slow(self) -> None:
+        """Take note that the last opened answer came too slowly."""
         ...
 
     def finished(self) -> None:
@@ -140,6 +151,8 @@ class BlobStream:
             try:
                 data = self._answer.read(size)
             except AnswerInterruptedError as error:
+                if isinstance(error, AnswerTooSlowError):
+                    self._opener.too_slow()
                 self._broke(error)
                 continue
             if data:

@@ -1,18 +1,20 @@
 """The one door to HTTP: a request goes out, an answer comes back with its body unread.
 
-Everything else works with :class:`Answer`; no other module knows which library speaks HTTP.
+Everything else works with :class:`Answer`; no other module but ``connection`` knows which library
+speaks HTTP.
 Deliberate choices: redirects are never followed here; ``.netrc``, cookies and compressed
 transfer are off, because each of them would change credentials or bytes behind our back; a
-session serves one request at a time and goes back to the idle ones with its answer.
+session serves one request at a time and goes back to the idle ones with its answer. What is judged of
+a URL is judged as the library has prepared it; an answer that takes too long is cut off.
 """
 
 import functools
 import http.client
-import http.cookiejar
 import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -20,14 +22,14 @@ from typing import Self
 import requests
 import urllib3
 
-from lxdocker_lxd import __version__
-from lxdocker_lxd.convert.registry.origin import Origin
+from lxdocker_lxd.convert.registry.connection import Line, Resolve, resolve
+from lxdocker_lxd.convert.registry.header_number import parse_count
+from lxdocker_lxd.convert.registry.origin import Address, Origin, UnsafeAddressError
+from lxdocker_lxd.convert.registry.pace import Deadline, Pace
 from lxdocker_lxd.convert.registry.retry import TemporaryError
-from lxdocker_lxd.convert.registry.settings import RegistrySettings, is_loopback
+from lxdocker_lxd.convert.registry.settings import RegistrySettings, TransferLimits, is_loopback
 from lxdocker_lxd.errors import NetworkError, UsageError, VerificationError
 
-CONNECT_TIMEOUT_SECONDS = 15.0
-READ_TIMEOUT_SECONDS = 60.0
 _CHUNK_BYTES = 1 << 18
 _DRAIN_BYTES = 1 << 16
 _SYSTEM_AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
@@ -38,6 +40,12 @@ class UnreachableError(TemporaryError):
     """Nobody answers: no such host, no route, refused, too slow."""
 
     most_attempts = 3
+
+
+class TooSlowError(UnreachableError):
+    """The whole of a small answer, or the beginning of a large one, didn't come in time."""
+
+    most_attempts = 2
 
 
 class NotTlsError(NetworkError):
@@ -52,6 +60,10 @@ class AnswerInterruptedError(TemporaryError):
     """An answer's body broke off."""
 
 
+class AnswerTooSlowError(AnswerInterruptedError):
+    """An answer's body came more slowly than the least speed, and was cut off."""
+
+
 class AnswerTooLongError(VerificationError):
     """An answer's body is longer than anything sensible of its kind."""
 
@@ -60,9 +72,15 @@ class Answer:
     """Status, headers and an unread body; close it, or use it as a context manager."""
 
     def __init__(
-        self, response: requests.Response, url: str, origin: Origin, release: Callable[[], None]
+        self,
+        response: requests.Response,
+        url: str,
+        origin: Origin,
+        pace: Pace,
+        release: Callable[[], None],
     ) -> None:
         self._response = response
+        self._pace = pace
         self._release: Callable[[], None] | None = release
         self._pending: AnswerInterruptedError | None = None
         self.url = url
@@ -88,13 +106,16 @@ class Answer:
     @property
     def content_length(self) -> int | None:
         """The announced size of the body in bytes, None when there is none."""
-        text = self.header("Content-Length")
-        return int(text) if text and text.isascii() and text.isdigit() else None
+        return parse_count(self.header("Content-Length"))
 
     @property
     def media_type(self) -> str:
         """Content-Type in lower case, without parameters; empty when it wasn't sent."""
         return (self.header("Content-Type") or "").partition(";")[0].strip().lower()
+
+    def sustain(self) -> None:
+        """Let the body take any time, as long as it comes fast enough; for blobs."""
+        self._pace.sustain()
 
     def read(self, size: int = -1, /) -> bytes:
         """Return up to ``size`` raw bytes; whatever came before a break is returned before it.
@@ -109,18 +130,30 @@ class Answer:
         while got < min(wanted, _CHUNK_BYTES):
             try:
                 # read1 hands over what one system call brought, so a reset loses nothing.
-                piece: bytes = self._response.raw.read1(wanted - got, decode_content=False)
+                with self._pace.waiting():
+                    piece: bytes = self._response.raw.read1(wanted - got, decode_content=False)
             except _BROKEN as error:
-                self._pending = AnswerInterruptedError(f"{self.origin.host}: {_reason(error)}")
+                self._pending = self._interrupted(_reason(error))
                 self._pending.__cause__ = error
                 if pieces:
                     break
                 raise self._pending from error
             if not piece:
+                if self._pace.too_slow:
+                    # A body of unknown length ends, for its reader, where it was cut.
+                    self._pending = self._interrupted("")
+                    if not pieces:
+                        raise self._pending
                 break
+            self._pace.received(len(piece))
             pieces.append(piece)
             got += len(piece)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _interrupted(self, reason: str) -> AnswerInterruptedError:
+        if self._pace.too_slow:
+            return AnswerTooSlowError(f"{self.origin.host}: {self._pace.too_slow}")
+        return AnswerInterruptedError(f"{self.origin.host}: {reason}")
 
     def read_all(self, limit_bytes: int, *, what: str) -> bytes:
         """Return the whole body; raise AnswerTooLongError instead of reading past the limit."""
@@ -128,11 +161,12 @@ class Answer:
         pieces: list[bytes] = []
         seen = 0
         if announced is None or announced <= limit_bytes:
-            while piece := self.read(limit_bytes + 1 - seen):
-                pieces.append(piece)
-                seen += len(piece)
-                if seen > limit_bytes:
-                    break
+            try:
+                while seen <= limit_bytes and (piece := self.read(limit_bytes + 1 - seen)):
+                    pieces.append(piece)
+                    seen += len(piece)
+            except AnswerTooSlowError as error:
+                raise _too_slow(self.origin, self._pace, what) from error
         if seen > limit_bytes or (announced or 0) > limit_bytes:
             raise AnswerTooLongError(
                 f"{what}: {self.origin.host} answers with more than {limit_bytes} bytes"
@@ -149,6 +183,7 @@ class Answer:
                 self._response.raw.read(_DRAIN_BYTES, decode_content=False)
         except _BROKEN:
             pass
+        self._pace.end()
         self._response.close()
         self._release()
         self._release = None
@@ -170,15 +205,16 @@ class Transport:
 
     def __init__(
         self,
+        limits: TransferLimits | None = None,
         *,
-        connect_timeout_seconds: float = CONNECT_TIMEOUT_SECONDS,
-        read_timeout_seconds: float = READ_TIMEOUT_SECONDS,
         proxy_of: Callable[[str], Mapping[str, str]] | None = None,
+        look_up: Resolve = resolve,
     ) -> None:
-        self._timeouts = (connect_timeout_seconds, read_timeout_seconds)
+        self.limits = limits or TransferLimits()
         self._environment_proxies = proxy_of or _environment_proxies
+        self._look_up = look_up
         self._lock = threading.Lock()
-        self._idle: list[requests.Session] = []
+        self._idle: list[Line] = []
         self._closed = False
         self._checked_authorities: set[str] = set()
 
@@ -191,37 +227,41 @@ class Transport:
         what: str,
         headers: Mapping[str, str] | None = None,
         form: Mapping[str, str] | None = None,
+        deadline: Deadline | None = None,
+        permit: Callable[[Address], None] | None = None,
     ) -> Answer:
         """Send one request and return its answer, whatever its status.
 
-        ``settings`` are those of the URL's host. Raises UnreachableError, NotTlsError,
-        UntrustedCertificateError, UsageError (a CA file that can't be used).
+        ``settings`` are those of the URL's host. Without ``deadline`` it has the time of a document.
+        ``permit`` raises for an address that must not be connected to. Raises UnreachableError
+        (TooSlowError), NotTlsError, UntrustedCertificateError, UsageError (a CA file that can't be
+        used), UnsafeAddressError.
         """
-        origin = Origin.of(url, what=what)
         verify = self._authorities(settings)
-        session = self._borrow()
+        deadline = deadline or Deadline.after(self.limits.document_seconds)
+        line = self._borrow()
+        pace = Pace(self.limits, line.connections.cut)
         try:
-            response = session.request(
-                method,
-                url,
-                headers=dict(headers or {}),
-                data=None if form is None else dict(form),
+            request = requests.Request(method, url, headers=headers, data=form)
+            prepared, origin = _prepared(line.session, request, what)
+            line.connections.begin(deadline.at, permit)
+            pace.begin(deadline)
+            response = line.session.send(
+                prepared,
                 stream=True,
                 allow_redirects=False,
-                timeout=self._timeouts,
+                timeout=(self.limits.connect_seconds, self.limits.quiet_seconds),
                 verify=verify,
                 proxies=dict(self._proxies(url, settings)),
             )
-        except requests.exceptions.SSLError as error:
-            self._give_back(session)
-            raise _tls_error(error, origin, settings, what) from error
         except (requests.exceptions.RequestException, *_BROKEN) as error:
-            self._give_back(session)
-            raise UnreachableError(
-                f"{what}: {origin.host} can't be reached: {_reason(error)}",
-                hint=_unreachable_hint(error, origin, settings),
-            ) from error
-        return Answer(response, url, origin, functools.partial(self._give_back, session))
+            self._give_back(line, pace)
+            raise _sending_error(error, pace, origin, settings, what) from error
+        except BaseException:
+            self._give_back(line, pace)
+            raise
+        origin = replace(origin, peer=line.connections.peer)
+        return Answer(response, url, origin, pace, functools.partial(self._give_back, line, pace))
 
     def close(self) -> None:
         """Close every connection; those in use when their answer is closed."""
@@ -230,24 +270,18 @@ class Transport:
             while self._idle:
                 self._idle.pop().close()
 
-    def _borrow(self) -> requests.Session:
+    def _borrow(self) -> Line:
         with self._lock:
-            if self._idle:
-                return self._idle.pop()
-        session = requests.Session()
-        session.trust_env = False
-        session.cookies.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=()))
-        session.headers.update(
-            {"Accept-Encoding": "identity", "User-Agent": f"lxdocker-lxd/{__version__}"}
-        )
-        return session
+            return self._idle.pop() if self._idle else Line(self._look_up)
 
-    def _give_back(self, session: requests.Session) -> None:
+    def _give_back(self, line: Line, pace: Pace) -> None:
+        pace.end()
+        line.connections.tidy()
         with self._lock:
             if not self._closed:
-                self._idle.append(session)
+                self._idle.append(line)
                 return
-        session.close()
+        line.close()
 
     def _authorities(self, settings: RegistrySettings) -> str | bool:
         """Return what requests calls ``verify``: a file of authorities, or its own (True)."""
@@ -262,6 +296,24 @@ class Transport:
         if settings.proxy is not None:
             return {"http": settings.proxy, "https": settings.proxy} if settings.proxy else {}
         return {} if is_loopback(settings.host) else self._environment_proxies(url)
+
+
+def _prepared(
+    session: requests.Session, request: requests.Request, what: str
+) -> tuple[requests.PreparedRequest, Origin]:
+    """Return the request as the library will send it, and where it goes.
+
+    Callers judged the URL as they had it: raises UnsafeAddressError if the library reads another origin.
+    """
+    judged = Origin.of(request.url, what=what)
+    try:
+        prepared = session.prepare_request(request)
+    except (requests.exceptions.RequestException, ValueError) as error:
+        raise UnsafeAddressError(f"{what}: the address is not a URL") from error
+    origin = Origin.of(prepared.url or "", what=what)
+    if origin != judged:
+        raise UnsafeAddressError(f"{what}: an address that may mean {judged} or {origin}")
+    return prepared, origin
 
 
 def _environment_proxies(url: str) -> Mapping[str, str]:
@@ -306,6 +358,27 @@ def _reason(error: BaseException) -> str:
         if isinstance(one, http.client.RemoteDisconnected):
             return "the connection was closed without an answer"
     return type(error).__name__
+
+
+def _too_slow(origin: Origin, pace: Pace, what: str) -> TooSlowError:
+    """Return the error for an answer that was cut off."""
+    return TooSlowError(
+        f"{what}: {origin.host} is too slow: {pace.too_slow}",
+        hint=f"check {origin.host} and this machine's network, then run it again",
+    )
+
+
+def _sending_error(
+    error: BaseException, pace: Pace, origin: Origin, settings: RegistrySettings, what: str
+) -> NetworkError:
+    if pace.too_slow:
+        return _too_slow(origin, pace, what)
+    if isinstance(error, requests.exceptions.SSLError):
+        return _tls_error(error, origin, settings, what)
+    return UnreachableError(
+        f"{what}: {origin.host} can't be reached: {_reason(error)}",
+        hint=_unreachable_hint(error, origin, settings),
+    )
 
 
 def _unreachable_hint(error: BaseException, origin: Origin, settings: RegistrySettings) -> str:

@@ -11,6 +11,7 @@ from lxdocker_lxd.convert.registry.challenge import choose_challenge, parse_chal
 from lxdocker_lxd.convert.registry.origin import Origin, check_hop
 from lxdocker_lxd.convert.registry.refusal import refusal
 from lxdocker_lxd.convert.registry.retry import RetryPolicy, parse_retry_after
+from lxdocker_lxd.convert.registry.settings import RegistriesSettings
 from lxdocker_lxd.errors import LxdockerError, UsageError
 from lxdocker_lxd.serve import lxc_rules, stream_rules
 from lxdocker_lxd.serve.request_path import parse as parse_path
@@ -64,7 +65,8 @@ def addresses(data: bytes) -> None:
     origin = Origin.of(url, what="redirect")
     again = Origin.of(str(origin), what="again")
     assert (again.scheme, again.port) == (origin.scheme, origin.port)
-    check_hop(Origin(scheme="https", name="registry.example", port=443), origin, what="redirect")
+    registry = Origin(scheme="https", name="registry.example", port=443)
+    check_hop(registry, origin, RegistriesSettings(), what="redirect")
 
 
 def remote_addresses(data: bytes) -> None:

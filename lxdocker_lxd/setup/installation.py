@@ -118,7 +118,8 @@ class Installations:
         inside = Inside(self._lxd, name)
         python = _python(inside)
         fitting = source.fits(python)
-        words = (_ARCHIVE, PLACE, f"#!{python.splitlines()[1]}\n{_PROGRAM}")
+        # Of the image's own packages nothing is taken: others may write to where they are.
+        words = (_ARCHIVE, PLACE, f"#!{python.splitlines()[1]} -IS\n{_PROGRAM}")
         self._send(name, _payload().archive(own_only=not fitting))
         inside.must("unpack this program", "python3", "-c", _UNPACK, *words, seconds=_SETUP_SECONDS)
         if not fitting:

@@ -31,7 +31,8 @@ def expect_trusted(words: tuple[str, ...]) -> None:
     try:
         for program in (Path(words[0]), Path(sys.executable)):
             check_trusted(program, executable=True)
-        check_trusted_trees(dict.fromkeys(_module_directories()))
+        places = dict.fromkeys(_module_directories())
+        check_trusted_trees(place for place in places if place.is_absolute())
     except UntrustedFileError as error:
         raise UsageError(
             f"write units in which root starts {words[0]}: {error.message}", hint=_HINT

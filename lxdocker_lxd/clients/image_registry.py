@@ -4,11 +4,10 @@ The protocol was planned for LXD in 2014 and 2015: one registry names servers, w
 keys and certificates to trust for each, and aliases that stand for an image of a server.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from lxdocker_lxd.clients.document import DocumentError, mapping, text, texts
+from lxdocker_lxd.clients.document import DocumentError, mapping, parse_object, text, texts
 from lxdocker_lxd.clients.lxc_images import DEFAULT_VARIANT, LxcImageName, parse_name
 from lxdocker_lxd.clients.tree import is_inside
 from lxdocker_lxd.errors import NotFoundError
@@ -77,11 +76,7 @@ class RegistryIndex:
 
 def parse_registry(content: bytes, *, what: str) -> RegistryIndex:
     """Return what a registry's index says; raise DocumentError."""
-    try:
-        value = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise DocumentError(f"{what}: no JSON: {str(error)[:200]}") from error
-    document = mapping(value, what=what)
+    document = parse_object(content, what=what)
     if document.get("version") != _VERSION:
         raise DocumentError(f"{what}: its version isn't {_VERSION}, the only one known")
     listed = document.get("servers")

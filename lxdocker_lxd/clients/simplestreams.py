@@ -5,18 +5,18 @@ versions; a version has items, which are files. The newest version is the one wh
 two products with one alias, the first in the order of os, release and variant counts (docs/streams.md).
 """
 
-import json
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
-from lxdocker_lxd.clients.document import DocumentError, mapping, text, texts
+from lxdocker_lxd.clients.document import DocumentError, mapping, parse_object, text, texts
 from lxdocker_lxd.clients.tree import Tree, is_inside
 from lxdocker_lxd.clients.whole_document import read_whole
 from lxdocker_lxd.errors import NotFoundError
 
 INDEX = "streams/v1/index.json"
-MOST_DOCUMENT_BYTES = 64 << 20
+MOST_DOCUMENT_BYTES = 16 << 20
+_MOST_DOCUMENTS = 16
 _DATATYPE = "image-downloads"
 _METADATA = ("lxd.tar.xz", "incus.tar.xz")
 _UNIFIED = ("lxd_combined.tar.gz", "incus_combined.tar.gz")
@@ -80,6 +80,7 @@ def find_image(tree: Tree, alias: str, architectures: Collection[str]) -> Stream
             if version.architecture in architectures:
                 known.update(version.aliases)
                 found += [version] if alias in version.names else []
+        known = set(sorted(known)[: _MOST_SHOWN + 1])
     if found:
         return found[0]
     shown = ", ".join(sorted(known)[:_MOST_SHOWN]) + (", …" if len(known) > _MOST_SHOWN else "")
@@ -95,7 +96,7 @@ def _read(tree: Tree, path: str) -> bytes:
 
 def parse_index(content: bytes, *, what: str) -> tuple[str, ...]:
     """Return the paths of the documents that list images; raise DocumentError."""
-    index = mapping(_json(content, what).get("index"), what=f"{what}: index")
+    index = mapping(parse_object(content, what=what).get("index"), what=f"{what}: index")
     paths = []
     for name, value in index.items():
         entry = mapping(value, what=f"{what}: {name}")
@@ -105,12 +106,14 @@ def parse_index(content: bytes, *, what: str) -> tuple[str, ...]:
         if not is_inside(path):
             raise DocumentError(f"{what}: {path[:200]!r} leads out of the tree")
         paths.append(path)
+        if len(paths) > _MOST_DOCUMENTS:
+            raise DocumentError(f"{what}: it names more than {_MOST_DOCUMENTS} lists of images")
     return tuple(paths)
 
 
 def parse_products(content: bytes, *, what: str) -> tuple[StreamVersion, ...]:
     """Return the newest version of each product that LXD could use, as LXD orders them."""
-    products = mapping(_json(content, what).get("products"), what=f"{what}: products")
+    products = mapping(parse_object(content, what=what).get("products"), what=f"{what}: products")
     found = []
     for name, value in products.items():
         fields = mapping(value, what=f"{what}: {name}")
@@ -171,10 +174,3 @@ def _item(fields: Item, what: str) -> StreamItem:
         sha256=text(fields.get("sha256"), what=f"{what}: sha256"),
         size_bytes=size,
     )
-
-
-def _json(content: bytes, what: str) -> dict[str, object]:
-    try:
-        return mapping(json.loads(content), what=what)
-    except (ValueError, RecursionError) as error:
-        raise DocumentError(f"{what}: no JSON: {str(error)[:200]}") from error

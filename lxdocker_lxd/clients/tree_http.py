@@ -1,6 +1,7 @@
 """A tree behind a URL. The one door to HTTP of all that reads image servers.
 
-Redirects are followed, as LXD does, or only on the same server where that was asked for. Cookies and ``.netrc`` are off; nothing is kept in memory but a
+Redirects are followed, as LXD does, but never from https to http; where certificates are given, or that
+was asked for, only on the same server. Cookies and ``.netrc`` are off; nothing is kept in memory but a
 block at a time.
 """
 
@@ -62,16 +63,23 @@ class _Session(requests.Session):
         self.headers["User-Agent"] = f"lxdocker-lxd/{__version__}"
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
-        """Return where the answer sends us; raise RedirectedError for another server."""
+        """Return where the answer sends us; raise RedirectedError for where nobody may send us."""
         target = super().get_redirect_target(resp)
-        if self._stay and target is not None:
-            place = urljoin(resp.url, target)
-            if _origin(place) != _origin(resp.url):
-                resp.close()
-                raise RedirectedError(
-                    f"{_shown(resp.url)}: the server sends us to another one, {_shown(place)}",
-                    hint="name that server itself, if it is the one you trust",
-                )
+        if target is None:
+            return None
+        place = urljoin(resp.url, target)
+        if self._stay and _origin(place) != _origin(resp.url):
+            resp.close()
+            raise RedirectedError(
+                f"{_shown(resp.url)}: the server sends us to another one, {_shown(place)}",
+                hint="name that server itself, if it is the one you trust",
+            )
+        if resp.url.lower().startswith("https://") and _origin(place)[0] != "https":
+            resp.close()
+            raise RedirectedError(
+                f"{_shown(resp.url)}: the server sends us to {_shown(place)}, which isn't https",
+                hint="ask who runs the server; whoever is on the way could answer there",
+            )
         return target
 
 
@@ -100,7 +108,8 @@ class HttpTree:
     """What a server gives away below a URL. Each thread has its own connection.
 
     ``authorities`` is a PEM file: the only certificates that are trusted then, each of them may be the
-    server's own. With ``stay`` a redirect to another server is refused (RedirectedError).
+    server's own, and speaks for that server alone: a redirect to another one is refused
+    (RedirectedError). The same with ``stay``.
     """
 
     is_remote = True
@@ -111,7 +120,7 @@ class HttpTree:
             raise UsageError(f"{url!r}: expected https://host, https://host/path or a directory")
         self._url = url.rstrip("/")
         self.name = _shown(url).rstrip("/")
-        self._stay = stay
+        self._stay = stay or authorities is not None
         self._pinned = authorities is not None
         self._verify = _authorities(authorities)
         self._proxies: Mapping[str, str] = requests.utils.get_environ_proxies(url, no_proxy=None)

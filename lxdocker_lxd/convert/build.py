@@ -6,7 +6,7 @@ Nothing is unpacked on this machine. Every layer is read twice: once for its hea
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -266,7 +266,19 @@ def image_json(target: Target, pulled: PulledImage, config: ImageConfig) -> byte
         "ports": list(config.exposed_ports),
         "oci": _told(json.loads(pulled.config_raw)),
     }
-    return json.dumps(document, sort_keys=True, indent=1, allow_nan=False).encode() + b"\n"
+    return rendered(document)
+
+
+def rendered(document: Mapping[str, object]) -> bytes:
+    """Return a JSON object with a line for each field; equal documents give equal bytes.
+
+    No further indent: what is nested deeply would become many times as large.
+    """
+    lines = (
+        f"{json.dumps(key)}: {json.dumps(document[key], sort_keys=True, allow_nan=False)}"
+        for key in sorted(document)
+    )
+    return ("{\n" + ",\n".join(lines) + "\n}\n").encode()
 
 
 def _told(oci: dict[str, Json]) -> dict[str, Json]:

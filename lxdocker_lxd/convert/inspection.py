@@ -13,6 +13,7 @@ from lxdocker_lxd.convert.pull import (
     INDEX_COUNT_LIMIT,
     INDEX_DEPTH_LIMIT,
     PlatformNotFoundError,
+    check_count,
     check_platform,
 )
 from lxdocker_lxd.convert.source import Source
@@ -118,6 +119,7 @@ def _flattened(source: Source, index: Index, image: str) -> list[Descriptor]:
     seen: set[Digest] = set()
     pending = [(entry, 1) for entry in reversed(index.images)]
     while pending:
+        check_count(len(pending) + len(found), image=image)
         entry, depth = pending.pop()
         if not entry.is_index:
             found.append(entry)

@@ -27,6 +27,7 @@ from lxdocker_lxd.progress import BytesDone, Event, Notice, Progress, StageStart
 
 INDEX_DEPTH_LIMIT = 4
 INDEX_COUNT_LIMIT = 32
+INDEX_ENTRY_LIMIT = 10_000
 _SHOWN_CHARACTERS = 40
 
 
@@ -131,6 +132,15 @@ class _Bounded:
 
 class _Abandoned(Exception):  # noqa: N818 - not an error: another layer's failure ends this one
     """Raised in a download's thread to end it."""
+
+
+def check_count(images: int, *, image: str) -> None:
+    """Raise VerificationError if the indexes under a name list more than INDEX_ENTRY_LIMIT images."""
+    if images > INDEX_ENTRY_LIMIT:
+        raise VerificationError(
+            f"{image}: its indexes list more than {INDEX_ENTRY_LIMIT} images",
+            hint="name the one that you want by its digest",
+        )
 
 
 class _Pull:
@@ -262,6 +272,7 @@ class _Pull:
 
     def _candidates(self, index: Index, depth: int, seen: set[Digest]) -> list[Descriptor]:
         """Return the manifests in an index, with those of nested indexes in their place."""
+        check_count(len(index.manifests), image=self._image)
         found: list[Descriptor] = []
         for entry in index.images:
             if not entry.is_index:
@@ -277,11 +288,14 @@ class _Pull:
                     " indexes are followed",
                 )
             nested = self._document(entry)
+            # It is asked for once; kept, all of them together would be large.
+            self._fetched.pop(entry.digest, None)
             if isinstance(nested, Index):
                 found.extend(
                     replace(inner, platform=inner.platform or entry.platform)
                     for inner in self._candidates(nested, depth + 1, seen)
                 )
+            check_count(len(found), image=self._image)
         return found
 
     def _config(self, descriptor: Descriptor) -> bytes:

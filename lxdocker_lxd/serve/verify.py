@@ -19,6 +19,7 @@ from lxdocker_lxd.clients.tree import (
     UnreachedError,
     is_inside,
 )
+from lxdocker_lxd.json_bounds import check_values
 from lxdocker_lxd.progress import Progress, StageStarted
 from lxdocker_lxd.serve import certificate as x509
 from lxdocker_lxd.serve import export_record, lxc_rules, stream_rules
@@ -33,6 +34,7 @@ from lxdocker_lxd.serve.tree_signatures import TreeSignatures
 REGISTRY_PATH = "1.0/index.json"
 
 _MOST_DOCUMENT_BYTES = 64 << 20
+_MOST_VALUES = 1_000_000
 _BLOCK_BYTES = 1 << 16
 _STREAM_SIGNATURE = ".gpg"
 _SIGNATURE = ".asc"
@@ -160,6 +162,7 @@ class _Verification:
     def _json(self, path: str, content: bytes) -> object:
         """Return the value of a JSON text; None, and a finding, if it is none."""
         try:
+            check_values(content, most=_MOST_VALUES)
             value: object = json.loads(content)
         except (ValueError, RecursionError) as error:
             self._found.append(wrong(path, f"no JSON: {str(error)[:200]}"))

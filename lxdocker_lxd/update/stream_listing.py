@@ -14,10 +14,12 @@ from datetime import datetime
 from itertools import islice
 
 from lxdocker_lxd.errors import UsageError, VerificationError
+from lxdocker_lxd.json_bounds import check_values
 from lxdocker_lxd.platform import Platform
 
 INDEX_PATH = "streams/v1/index.json"
 _MOST_DOCUMENTS = 16
+_MOST_VALUES = 1_000_000
 _MOST_PRODUCTS = 100_000
 _MOST_ALIASES = 64
 _DATE_CHARACTERS = 8
@@ -100,6 +102,7 @@ def standing_for(content: bytes, wanted: frozenset[Wanted]) -> dict[Wanted, List
 
 def _document(content: bytes) -> dict[str, object]:
     try:
+        check_values(content, most=_MOST_VALUES)
         document = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise ListingError("it sends no JSON document") from error

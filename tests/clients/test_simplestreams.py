@@ -129,6 +129,14 @@ def test_documents_that_are_none(pages: Pages, match: str) -> None:
         find_image(pages, "a", ("amd64",))
 
 
+def test_an_index_of_very_many_lists_is_refused() -> None:
+    """Each could be large, so their number is bounded beside their size."""
+    entry = {"datatype": "image-downloads", "path": PRODUCTS, "products": ["p"]}
+    index = {"index": {str(number): entry for number in range(17)}}
+    with pytest.raises(DocumentError, match="more than 16 lists"):
+        find_image(Pages({INDEX: json.dumps(index).encode()}), "a", ("amd64",))
+
+
 def test_a_document_is_read_up_to_a_limit() -> None:
     pages = Pages({"x": bytes(100)})
     assert read_whole(pages, "x", most_bytes=100) == bytes(100)

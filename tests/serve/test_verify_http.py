@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 import trustme
 
-from lxdocker_lxd.clients.tree_http import CertificateRefusedError, HttpTree
+from lxdocker_lxd.clients.tree_http import CertificateRefusedError, HttpTree, RedirectedError
 from lxdocker_lxd.errors import NetworkError, NotFoundError, UsageError
 from lxdocker_lxd.serve import verify as verifying
 from lxdocker_lxd.serve.verify import VerifyReport
+from tests.harness.growth import peak_bytes
 from tests.serve.checked import (
     IMAGES,
     INDEX,
@@ -24,7 +25,7 @@ from tests.serve.checked import (
     problems,
 )
 from tests.serve.foreign_tree import Foreign
-from tests.serve.tree_web import breaks_off, fails, never_ends, redirects, web
+from tests.serve.tree_web import breaks_off, fails, leads_to, never_ends, redirects, web
 
 
 @pytest.fixture
@@ -93,6 +94,75 @@ def test_a_server_with_a_private_authority(tree: Path, tmp_path: Path) -> None:
         HttpTree("https://x", tmp_path / "text")
     with pytest.raises(UsageError):
         HttpTree("ftp://x")
+
+
+def authority_and_context(directory: Path) -> tuple[Path, ssl.SSLContext]:
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.cert_pem.write_to_path(str(directory / "ca"))
+    return directory / "ca", context
+
+
+def taken(tree: HttpTree, path: str) -> bytes:
+    with tree.open(path) as body:
+        return body.read(100)
+
+
+def test_a_server_whose_certificate_was_given_sends_nobody_elsewhere(tmp_path: Path) -> None:
+    """Its authority vouched for that server; what another one says, over plain HTTP even, isn't its."""
+    (tmp_path / "pages").mkdir()
+    (tmp_path / "pages/x").write_text("of somebody else")
+    (tmp_path / "pages/y").write_text("its own")
+    ca, context = authority_and_context(tmp_path)
+    with (
+        web(tmp_path / "pages") as plain,
+        web(tmp_path / "pages", context) as other,
+        web(tmp_path / "pages", context) as server,
+        remote(server.url, ca) as tree,
+    ):
+        for stranger in (plain, other):
+            server.faults["x"] = leads_to(f"{stranger.url}/x")
+            with pytest.raises(RedirectedError, match="sends us to another one"):
+                taken(tree, "x")
+            assert stranger.asked == []
+        server.faults["x"] = leads_to("/y")
+        assert taken(tree, "x") == b"its own"
+
+
+def test_no_server_leads_from_https_to_http(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a given certificate another server is asked, as LXD does, but never over plain HTTP."""
+    (tmp_path / "pages").mkdir()
+    (tmp_path / "pages/x").write_text("text")
+    ca, context = authority_and_context(tmp_path)
+    monkeypatch.setattr("lxdocker_lxd.clients.tree_http._SYSTEM_AUTHORITIES", str(ca))
+    with (
+        web(tmp_path / "pages") as plain,
+        web(tmp_path / "pages", context) as other,
+        web(tmp_path / "pages", context) as server,
+        remote(server.url) as tree,
+    ):
+        server.faults["x"] = leads_to(f"{other.url}/x")
+        assert taken(tree, "x") == b"text"
+        server.faults["x"] = leads_to(f"{plain.url}/x")
+        with pytest.raises(RedirectedError, match="which isn't https"):
+            taken(tree, "x")
+        assert plain.asked == []
+
+
+def test_a_small_answer_that_inflates_to_much_is_read_a_block_at_a_time(tmp_path: Path) -> None:
+    """Sixty kilobytes of gzip are sixty megabytes; whoever stops reading has had a block of them."""
+    (tmp_path / "x").write_bytes(b"")
+    (tmp_path / "x.gz").write_bytes(gzip.compress(bytes(64 << 20)))
+
+    def first_block(url: str) -> None:
+        with remote(url) as tree, tree.open("x", compressed=True) as body:
+            assert body.read(1 << 18) == bytes(1 << 18)
+
+    with web(tmp_path) as server:
+        assert peak_bytes(lambda: first_block(server.url)) < 8 << 20
 
 
 def test_nobody_answers(tree: Path) -> None:

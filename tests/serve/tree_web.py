@@ -80,3 +80,16 @@ def redirects(handler: BaseHTTPRequestHandler, content: bytes) -> None:
     handler.send_header("Location", "/elsewhere")
     handler.send_header("Content-Length", "0")
     handler.end_headers()
+
+
+def leads_to(url: str) -> Callable[[BaseHTTPRequestHandler, bytes], None]:
+    """Answer with a redirect to somewhere."""
+
+    def answer(handler: BaseHTTPRequestHandler, content: bytes) -> None:
+        del content
+        handler.send_response(302)
+        handler.send_header("Location", url)
+        handler.send_header("Content-Length", "0")
+        handler.end_headers()
+
+    return answer

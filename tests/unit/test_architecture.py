@@ -74,6 +74,7 @@ PURE = (
     "guest_health.py",
     "control_characters.py",
     "exposed_port.py",
+    "json_bounds.py",
     "secret_value.py",
     "convert/oci.py",
     "convert/image_config.py",

@@ -10,7 +10,12 @@ import pytest
 
 from lxdocker_lxd.convert import oci
 from lxdocker_lxd.convert.oci import UnsupportedImageError
-from lxdocker_lxd.convert.pull import PlatformNotFoundError, PulledImage, pull
+from lxdocker_lxd.convert.pull import (
+    INDEX_ENTRY_LIMIT,
+    PlatformNotFoundError,
+    PulledImage,
+    pull,
+)
 from lxdocker_lxd.convert.source import BlobInterruptedError
 from lxdocker_lxd.convert.store import Store
 from lxdocker_lxd.digest import Digest, DigestMismatchError
@@ -371,3 +376,26 @@ def test_events_for_layers_already_here(store: Store) -> None:
     done = [event for event in listener.events if isinstance(event, BytesDone)]
     assert len(done) == 2
     assert all(event.done_bytes == event.total_bytes for event in done)
+
+
+def test_indexes_of_very_many_images_are_refused(store: Store) -> None:
+    """Thirty-three of them, four megabytes each, took 850 in memory."""
+    app = image()
+    half = tiny_index([("linux/arm64", app)] * (INDEX_ENTRY_LIMIT // 2 - 1))
+    other = tiny_index([("linux/amd64", app)] * (INDEX_ENTRY_LIMIT // 2))
+
+    def listing(*inner: TinyImage) -> TinyImage:
+        manifests = [
+            {"mediaType": one.media_type, "digest": one.digest, "size": len(one.manifest)}
+            for one in inner
+        ]
+        document = {"schemaVersion": 2, "mediaType": oci.OCI_INDEX, "manifests": manifests}
+        blobs = {key: value for one in inner for key, value in one.blobs.items()}
+        blobs |= {one.digest: one.manifest for one in inner}
+        raw = json.dumps(document).encode()
+        return TinyImage(raw, oci.OCI_INDEX, app.config, app.layers, blobs)
+
+    assert bring(FakeSource(listing(half, other)), store).config.cmd == ("/app",)
+    third = tiny_index([("linux/arm64", app)] * 2)
+    with pytest.raises(VerificationError, match="list more than 10000 images"):
+        bring(FakeSource(listing(half, other, third)), store)

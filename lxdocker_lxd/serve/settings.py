@@ -156,13 +156,13 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting(
         key="connections",
-        meaning="connections at once; beyond, idle ones are closed first",
+        meaning="connections at once; beyond, addresses share them",
         default="1024",
         parse=number(1, _MOST_CONNECTIONS),
     ),
     Setting(
         key="downloads",
-        meaning="downloads at once; beyond, clients are asked to come back",
+        meaning="downloads at once; beyond, addresses share them",
         default="128",
         parse=number(1, _MOST_CONNECTIONS),
     ),

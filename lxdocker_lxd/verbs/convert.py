@@ -19,7 +19,7 @@ _SHORT_DIGITS = 12
 
 def run(options: argparse.Namespace, console: Console) -> int:
     """Convert, print the report, return the exit code."""
-    settings = load_settings(options)
+    settings = load_settings(options, console)
     wanted = ConvertOptions(
         specs=settings.specs,
         cache=settings.cache,

@@ -30,7 +30,7 @@ _SHORT_DIGITS = 12
 
 def run(options: argparse.Namespace, console: Console) -> int:
     """Import, print what came of it, return the exit code."""
-    settings = load_settings(options)
+    settings = load_settings(options, console)
     lxc = lxc_directory()
     if options.ca and not options.server:
         raise UsageError("--ca goes with --from", hint="name the server with --from")

@@ -15,7 +15,7 @@ from lxdocker_lxd.verbs.surroundings import load_settings
 
 def run(options: argparse.Namespace, console: Console) -> int:
     """Refresh, print what came of each import; 1 when some failed, their code when all did."""
-    settings = load_settings(options)
+    settings = load_settings(options, console)
     lxc = lxc_directory()
     with progress_listener(settings.progress, console) as progress:
         refresh = Refresh(

@@ -3,9 +3,11 @@
 import argparse
 import os
 import platform
+import stat
 from pathlib import Path
 
 from lxdocker_lxd import atomic
+from lxdocker_lxd.console import Console
 from lxdocker_lxd.errors import NotFoundError
 from lxdocker_lxd.platform import Platform, host_platform
 from lxdocker_lxd.settings import (
@@ -19,18 +21,20 @@ from lxdocker_lxd.settings import (
 from lxdocker_lxd.spec_yaml import MAX_TEXT_BYTES
 
 
-def load_settings(options: argparse.Namespace) -> Settings:
-    """Return the settings of this run.
+def load_settings(options: argparse.Namespace, console: Console | None = None) -> Settings:
+    """Return the settings of this run; tell ``console`` of a password that all users can read.
 
     The default settings file may be missing; one that was named may not. Raises UsageError,
     NotFoundError and StorageError.
     """
+    is_open = False
     named = options.config or os.environ.get(FILE_VARIABLE)
     file = Path(named) if named else DEFAULT_FILE
     try:
         with file.open(encoding="utf-8", errors="replace") as stream:
             # One more than is allowed, so that the parser refuses what is too large.
             text = stream.read(MAX_TEXT_BYTES + 1)
+            is_open = bool(os.fstat(stream.fileno()).st_mode & stat.S_IROTH)
     except FileNotFoundError as error:
         if named:
             raise NotFoundError(
@@ -39,7 +43,7 @@ def load_settings(options: argparse.Namespace) -> Settings:
         text = ""
     except OSError as error:
         raise atomic.storage_error("read settings", file, error) from error
-    return load(
+    settings = load(
         text,
         file=str(file),
         flags={setting.key: _flag(options, setting.key) for setting in SETTINGS},
@@ -47,6 +51,23 @@ def load_settings(options: argparse.Namespace) -> Settings:
             environment=os.environ, home=os.environ.get("HOME", "/"), user_id=os.getuid()
         ),
     )
+    if is_open and console is not None:
+        _tell_of_passwords(settings, file, console)
+    return settings
+
+
+def _tell_of_passwords(settings: Settings, file: Path, console: Console) -> None:
+    hosts = [
+        host
+        for host, registry in settings.registries.by_host.items()
+        if "@" in (registry.proxy or "")
+    ]
+    if hosts:
+        console.note(
+            f"warning: {file}: every user of this machine can read the password of the proxy for"
+            f" {', '.join(hosts)}\nhint: leave proxy out there, and give the address with the password"
+            " as HTTPS_PROXY to the converter alone (EnvironmentFile= of its unit, mode 0600)"
+        )
 
 
 def _flag(options: argparse.Namespace, key: str) -> object:

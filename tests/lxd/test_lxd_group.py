@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lxdocker_lxd.errors import LxdError
+from lxdocker_lxd.errors import AuthenticationError
 from tests.harness.lxd import PrivateLxd
 from tests.harness.other_user import everybodys_python, readable_packages
 
@@ -69,7 +69,7 @@ def test_the_group_opens_lxd_and_nothing_else_of_the_machine(
     listed = said("ps", groups=[GROUP])
     assert listed.returncode == 0, listed.stderr
     outside = said("ps", groups=[])
-    assert outside.returncode == LxdError.exit_code
+    assert outside.returncode == AuthenticationError.exit_code
     assert str(socket) in outside.stderr
-    assert "hint: " in outside.stderr
+    assert "hint: be root or in the group lxd" in outside.stderr
     assert "Traceback" not in outside.stderr

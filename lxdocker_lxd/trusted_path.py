@@ -47,9 +47,8 @@ def check_trusted_trees(directories: Iterable[Path], *, owner: int = ROOT) -> No
         path = waiting.pop()
         try:
             real = os.path.realpath(path)
-            if real not in seen:
-                _check_way(path, Path(real), owner)
-                waiting += _links_below(real, seen, owner)
+            _check_way(path, Path(real), owner)
+            waiting += _links_below(real, seen, owner)
         except OSError as error:
             raise _unreadable(path, error) from error
 

@@ -88,6 +88,20 @@ class TestTrees:
                 check_trusted_trees([tree], owner=me)
             place.chmod(before)
 
+    @pytest.mark.root
+    def test_a_way_through_anothers_hand_counts_though_it_leads_to_a_tree_that_is_checked(
+        self, tmp_path: Path
+    ) -> None:
+        tree, alice = tmp_path / "tree", tmp_path / "alice"
+        tree.mkdir()
+        alice.mkdir()
+        (alice / "link").symlink_to(tree)
+        (tree / "link").symlink_to(alice / "link")
+        check_trusted_trees([tree])
+        os.chown(alice, NOBODY, NOBODY)
+        with pytest.raises(UntrustedFileError, match="alice belongs to nobody"):
+            check_trusted_trees([tree])
+
     def test_where_anybody_could_make_it_what_is_absent_is_not_trusted(
         self, tmp_path: Path
     ) -> None:

@@ -132,6 +132,22 @@ def _file_seconds(terminalreporter: pytest.TerminalReporter) -> dict[str, float]
     return dict(sorted(found.items(), key=lambda one: -one[1]))
 
 
+@pytest.fixture(autouse=True)
+def unchanged_environment() -> Iterator[None]:
+    """No test changes the environment of those after it: which these are differs from run to run."""
+    before = dict(os.environ)
+    yield
+    left = {
+        name
+        for name in before.keys() | os.environ.keys()
+        if name != "PYTEST_CURRENT_TEST" and before.get(name) != os.environ.get(name)
+    }
+    for name in left:
+        os.environ.pop(name, None)
+    os.environ.update({name: before[name] for name in left & before.keys()})
+    assert not left, f"this test leaves other values in the environment: {sorted(left)}"
+
+
 @pytest.fixture(scope="session")
 def private_lxd() -> Iterator[PrivateLxd]:
     """One LXD daemon of our own for the whole run, with a bridge and a ``dir`` pool."""

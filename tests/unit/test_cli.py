@@ -76,8 +76,11 @@ def test_the_readme_shows_the_commands() -> None:
     assert " ".join(block.split()) in " ".join((ROOT / "README.md").read_text().split())
 
 
-def test_documents_of_the_commands_are_those_in_the_tree() -> None:
+def test_documents_of_the_commands_are_those_in_the_tree(monkeypatch: pytest.MonkeyPatch) -> None:
     """The reference, the man pages and the completions; else run packaging/command_documents.py."""
+    # They are put back afterwards.
+    for name in ("COLUMNS", "SOURCE_DATE_EPOCH"):
+        monkeypatch.setenv(name, "80")
     given = ROOT / "packaging" / "command_documents.py"
     spec = importlib.util.spec_from_file_location("command_documents", given)
     assert spec is not None

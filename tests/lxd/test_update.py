@@ -247,6 +247,7 @@ def test_an_updater_killed_after_any_step_loses_nothing(
             break
 
 
+@pytest.mark.timeout(1200)
 def test_dependants_of_an_update_killed_anywhere_run_after_the_next_round(
     stage: Stage, daemon: LxdDaemon, tmp_path: Path
 ) -> None:

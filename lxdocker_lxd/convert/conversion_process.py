@@ -9,6 +9,7 @@ than telling it.
 import contextlib
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -33,6 +34,7 @@ from lxdocker_lxd.progress import (
 )
 
 _ENDING_SECONDS = 10.0
+_LEAST_MEMORY_BYTES = 2 << 30
 _MOST_LINE_BYTES = 1 << 16
 _MOST_NUMBER = 1 << 62
 _LAST_LINES = 3
@@ -117,10 +119,24 @@ def _running(command: list[str], owner: Owner) -> Iterator[subprocess.Popen[byte
         ) from error
     with process:
         try:
+            bound_memory(process.pid)
             yield process
         except BaseException:
             _end(process)
             raise
+
+
+def bound_memory(process_id: int) -> None:
+    """Give a process and what it starts half of the machine's memory each, at least 2 GiB.
+
+    An image that asks for more fails alone, instead of whatever the kernel would end.
+    """
+    total_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    most_bytes = max(total_bytes // 2, _LEAST_MEMORY_BYTES)
+    with contextlib.suppress(ProcessLookupError):
+        _, hard = resource.prlimit(process_id, resource.RLIMIT_DATA)
+        if hard == resource.RLIM_INFINITY or hard > most_bytes:
+            resource.prlimit(process_id, resource.RLIMIT_DATA, (most_bytes, most_bytes))
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -2,13 +2,15 @@
 
 An image may list one small layer hundreds of times. So each is read and held once, however often it
 is listed, and the entries of all are counted while they are read, each as often as it will be
-merged: a thousand layers within the limits of one are no less of a bomb.
+merged: a thousand layers within the limits of one are no less of a bomb. What they expand to, names, and
+the time of processors that all this takes are bounded for the image too.
 """
 
 import os
 import threading
+import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -29,20 +31,40 @@ _Identity = tuple[Digest, Digest]
 
 
 class _Tally:
-    """Counts the entries of all layers; safe for threads."""
+    """Counts what all layers cost together, entries and time; safe for threads."""
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, limits: LayerLimits) -> None:
+        self._limits = limits
         self._entries = 0
+        self._seconds = 0.0
         self._lock = threading.Lock()
+        self._thread = threading.local()
+
+    def begin(self) -> None:
+        """Count the time of this thread from here on."""
+        self._thread.counted = time.thread_time()
 
     def add(self, times: int, entries: int) -> None:
+        """Count entries, each so many times; raise LayerLimitError."""
         with self._lock:
             self._entries += entries * times
-            if self._entries > self._most:
+            if self._entries > self._limits.entries:
                 raise LayerLimitError(
-                    f"the layers together have more than {self._most} entries (entries)"
+                    f"the layers together have more than {self._limits.entries} entries (entries)"
                 )
+        self.add_time()
+
+    def add_time(self) -> None:
+        """Count what this thread took of a processor since it was asked before."""
+        now = time.thread_time()
+        with self._lock:
+            self._seconds += now - self._thread.counted
+            if self._seconds > self._limits.processor_seconds:
+                raise LayerLimitError(
+                    f"to read the layers takes more than {self._limits.processor_seconds} seconds"
+                    " of processors (processor_seconds)"
+                )
+        self._thread.counted = now
 
 
 def merged(layers: Sequence[LayerBlob], store: Store, limits: LayerLimits, *, image: str) -> Tree:
@@ -56,12 +78,13 @@ def merged(layers: Sequence[LayerBlob], store: Store, limits: LayerLimits, *, im
         )
     times = Counter(map(_identity, layers))
     firsts = {_identity(layer): number for number, layer in reversed(list(enumerate(layers)))}
-    tally = _Tally(limits.entries)
+    tally = _Tally(limits)
 
     def scanned(identity: _Identity) -> LayerHeaders:
         number = firsts[identity]
         layer = layers[number]
         name = f"{image}: {number + 1} of {len(layers)} ({layer.descriptor.digest})"
+        tally.begin()
         try:
             return load_or_scan(
                 layer.path,
@@ -78,7 +101,37 @@ def merged(layers: Sequence[LayerBlob], store: Store, limits: LayerLimits, *, im
     threads = min(os.cpu_count() or 1, _MOST_SCANS)
     with ThreadPoolExecutor(threads, thread_name_prefix="scan") as executor:
         found = dict(zip(times, executor.map(scanned, times), strict=True))
-    return merge([found[_identity(layer)] for layer in layers], limits)
+    _check_together(found, {key: layers[number] for key, number in firsts.items()}, limits, image)
+    tally.begin()
+    try:
+        return merge([found[_identity(layer)] for layer in layers], limits, pause=tally.add_time)
+    except LayerError as error:
+        raise error.at(layer=f"{image}: all", entry=None) from error
+
+
+def _check_together(
+    found: Mapping[_Identity, LayerHeaders],
+    blobs: Mapping[_Identity, LayerBlob],
+    limits: LayerLimits,
+    image: str,
+) -> None:
+    """Raise LayerLimitError if the layers make more of themselves than their size allows."""
+    where = f"{image}: all"
+    if sum(one.metadata_bytes for one in found.values()) > limits.metadata_bytes:
+        raise LayerLimitError(
+            f"the names and attributes of all layers exceed {limits.metadata_bytes} bytes"
+            " (metadata_bytes)",
+            layer=where,
+        )
+    # Holes of sparse files cost no byte in a layer, but are written out by some packers.
+    expanded_bytes = sum(one.inflated_bytes + one.holes_bytes for one in found.values())
+    stored_bytes = sum(blob.descriptor.size_bytes for blob in blobs.values())
+    if expanded_bytes > max(limits.ratio_free_bytes, stored_bytes * limits.ratio):
+        raise LayerLimitError(
+            f"the layers of {stored_bytes} bytes expand to {expanded_bytes}, the holes of sparse files"
+            f" included: more than {limits.ratio} times their size (ratio)",
+            layer=where,
+        )
 
 
 def _identity(layer: LayerBlob) -> _Identity:

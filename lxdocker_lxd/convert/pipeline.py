@@ -32,7 +32,7 @@ from lxdocker_lxd.convert.spec_directory import LoadedSpec, SpecEntry, read_spec
 from lxdocker_lxd.convert.store import Store
 from lxdocker_lxd.convert.target import Target, Toolbox
 from lxdocker_lxd.digest import Digest
-from lxdocker_lxd.errors import InternalError, LxdockerError, UsageError
+from lxdocker_lxd.errors import InternalError, LxdockerError, StorageError, UsageError
 from lxdocker_lxd.ownership import other_owner
 from lxdocker_lxd.progress import Event, ImageFinished, Notice, Progress, StageStarted
 from lxdocker_lxd.reference import Reference
@@ -360,9 +360,15 @@ class _Stoppable:
         self._progress.emit(event)
 
 
-def _internal(error: Exception) -> InternalError:
-    """Return a bug as one image's failure; the traceback goes to the log."""
+def _internal(error: Exception) -> LxdockerError:
+    """Return a bug, or a lack of memory, as one image's failure; the traceback goes to the log."""
     _log.debug("unforeseen failure", exc_info=error)
+    if isinstance(error, MemoryError):
+        return StorageError(
+            "the memory that this run may take is used up",
+            hint="convert it alone (--name, --jobs 1), or on a machine with more memory; lower limits"
+            " (limits: in the settings) refuse such an image sooner",
+        )
     return InternalError(
         f"internal error: {type(error).__name__}: {error}",
         hint="this is a bug; please report it with the output of --debug",

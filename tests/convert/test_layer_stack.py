@@ -15,21 +15,24 @@ from lxdocker_lxd.convert.pull import LayerBlob
 from lxdocker_lxd.convert.store import Store
 from lxdocker_lxd.digest import Digest, DigestMismatchError
 from tests.convert.workshop import Workshop, outcome
-from tests.layers.tar_builder import archive, f
+from tests.layers.tar_builder import archive, f, pax_member, raw_header, record
 
 LIMITS = LayerLimits(layers=4, entries=10_000)
 
 
 def blob(directory: Path, *names: str) -> LayerBlob:
-    layer = archive(*(f(name) for name in names))
-    stored = gzip.compress(layer, mtime=0)
-    digest = Digest.of(stored)
+    return stored(directory, archive(*(f(name) for name in names)))
+
+
+def stored(directory: Path, layer: bytes) -> LayerBlob:
+    packed = gzip.compress(layer, mtime=0)
+    digest = Digest.of(packed)
     path = directory / digest.encoded
-    path.write_bytes(stored)
+    path.write_bytes(packed)
     descriptor = Descriptor(
         media_type="",
         digest=digest,
-        size_bytes=len(stored),
+        size_bytes=len(packed),
         platform=None,
         annotations={},
         urls=(),
@@ -87,3 +90,34 @@ def test_limits_of_the_settings_reach_the_layers(workshop: Workshop) -> None:
     error = outcome(workshop.run(), "web").error
     assert isinstance(error, LayerLimitError)
     assert "limits in the settings file" in error.hint
+
+
+def test_the_holes_of_sparse_files_count_like_what_a_layer_inflates_to(tmp_path: Path) -> None:
+    """A layer of 2,560 bytes claimed a file of 64 GiB, which a tar archive is then full of."""
+    limits = replace(LIMITS, ratio=20, ratio_free_bytes=1 << 20)
+    claims = record("GNU.sparse.map", "0,512") + record("GNU.sparse.size", str(1 << 19))
+    holes = [
+        stored(tmp_path, pax_member(claims) + raw_header(b"f%d" % number, size=512) + bytes(1536))
+        for number in range(3)
+    ]
+    assert len(names(holes[:1], tmp_path / "store", limits)) == 1
+    with pytest.raises(
+        LayerLimitError, match=r"web: all: .* holes .* 20 times their size \(ratio\)"
+    ):
+        names(holes, tmp_path / "store", limits)
+
+
+def test_the_names_of_all_layers_count_together(tmp_path: Path) -> None:
+    layers = [blob(tmp_path, *(f"{n}/{'x' * 200}{number}" for number in range(9))) for n in "abc"]
+    limits = replace(LIMITS, metadata_bytes=4000)
+    assert len(names(layers[:1], tmp_path / "store", limits)) == 10
+    with pytest.raises(LayerLimitError, match=r"all layers exceed 4000 bytes \(metadata_bytes\)"):
+        names(layers, tmp_path / "store", limits)
+
+
+def test_reading_an_image_takes_only_so_much_of_a_processor(tmp_path: Path) -> None:
+    """The last net, should there be a shape that nobody thought of."""
+    layers = [blob(tmp_path, *(f"{n}/{number}" for number in range(3_000))) for n in "ab"]
+    with pytest.raises(LayerLimitError, match="more than 0 seconds of processors"):
+        names(layers, tmp_path / "store", replace(LIMITS, processor_seconds=0))
+    assert len(names(layers, tmp_path / "store")) == 6_002

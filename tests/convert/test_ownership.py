@@ -328,3 +328,15 @@ class TestWhatAnotherProcessSays:
             b"[" * 60_000,
         ):
             assert conversion_process.parse_event(line) is None
+
+    def test_it_has_half_of_the_memory(self) -> None:
+        """What an image asks for beyond that fails in its process, and is told as such."""
+        wish = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") + (2 << 30)
+        program = f"input()\ntry:\n bytearray({wish})\nexcept MemoryError:\n print('none left')"
+        command = [sys.executable, "-c", program]
+        with subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as process:
+            conversion_process.bound_memory(process.pid)
+            said, _ = process.communicate("\n")
+        assert said == "none left\n"

@@ -16,10 +16,10 @@ from lxdocker_lxd.catalogue import Catalogue
 from lxdocker_lxd.convert.run import RunReport
 from lxdocker_lxd.digest import Digest
 from lxdocker_lxd.errors import InternalError, NotFoundError, StorageError, UsageError
-from lxdocker_lxd.progress import BytesDone, ImageFinished, Notice, StageStarted
+from lxdocker_lxd.progress import BytesDone, Event, ImageFinished, Notice, StageStarted
 from lxdocker_lxd.serve.pages import catalog
 from lxdocker_lxd.serve.site import Site
-from tests.convert.workshop import Workshop, outcome, outcomes, static_program
+from tests.convert.workshop import Events, Workshop, outcome, outcomes, static_program
 from tests.harness.tiny_image import tiny_image, tiny_index
 from tests.serve.trees import content_of, context_of
 
@@ -522,6 +522,26 @@ def test_a_directory_nobody_may_write_to_is_one_clear_error(workshop: Workshop) 
     workshop.options = replace(workshop.options, lxdimages=Path("/proc/lxdimages"))
     with pytest.raises(StorageError, match="create directory /proc/lxdimages"):
         workshop.run()
+
+
+def test_an_image_for_which_the_memory_is_not_enough_fails_alone(workshop: Workshop) -> None:
+    """It is no bug of the program's, and what to do about it is said."""
+
+    class Crowded(Events):
+        def emit(self, event: Event, /) -> None:
+            super().emit(event)
+            if event == StageStarted(image="large", stage="merge"):
+                raise MemoryError
+
+    workshop.both("good", b"one")
+    workshop.both("large", b"two")
+    workshop.events = Crowded()
+    report = workshop.run()
+    assert outcomes(report) == {"good": "built", "large": "failed"}
+    error = outcome(report, "large").error
+    assert isinstance(error, StorageError)
+    assert "memory" in error.message
+    assert "--jobs 1" in error.hint
 
 
 def test_a_layout_that_cannot_even_be_looked_for_fails_alone(workshop: Workshop) -> None:

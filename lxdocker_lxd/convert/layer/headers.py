@@ -90,6 +90,25 @@ class LayerHeaders:
     inflated_bytes: int
     headers: tuple[Header, ...]
 
+    @property
+    def holes_bytes(self) -> int:
+        """What sparse files have beside the data that is stored."""
+        return sum(
+            header.size_bytes - sum(length for _, length in header.sparse)
+            for header in self.headers
+            if header.sparse is not None
+        )
+
+    @property
+    def metadata_bytes(self) -> int:
+        """Names, targets and attributes: what is kept in memory of each entry, beside the entry."""
+        return sum(
+            len(header.path)
+            + len(header.target)
+            + sum(len(name) + len(value) for name, value in header.xattrs)
+            for header in self.headers
+        )
+
 
 def encode(headers: LayerHeaders, *, stored_bytes: int, limits: LayerLimits) -> bytes:
     """Return the stored form, bound to the blob's size and the limits it was walked under."""

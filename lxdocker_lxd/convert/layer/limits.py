@@ -34,7 +34,7 @@ class LayerLimits:
     """One extended header (pax records, a long name, a sparse map); also all global records."""
 
     metadata_bytes: int = 256 * _MIB
-    """Names, link targets, xattrs and sparse maps of one layer together: what is kept in memory."""
+    """Names, link targets, xattrs and sparse maps of one layer together, and of all: what is kept in memory."""
 
     xattr_name_bytes: int = 255
     """The name of one extended attribute (the kernel's XATTR_NAME_MAX)."""
@@ -54,6 +54,10 @@ class LayerLimits:
     ratio_free_bytes: int = _GIB
     """How much a layer may inflate to before ``ratio`` is looked at."""
 
+    processor_seconds: int = 900
+    """What reading and merging the layers of one image may take of processors. The last net: the time
+    is proportional to the layers, and a gigabyte takes seconds."""
+
     links: int = 40
     """Symbolic links followed for one name (the kernel's own bound)."""
 
@@ -67,5 +71,6 @@ CONFIGURABLE = (
     "content_bytes",
     "ratio",
     "ratio_free_bytes",
+    "processor_seconds",
 )
 """The fields the settings file may set."""

@@ -19,13 +19,15 @@ Refused are also links in a circle, hard links to directories or to nothing, and
 limits. Pure: headers in, tree out.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from lxdocker_lxd.convert.layer.errors import LayerError, LayerLimitError, UnsafeLinkError
 from lxdocker_lxd.convert.layer.headers import Header, Kind, LayerHeaders
 from lxdocker_lxd.convert.layer.inode import Inode
 from lxdocker_lxd.convert.layer.limits import LayerLimits
 from lxdocker_lxd.convert.layer.tree import Tree, find_directory
+
+_BATCH = 1024
 
 
 class _Waiting:
@@ -57,16 +59,18 @@ class _Merge:
         # Directories in which nothing of lower layers is left: none comes back within a layer.
         self._pruned: set[Inode] = set()
 
-    def apply(self, index: int, layer: LayerHeaders) -> None:
-        """Apply one layer; errors name it and the entry."""
+    def apply(self, index: int, layer: LayerHeaders, pause: Callable[[], None]) -> None:
+        """Apply one layer; errors name it and the entry. ``pause`` is called now and then."""
         self._layer = index
         self._linked.clear()
         self._pruned.clear()
         entry = b""
         try:
-            for header in layer.headers:
+            for number, header in enumerate(layer.headers):
                 entry = header.path
                 self._apply(header)
+                if number % _BATCH == 0:
+                    pause()
             for waiting in self._waiting:
                 entry = waiting.header.path
                 self._settle(waiting)
@@ -225,15 +229,22 @@ class _Merge:
             self._linked.add((parent, name))
 
 
-def merge(layers: Sequence[LayerHeaders], limits: LayerLimits) -> Tree:
+def _no_pause() -> None:
+    pass
+
+
+def merge(
+    layers: Sequence[LayerHeaders], limits: LayerLimits, *, pause: Callable[[], None] = _no_pause
+) -> Tree:
     """Return the tree that ``layers``, lowest first, make.
 
-    Data stays where it is: files point into the layers by index. Raises UnsafeLinkError and
+    Data stays where it is: files point into the layers by index. ``pause`` is called now and then; what
+    it raises ends the merge. Raises UnsafeLinkError and
     LayerLimitError, each naming layer and entry.
     """
     work = _Merge(limits)
     for index, layer in enumerate(layers):
-        work.apply(index, layer)
+        work.apply(index, layer, pause)
     _check_sizes(work.tree, limits)
     return work.tree
 

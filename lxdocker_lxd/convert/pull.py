@@ -27,7 +27,7 @@ from lxdocker_lxd.progress import BytesDone, Event, Notice, Progress, StageStart
 
 INDEX_DEPTH_LIMIT = 4
 INDEX_COUNT_LIMIT = 32
-INDEX_ENTRY_LIMIT = 10_000
+INDEX_ENTRY_LIMIT = 30_000
 _SHOWN_CHARACTERS = 40
 
 

@@ -172,12 +172,19 @@ def _connect(
     return made
 
 
+class _Session(requests.Session):
+    """A session that never looks where an answer sends us; its library would read all of the body."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """Return that it sends us nowhere."""
+
+
 class Line:
     """A session of requests with its connections; for one request at a time."""
 
     def __init__(self, look_up: Resolve) -> None:
         self.connections = Connections(look_up)
-        self.session = requests.Session()
+        self.session = _Session()
         self.connections.mount(self.session)
         self.session.trust_env = False
         self.session.cookies.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=()))

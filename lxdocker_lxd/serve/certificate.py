@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
     load_pem_private_key,
 )
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, NameOID
 
 from lxdocker_lxd.errors import UsageError
 from lxdocker_lxd.serve.server_names import IPAddress, ServerName, ServerNames
@@ -252,6 +252,82 @@ def permitted(authority: bytes, name: ServerName) -> bool:
     return any(
         _covers(subtree, name) for subtree in constraints.permitted_subtrees or ()
     ) and not any(_covers(subtree, name) for subtree in constraints.excluded_subtrees or ())
+
+
+def confined(pem: bytes, names: ServerNames, networks: Collection[IPNetwork] = ()) -> bytes:
+    """Return the one authority in ``pem``, written anew, if it may vouch for nothing foreign.
+
+    That is what is private, ``names`` with what is below them, and addresses in ``networks``, by name
+    constraints that no client may pass over. Raises CertificateError with what else it could do.
+    """
+    try:
+        found = x509.load_pem_x509_certificates(pem)
+    except ValueError as error:
+        raise CertificateError("no certificate in PEM form") from error
+    if len(found) != 1:
+        raise CertificateError(f"expected one certificate, got {len(found)}")
+    try:
+        _expect_confined(found[0].extensions, names, networks)
+    except (ValueError, UnsupportedAlgorithm, x509.DuplicateExtension) as error:
+        raise CertificateError(f"the certificate can't be read: {error}") from error
+    return found[0].public_bytes(Encoding.PEM)
+
+
+def _expect_confined(
+    found: x509.Extensions, names: ServerNames, networks: Collection[IPNetwork]
+) -> None:
+    extensions = {extension.oid: extension for extension in found}
+    basic = extensions.get(ExtensionOID.BASIC_CONSTRAINTS)
+    if basic is None or not isinstance(basic.value, x509.BasicConstraints) or not basic.value.ca:
+        raise CertificateError("it is no authority")
+    uses = extensions.get(ExtensionOID.EXTENDED_KEY_USAGE)
+    server_only = isinstance(getattr(uses, "value", None), x509.ExtendedKeyUsage)
+    if uses is None or not server_only or set(uses.value) != {ExtendedKeyUsageOID.SERVER_AUTH}:
+        raise CertificateError("it is for other uses than servers, too")
+    limits = extensions.get(ExtensionOID.NAME_CONSTRAINTS)
+    if limits is None or not isinstance(limits.value, x509.NameConstraints):
+        raise CertificateError("it has no name constraints: it may vouch for all names")
+    if not limits.critical:
+        raise CertificateError("its name constraints are not critical: clients may pass over them")
+    permitted = limits.value.permitted_subtrees or []
+    # What isn't mentioned at all isn't limited (RFC 5280 4.2.1.10).
+    for kind, what in ((x509.DNSName, "DNS names"), (x509.IPAddress, "addresses")):
+        if not any(isinstance(subtree, kind) for subtree in permitted):
+            raise CertificateError(f"{what} aren't limited by its name constraints")
+    excluded = [one.value for one in limits.value.excluded_subtrees or () if _is_dns(one)]
+    allowed = [*PRIVATE_NETWORKS, *networks, *map(ipaddress.ip_network, names.addresses)]
+    for subtree in permitted:
+        if not (_is_own_dns(subtree, names, excluded) or _is_own_address(subtree, allowed)):
+            raise CertificateError(f"it may vouch for {subtree.value}")
+
+
+def _is_dns(name: x509.GeneralName) -> bool:
+    return isinstance(name, x509.DNSName)
+
+
+def _is_own_dns(
+    subtree: x509.GeneralName, names: ServerNames, excluded: Collection[object]
+) -> bool:
+    if not isinstance(subtree, x509.DNSName) or not subtree.value:
+        return False
+    below = [*PRIVATE_SUFFIXES, *(name for name in names.dns if "." in name)]
+    bare = subtree.value.removeprefix(".")
+    if any(bare == one or bare.endswith(f".{one}") for one in below):
+        return True
+    # A host's bare name, with what is below it taken out.
+    return "." not in subtree.value and f".{bare}" in excluded
+
+
+def _is_own_address(subtree: x509.GeneralName, allowed: Collection[IPNetwork]) -> bool:
+    if not isinstance(subtree, x509.IPAddress) or not isinstance(subtree.value, IPNetwork):
+        return False
+    return any(_is_inside(subtree.value, network) for network in allowed)
+
+
+def _is_inside(network: IPNetwork, outer: IPNetwork) -> bool:
+    return network.version == outer.version and (
+        network.network_address in outer and network.broadcast_address in outer
+    )
 
 
 def _covers(subtree: x509.GeneralName, name: ServerName) -> bool:

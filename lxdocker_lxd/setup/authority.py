@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from lxdocker_lxd.errors import VerificationError
 from lxdocker_lxd.serve import certificate as x509
 from lxdocker_lxd.serve.certificate import CertificateError
 from lxdocker_lxd.serve.certificate_directory import (
@@ -74,7 +75,7 @@ class Authorities:
         sweep(made)
         sweep(served)
         if read_text(made / AUTHORITY_KEY_NAME) is None:
-            self._adopt(made, served)
+            self._adopt(made, served, wanted)
         CertificateDirectory(made).held(_names(wanted), self.host_names(), at=self.now())
         owner = self.accounts.ids(wanted["owner"])
         # The key before the certificate that needs it, as a server reads both.
@@ -82,12 +83,27 @@ class Authorities:
             write_text(served / file, read_text(made / file) or "", int(mode, 8), owner)
         remove(served / AUTHORITY_KEY_NAME)
 
-    def _adopt(self, made: Path, served: Path) -> None:
+    def _adopt(self, made: Path, served: Path, wanted: Value) -> None:
+        # What the server could write may be anybody's, and clients and the host would trust it.
+        authority = read_text(served / AUTHORITY_NAME)
+        if authority is not None:
+            self._expect_confined(served / AUTHORITY_NAME, authority, wanted)
         # The CA's key last: while it is missing, this begins again.
         for file in (SERVER_KEY_NAME, SERVER_NAME, AUTHORITY_NAME, AUTHORITY_KEY_NAME):
             content = read_text(served / file)
             if content is not None:
                 write_text(made / file, content, 0o600 if file.endswith(".key") else 0o644)
+
+    def _expect_confined(self, file: Path, authority: str, wanted: Value) -> None:
+        names = ServerNames.of({*_names(wanted).all(), *self.host_names().all()})
+        try:
+            x509.confined(authority.encode("utf-8", "surrogateescape"), names)
+        except CertificateError as error:
+            raise VerificationError(
+                f"take over the CA {file}: {error.message}",
+                hint="give --name for a name that is this host's; or remove it and its key: a new CA is"
+                " made, which every client must trust anew",
+            ) from error
 
     def take_back(self, name: str, after: Value, before: Value | None) -> str:
         """Remove CA, key and certificates; an adopted CA goes back to the server's directory."""

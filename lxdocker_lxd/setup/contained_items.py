@@ -101,7 +101,12 @@ def target(facts: Facts, found: ContainerFacts, wish: Wish, state: SetupState) -
         Item(
             kind="container-authority",
             name=str(authority),
-            wanted={"of": shall.name, "mode": "0644"},
+            wanted={
+                "of": shall.name,
+                "mode": "0644",
+                "names": f"{shall.host_name},{shall.address}",
+                "networks": ",".join(_networks(bridge, found)),
+            },
             text=f"certificate of the CA in {shall.name}",
             reason="what users' clients and LXD trust the server by",
         ),
@@ -117,6 +122,12 @@ def target(facts: Facts, found: ContainerFacts, wish: Wish, state: SetupState) -
     names = (shall.host_name, shall.address)
     endpoint = Endpoint(addresses=(ADDRESS,), url=shall.url, names=names)
     return Target(items=items, endpoint=endpoint, remarks=())
+
+
+def _networks(bridge: Bridge, found: ContainerFacts) -> Iterator[str]:
+    """Yield the bridge's networks, with its own address in each."""
+    addresses = (bridge.subnet, *(found.network.get(f"ipv{one}.address", "") for one in "46"))
+    return (one for one in addresses if "/" in one)
 
 
 def _container_items(shall: Contained, found: ContainerFacts) -> Iterator[Item]:

@@ -7,12 +7,16 @@ itself, ``setup --no-lxd``: it has its own plan and its own state file there.
 import contextlib
 import json
 from functools import cache
+from ipaddress import ip_interface
 from pathlib import Path
 
-from lxdocker_lxd.errors import LxdockerError, ToolError
+from lxdocker_lxd.errors import LxdockerError, ToolError, VerificationError
 from lxdocker_lxd.lxd.calls import GuestFile
 from lxdocker_lxd.lxd.failures import AbsentError
 from lxdocker_lxd.lxd.ports import Lxd
+from lxdocker_lxd.serve import certificate as x509
+from lxdocker_lxd.serve.certificate import CertificateError
+from lxdocker_lxd.serve.server_names import ServerNames, parse
 from lxdocker_lxd.setup import payload as source
 from lxdocker_lxd.setup.contained import DATA, SETTINGS
 from lxdocker_lxd.setup.container_hands import keep_volumes
@@ -243,29 +247,70 @@ class ContainerAuthorities:
         if content is None:
             return None
         theirs = self._inside(wanted["of"])
-        return wanted if theirs in ("", content) else {DAMAGE: "of another CA"}
+        try:
+            here = _confined(content.encode("utf-8", "surrogateescape"), wanted)
+            same = not theirs or here == _confined(theirs, wanted)
+        except CertificateError:
+            same = False
+        return wanted if same else {DAMAGE: "of another CA"}
 
     def make(self, name: str, wanted: Value) -> None:
-        """Copy it; raise ToolError when the container has none."""
+        """Copy it, written anew; raise ToolError when the container has none.
+
+        The container faces the network, and what is copied here the whole host may come to trust: one
+        that could vouch for others, or has another key than the copy that is there, is a
+        VerificationError.
+        """
         content = self._inside(wanted["of"])
         if not content:
             raise ToolError(
                 f"read the CA's certificate in the container {wanted['of']}: there is none",
                 hint="run setup again",
             )
+        try:
+            authority = _confined(content, wanted)
+        except CertificateError as error:
+            raise VerificationError(
+                f"trust the CA of the container {wanted['of']}: {error.message}",
+                hint="find out who changed it: this program makes none like that",
+            ) from error
+        _expect_same_key(Path(name), authority, wanted["of"])
         sweep(Path(name).parent)
-        write_text(Path(name), content, int(wanted["mode"], 8))
+        write_text(Path(name), authority.decode(), int(wanted["mode"], 8))
 
-    def _inside(self, container: str) -> str:
+    def _inside(self, container: str) -> bytes:
         if Inside(self._lxd, container).state() != "running":
-            return ""
+            return b""
         try:
             found = self._lxd.guests.read_file(container, f"{DATA}/tls/ca.crt")
         except AbsentError:
-            return ""
-        return found.content.decode("utf-8", "replace")
+            return b""
+        return found.content
 
     def take_back(self, name: str, after: Value, before: Value | None) -> str:  # noqa: ARG002
         """Remove the copy."""
         remove(Path(name))
         return ""
+
+
+def _confined(certificate: bytes, wanted: Value) -> bytes:
+    """Return the container's authority if it stays within its names and the bridge's addresses."""
+    names = ServerNames.of(map(parse, filter(None, wanted.get("names", "").split(","))))
+    networks = filter(None, wanted.get("networks", "").split(","))
+    return x509.confined(certificate, names, [ip_interface(one).network for one in networks])
+
+
+def _expect_same_key(copy: Path, authority: bytes, container: str) -> None:
+    content = read_text(copy)
+    if content is None:
+        return
+    with contextlib.suppress(CertificateError):
+        trusted = x509.facts(content.encode("utf-8", "surrogateescape"))
+        if trusted.public_key == x509.facts(authority).public_key:
+            return
+    raise VerificationError(
+        f"trust the CA of the container {container}: it has another key than the one that"
+        f" {copy} has",
+        hint="if you made the container, or its CA, anew: remove that file and run setup again;"
+        " if not, find out who did",
+    )

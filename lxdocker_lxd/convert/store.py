@@ -19,7 +19,7 @@ import stat
 import time
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from lxdocker_lxd import atomic
 from lxdocker_lxd.convert import oci
@@ -39,6 +39,10 @@ REF_NAME = "org.opencontainers.image.ref.name"
 LAYOUT_VERSION = b'{"imageLayoutVersion": "1.0.0"}\n'
 
 _ALGORITHMS = ("sha256", "sha512")
+_DIRECTORIES = (
+    *((kind, *below) for kind in ("blobs", "headers") for below in ((), *zip(_ALGORITHMS))),
+    ("partial",),
+)
 _PARTIAL_KEPT_SECONDS = 7 * 24 * 3600
 _SUFFIX = re.compile(r"[a-z0-9]+(?:[.-][a-z0-9]+)*")
 _log = logging.getLogger(__name__)
@@ -261,10 +265,7 @@ class Store:
 
     def _directories(self) -> Iterator[Path]:
         """Yield every directory of the cache, the upper ones first."""
-        for kind in ("blobs", "headers"):
-            yield self._directory / kind
-            yield from (self._directory / kind / algorithm for algorithm in _ALGORITHMS)
-        yield self._directory / "partial"
+        return (self._directory.joinpath(*parts) for parts in _DIRECTORIES)
 
     @contextlib.contextmanager
     def _exclusive(self) -> Iterator[bool]:
@@ -313,6 +314,27 @@ class Store:
             ):
                 if not (self._directory / name).exists():
                     atomic.write(self._directory / name, content)
+
+
+def is_of_cache(place: PurePath, *, directory: bool) -> bool:
+    """Whether a cache has something by this name, relative to it; all else in there is somebody's."""
+    if directory:
+        return place.parts in _DIRECTORIES
+    *above, name = place.parts
+    if name.startswith(atomic.TEMPORARY_PREFIX):
+        return tuple(above) in {(), *_DIRECTORIES}
+    match above:
+        case []:
+            return name in {"lock", "index.lock", "index.json", "oci-layout"}
+        case ["partial"]:
+            algorithm, _, encoded = name.partition("-")
+        case ["blobs", algorithm]:
+            encoded = name
+        case ["headers", algorithm]:
+            encoded = name.partition(".")[0]
+        case _:
+            return False
+    return _digest(algorithm, encoded) is not None
 
 
 def _publish(partial: Path, path: Path) -> None:

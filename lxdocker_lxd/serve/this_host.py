@@ -8,15 +8,18 @@ import ipaddress
 import re
 import socket
 import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from lxdocker_lxd.errors import UsageError
+from lxdocker_lxd.serve.certificate import PRIVATE_SUFFIXES
 from lxdocker_lxd.serve.server_names import IPAddress, ServerName, ServerNames, parse
 
 PRIVATE_DOMAINS = ("home.arpa", "incus", "internal", "lan", "local", "lxd")
 """Where routers, mDNS and LXD's own DNS server put a host's bare name."""
 
 _LOOKUP_SECONDS = 3.0
+_MOST_BYTES = 16 << 20
 _MOST_ADDRESSES = 64
 _LOOPBACK = (ipaddress.IPv4Address("127.0.0.1"), ipaddress.IPv6Address("::1"))
 _LOCAL_IPV4 = re.compile(r"\|-- ([0-9.]+)\n +/32 host LOCAL")
@@ -25,19 +28,53 @@ _LOCAL_IPV4 = re.compile(r"\|-- ([0-9.]+)\n +/32 host LOCAL")
 _PASSING_FLAGS = 0x01 | 0x08 | 0x20 | 0x40
 
 
-def server_names(network: Path = Path("/proc/self/net")) -> ServerNames:
-    """Return what clients may call this machine: its names, also in private domains, and addresses."""
-    host = socket.gethostname()
+def server_names(
+    network: Path = Path("/proc/self/net"),
+    *,
+    host: str = "",
+    hosts: Path = Path("/etc/hosts"),
+    canonical: Callable[[str], str] | None = None,
+) -> ServerNames:
+    """Return what clients may call this machine: its names, also in private domains, and addresses.
+
+    ``host`` is its configured name. Public names are that one and what the hosts file makes of it; of
+    what the resolver calls it (``canonical``), only names in private domains count: an authority for
+    the names is made, and whoever answers for the resolver could add to it.
+    """
+    host = host or socket.gethostname()
     names: set[ServerName] = {"localhost"}
-    for text in (host, _canonical(host)):
-        try:
-            name = parse(text)
-        except UsageError:
-            continue
-        names.add(name)
-        if isinstance(name, str) and "." not in name and name != "localhost":
-            names.update(f"{name}.{domain}" for domain in PRIVATE_DOMAINS)
+    configured = _parsed(host)
+    if configured is None:
+        return ServerNames.of({*names, *_addresses(network)})
+    names.add(configured)
+    if isinstance(configured, str) and "." not in configured and configured != "localhost":
+        names.update(f"{configured}.{domain}" for domain in PRIVATE_DOMAINS)
+        names.update(_in_hosts_file(configured, hosts))
+        told = _parsed((canonical or _canonical)(host))
+        if isinstance(told, str) and told.startswith(f"{configured}.") and _is_private(told):
+            names.add(told)
     return ServerNames.of({*names, *_addresses(network)})
+
+
+def _parsed(text: str) -> ServerName | None:
+    try:
+        return parse(text)
+    except UsageError:
+        return None
+
+
+def _is_private(name: str) -> bool:
+    return any(name.endswith(f".{suffix}") for suffix in PRIVATE_SUFFIXES)
+
+
+def _in_hosts_file(host: str, file: Path) -> Iterator[str]:
+    """Yield the full names that the hosts file has for ``host``, on lines that name both."""
+    for line in _text(file).splitlines():
+        if host not in line.lower():
+            continue
+        words = [_parsed(word) for word in line.partition("#")[0].split()[1:]]
+        if host in words:
+            yield from (one for one in words if isinstance(one, str) and one.startswith(f"{host}."))
 
 
 def _addresses(network: Path) -> list[IPAddress]:
@@ -54,9 +91,10 @@ def _addresses(network: Path) -> list[IPAddress]:
 
 
 def _text(path: Path) -> str:
-    """Return a table of the kernel; empty without the protocol or where /proc is closed."""
+    """Return a table of the kernel, or its like; empty where there is none or it is closed."""
     try:
-        return path.read_text(encoding="ascii")
+        with path.open("rb") as file:
+            return file.read(_MOST_BYTES).decode("utf-8", "replace")
     except OSError:
         return ""
 

@@ -5,19 +5,21 @@ Files are replaced whole. In a user's home everything is done with that user's r
 
 import errno
 import os
-import shutil
 import stat
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from lxdocker_lxd import atomic
+from lxdocker_lxd.convert.store import is_of_cache
 from lxdocker_lxd.errors import StorageError
-from lxdocker_lxd.ownership import open_plain
+from lxdocker_lxd.ownership import below, directory_descriptor, open_plain
 from lxdocker_lxd.setup.accounts import Accounts
 from lxdocker_lxd.setup.item import Value
 
 CHANGED = "changed by somebody since"
 _MOVE = "see what it is, and move it away"
+IsOwn = Callable[[PurePath, os.stat_result], bool]
+_MOST_LEVELS = 8
 MOST_BYTES = 1 << 20
 """More than any certificate, unit, or configuration of a client needs."""
 
@@ -124,13 +126,19 @@ class Directories:
 def _removed(path: Path, holds: str) -> str:
     """Remove a directory; return why it had to stay.
 
-    A cache goes with all that is in it, the directory of images with locks and empty directories.
+    A cache goes with all that is the cache's, the directory of images with locks and empty directories.
+    What is of others stays, and no link is followed: the directory may belong to somebody else.
     """
+    is_own = _OWN.get(holds, _OWN[""])
     try:
-        kept = [found for found in path.rglob("*") if not (holds and _holds_nothing(found))]
-        if kept and holds != "cache":
-            return f"{len(kept)} {'files' if holds else 'entries'} are in it"
-        shutil.rmtree(path)
+        with directory_descriptor(path) as descriptor:
+            others = _others(descriptor, PurePath(), is_own)
+            if not others or holds == "cache":
+                others = _others(descriptor, PurePath(), is_own, remove=True)
+        if others:
+            what = {"images": "files", "cache": "entries of others"}.get(holds, "entries")
+            return f"{others} {what} are in it"
+        path.rmdir()
     except FileNotFoundError:
         return ""
     except OSError as error:
@@ -138,10 +146,45 @@ def _removed(path: Path, holds: str) -> str:
     return ""
 
 
-def _holds_nothing(path: Path) -> bool:
-    if path.is_symlink():
-        return False
-    return path.is_dir() or (path.name.endswith(".lock") and path.stat().st_size == 0)
+def _others(directory: int, place: PurePath, is_own: IsOwn, *, remove: bool = False) -> int:
+    """Return how many entries below a directory aren't its own; ``remove`` all that are."""
+    count = 0
+    for name in os.listdir(directory):
+        inner = place / name
+        status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+        if not is_own(inner, status):
+            count += 1
+        elif not stat.S_ISDIR(status.st_mode):
+            if remove:
+                os.unlink(name, dir_fd=directory)
+        else:
+            with below(directory, name) as descriptor:
+                found = _others(descriptor, inner, is_own, remove=remove)
+            count += found
+            if remove and not found:
+                os.rmdir(name, dir_fd=directory)
+    return count
+
+
+def _is_of_cache(place: PurePath, status: os.stat_result) -> bool:
+    is_directory = stat.S_ISDIR(status.st_mode)
+    return (is_directory or stat.S_ISREG(status.st_mode)) and is_of_cache(
+        place, directory=is_directory
+    )
+
+
+def _is_empty(place: PurePath, status: os.stat_result) -> bool:
+    """Whether it is a directory, not endlessly deep, or a lock."""
+    if stat.S_ISDIR(status.st_mode):
+        return len(place.parts) <= _MOST_LEVELS
+    return stat.S_ISREG(status.st_mode) and place.name.endswith(".lock") and status.st_size == 0
+
+
+_OWN: dict[str, IsOwn] = {
+    "": lambda _, __: False,
+    "images": _is_empty,
+    "cache": _is_of_cache,
+}
 
 
 class Files:

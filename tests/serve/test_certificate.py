@@ -106,6 +106,47 @@ def test_the_names_of_this_host() -> None:
     ) or len(ours) > 60
 
 
+@pytest.mark.parametrize(
+    ("told", "taken"),
+    [
+        ("www.bank.example.com", False),
+        ("web.bank.example.com", False),
+        ("web.com", False),
+        ("web.evil-lan", False),
+        ("other.lan", False),
+        ("web.lan", True),
+        ("web.office.corp", True),
+        ("Web.Office.Corp.", True),
+    ],
+)
+def test_a_resolver_can_only_give_this_hosts_name_in_a_private_domain(
+    tmp_path: Path, told: str, *, taken: bool
+) -> None:
+    """What it says comes into the CA's constraints, which are for ten years."""
+    found = this_host.server_names(
+        tmp_path, host="web", hosts=tmp_path / "hosts", canonical=lambda _: told
+    )
+    ours = {"localhost", "web", *(f"web.{domain}" for domain in this_host.PRIVATE_DOMAINS)}
+    assert set(found.dns) - ours == ({told.lower().rstrip(".")} - ours if taken else set())
+    authority = x509.new_authority(x509.new_key(), found, at=START, serial=1)
+    assert x509.permitted(authority, told.lower().rstrip(".")) is (taken or told == "other.lan")
+
+
+def test_the_hosts_file_gives_the_full_name_as_people_configured_it(tmp_path: Path) -> None:
+    hosts = tmp_path / "hosts"
+    hosts.write_bytes(
+        b"127.0.0.1 localhost\n127.0.1.1\tweb.example.com web # web.comment.example\n"
+        b"0.0.0.0 ads.example.net web.ads.example.net\n# 1.2.3.4 web.old.example web\n"
+        b"192.0.2.1 other.example.org \xff web\n"
+    )
+    found = this_host.server_names(tmp_path, host="web", hosts=hosts, canonical=lambda host: host)
+    assert [name for name in found.dns if "example" in name] == ["web.example.com"]
+    whole = this_host.server_names(
+        tmp_path, host="nas.example.org", hosts=hosts, canonical=lambda host: host
+    )
+    assert set(whole.dns) == {"localhost", "nas.example.org"}
+
+
 def test_passing_and_link_local_addresses_are_left_out(tmp_path: Path) -> None:
     (tmp_path / "if_inet6").write_text(
         "fe800000000000000000000000000001 02 40 20 80     eth0\n"

@@ -1,6 +1,8 @@
 """Directories, files, copies, remotes and the authority on a real file system, below a root of their own."""
 
+import contextlib
 import os
+import shutil
 import stat
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -8,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from lxdocker_lxd.convert.store import Store
 from lxdocker_lxd.serve import certificate as x509
 from lxdocker_lxd.serve.certificate_directory import CertificateDirectory
 from lxdocker_lxd.serve.server_names import ServerNames, parse
@@ -18,6 +21,7 @@ from lxdocker_lxd.setup.hand import Hand
 from lxdocker_lxd.setup.item import Value
 from lxdocker_lxd.setup.remote_config import FRESH
 from lxdocker_lxd.setup.remotes import BACKUP_SUFFIX, Remotes
+from tests.harness.processes import run
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 NAMES = ServerNames.of(map(parse, ("10.9.8.1", "127.0.0.1", "localhost")))
@@ -73,11 +77,68 @@ def test_a_cache_goes_with_all_it_holds_and_locks_hold_nothing(
         wanted = {"mode": "0750", "owner": _named(me), **holds}
         hand.make(str(tmp_path / name), wanted)
         assert hand.look(str(tmp_path / name), wanted) == wanted
-        (tmp_path / name / "images").mkdir()
-        (tmp_path / name / ".lock").touch()
         if name == "cache":
-            (tmp_path / name / "blob").write_text("x")
+            fill_cache(tmp_path / name)
+        else:
+            (tmp_path / name / "images").mkdir()
+            (tmp_path / name / ".lock").touch()
         assert hand.take_back(str(tmp_path / name), wanted, None) == ""
+
+
+def fill_cache(directory: Path) -> None:
+    """Leave what runs and crashes leave in a cache."""
+    store = Store(directory)
+    with store.using():
+        digest = store.put_bytes("x", b"a layer").digest
+    store.derived(digest, "headers").write_bytes(b"derived")
+    (directory / "partial" / f"sha512-{'0' * 128}").write_bytes(b"half")
+    for place in ("", "blobs/sha256", "headers/sha512"):
+        (directory / place / ".tmp-0123").write_bytes(b"half")
+
+
+FOREIGN = (
+    *("photo.jpg", ".hidden", "blobs/mine.tar", "blobs/sha256/notes", "headers/sha256/notes.txt"),
+    *("partial/mine", "own/deep/file", "blobs/sha256/own/file", "lock/file", "blobs/md5/file"),
+)
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_undo_leaves_in_a_cache_what_is_not_the_caches(
+    tmp_path: Path, accounts: Accounts, me: str, name: str
+) -> None:
+    hand, cache = Directories(accounts), tmp_path / "cache"
+    wanted = {"mode": "0750", "owner": _named(me), "holds": "cache"}
+    hand.make(str(cache), wanted)
+    if not name.startswith("lock/"):
+        fill_cache(cache)
+    (cache / name).parent.mkdir(parents=True, exist_ok=True)
+    (cache / name).write_text("somebody's")
+    assert hand.take_back(str(cache), wanted, None) == "1 entries of others are in it"
+    left = [path for path in cache.rglob("*") if path.is_file()]
+    assert left == [cache / name]
+    assert left[0].read_text() == "somebody's"
+
+
+def test_undo_follows_no_link_in_a_cache_and_no_depth_hurts_it(
+    tmp_path: Path, accounts: Accounts, me: str
+) -> None:
+    hand, cache, victim = Directories(accounts), tmp_path / "cache", tmp_path / "victim"
+    wanted = {"mode": "0750", "owner": _named(me), "holds": "cache"}
+    hand.make(str(cache), wanted)
+    fill_cache(cache)
+    victim.mkdir()
+    (victim / ("1" * 64)).write_text("kept")
+    shutil.rmtree(cache / "blobs/sha256")
+    (cache / "blobs/sha256").symlink_to(victim)
+    (cache / "blobs/sha512" / ("2" * 128)).symlink_to(victim / ("1" * 64))
+    with contextlib.chdir(cache / "partial"):
+        for _ in range(1500):
+            Path("d").mkdir()
+            os.chdir("d")
+    assert hand.take_back(str(cache), wanted, None) == "3 entries of others are in it"
+    assert (victim / ("1" * 64)).read_text() == "kept"
+    # Nor for who tidies up after this test.
+    run("rm", "-rf", cache)
 
 
 def test_a_directory_gets_its_old_mode_back(tmp_path: Path, accounts: Accounts, me: str) -> None:

@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+import pytest
+
+from lxdocker_lxd.convert.layer.errors import LayerLimitError
 from lxdocker_lxd.convert.layer.limits import LayerLimits
 from lxdocker_lxd.convert.layer.merge import merge
 from lxdocker_lxd.convert.layer.tree import Tree
@@ -63,3 +66,14 @@ def test_ten_thousand_entries_in_one_directory(tmp_path: Path) -> None:
 def test_very_deep_directories_do_not_exhaust_the_stack(tmp_path: Path) -> None:
     tree, paths = merged(tmp_path, (f("/".join("d" * 2000)),))
     assert len(snapshot(tree, paths)) == 2001
+
+
+def test_paths_that_a_link_made_long_are_bounded_together(tmp_path: Path) -> None:
+    """Half a million short names behind a link were two gigabytes of paths."""
+    deep = "/".join("d" * 100)
+    short = (d(deep), link("l", deep), *(f(f"l/{number}") for number in range(100)))
+    tree, paths = merged(tmp_path, short)
+    assert max(map(len, names(tree))) > 200
+    layer = scanned(paths[0])
+    with pytest.raises(LayerLimitError, match=r"paths of the image exceed 20000 bytes"):
+        merge([layer], LayerLimits(metadata_bytes=20_000))

@@ -4,9 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from lxdocker_lxd.convert.layer.errors import BlockedNameError, UnsafeLinkError, UnsafeNameError
+from lxdocker_lxd.convert.layer.errors import (
+    BlockedNameError,
+    LayerLimitError,
+    UnsafeLinkError,
+    UnsafeNameError,
+)
 from lxdocker_lxd.convert.layer.headers import Kind
 from lxdocker_lxd.convert.layer.inode import HostFile
+from lxdocker_lxd.convert.layer.limits import LayerLimits
 from lxdocker_lxd.convert.layer.tree import Tree, clamped_seconds
 
 
@@ -168,3 +174,24 @@ def test_times_are_clamped_to_what_packers_take() -> None:
     tree.root.mtime_ns = -5
     assert tree.root_metadata.mtime_seconds == 0
     assert tree.root_metadata.mode == 0o755
+
+
+def test_only_so_many_directories_are_made_for_names() -> None:
+    """Four megabytes of volumes named /a/b/c/... are two million directories."""
+    tree = Tree(LayerLimits(entries=3))
+    tree.put_file(b"a/b/c/f", b"", mode=0o644)
+    with pytest.raises(LayerLimitError, match="more than 3 directories"):
+        tree.put_file(b"a/b/d/f", b"", mode=0o644)
+
+
+def test_following_links_is_bounded_for_the_whole_image() -> None:
+    tree = Tree()
+    tree.put_directory(b"d", mode=0o755)
+    tree.put_symlink(b"l", b"d/../" * 800 + b"d")
+
+    def found() -> bool:
+        return any(tree.resolve(b"l/%d" % number) for number in range(100))
+
+    assert not found()
+    with pytest.raises(LayerLimitError, match="through too many directories"):
+        found()

@@ -36,6 +36,7 @@ class _Tally:
     def __init__(self, limits: LayerLimits) -> None:
         self._limits = limits
         self._entries = 0
+        self._metadata_bytes = 0
         self._seconds = 0.0
         self._lock = threading.Lock()
         self._thread = threading.local()
@@ -53,6 +54,16 @@ class _Tally:
                     f"the layers together have more than {self._limits.entries} entries (entries)"
                 )
         self.add_time()
+
+    def keep(self, layer: LayerHeaders) -> None:
+        """Count the names of a layer that is kept; raise LayerLimitError."""
+        with self._lock:
+            self._metadata_bytes += layer.metadata_bytes
+            if self._metadata_bytes > self._limits.metadata_bytes:
+                raise LayerLimitError(
+                    "the names and attributes of all layers exceed"
+                    f" {self._limits.metadata_bytes} bytes (metadata_bytes)"
+                )
 
     def add_time(self) -> None:
         """Count what this thread took of a processor since it was asked before."""
@@ -86,7 +97,7 @@ def merged(layers: Sequence[LayerBlob], store: Store, limits: LayerLimits, *, im
         name = f"{image}: {number + 1} of {len(layers)} ({layer.descriptor.digest})"
         tally.begin()
         try:
-            return load_or_scan(
+            headers = load_or_scan(
                 layer.path,
                 store.derived(layer.descriptor.digest, _HEADERS_SUFFIX),
                 diff_id=layer.diff_id,
@@ -94,8 +105,10 @@ def merged(layers: Sequence[LayerBlob], store: Store, limits: LayerLimits, *, im
                 limits=limits,
                 count=partial(tally.add, times[identity]),
             )
+            tally.keep(headers)
         except LayerError as error:
             raise error.at(layer=name, entry=None) from error
+        return headers
 
     # Inflating and hashing leave the interpreter to others, so layers can be read side by side.
     threads = min(os.cpu_count() or 1, _MOST_SCANS)
@@ -117,12 +130,6 @@ def _check_together(
 ) -> None:
     """Raise LayerLimitError if the layers make more of themselves than their size allows."""
     where = f"{image}: all"
-    if sum(one.metadata_bytes for one in found.values()) > limits.metadata_bytes:
-        raise LayerLimitError(
-            f"the names and attributes of all layers exceed {limits.metadata_bytes} bytes"
-            " (metadata_bytes)",
-            layer=where,
-        )
     # Holes of sparse files cost no byte in a layer, but are written out by some packers.
     expanded_bytes = sum(one.inflated_bytes + one.holes_bytes for one in found.values())
     stored_bytes = sum(blob.descriptor.size_bytes for blob in blobs.values())

@@ -49,6 +49,13 @@ def render(files: Mapping[str, ExportedFile]) -> bytes:
     return json.dumps(content, indent=0).encode() + b"\n"
 
 
+_DAMAGES = (
+    *(ValueError, KeyError, TypeError, AttributeError, RecursionError),
+    # A moment of the year 1 or 9999 in a zone far away.
+    OverflowError,
+)
+
+
 def parse(content: bytes, *, name: str) -> dict[str, ExportedFile]:
     """Return the files of a record; raise ExportRecordError."""
     try:
@@ -59,7 +66,7 @@ def parse(content: bytes, *, name: str) -> dict[str, ExportedFile]:
                 hint="use the version of lxdocker-lxd that wrote it, or export to a new directory",
             )
         return {_path(path): _parsed(fields) for path, fields in document["files"].items()}
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except _DAMAGES as error:
         raise ExportRecordError(
             f"{name}: not the record of an export: {error}",
             hint="export to a new directory; what is in this one can't be told from other files",

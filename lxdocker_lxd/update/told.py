@@ -19,6 +19,7 @@ _FORMAT = 1
 # More than the ends a journal keeps, so that none of those is forgotten.
 MOST = 5000
 MOST_BYTES = 2 << 20
+_DAMAGES = (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError)
 
 
 class Told:
@@ -82,7 +83,7 @@ class Told:
                 at = datetime.fromisoformat(document["at"]).astimezone(UTC)
                 self._known |= {str(key): at for key in document["told"]}
                 self._lines += 1
-            except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            except _DAMAGES:
                 continue
 
 

@@ -4,11 +4,13 @@ import contextlib
 import hashlib
 import io
 import random
+import re
 import tempfile
 import zlib
 from functools import cache
 from pathlib import Path
 
+from lxdocker_lxd.catalogue import LxcSettings
 from lxdocker_lxd.convert.guest_files import GuestImage, add_guest
 from lxdocker_lxd.convert.guest_scripts import load_guest_scripts
 from lxdocker_lxd.convert.image_config import parse_image_config
@@ -36,6 +38,7 @@ from lxdocker_lxd.convert.oci import (
 )
 from lxdocker_lxd.convert.overrides import config_fields, overridden
 from lxdocker_lxd.image_facts import parse_facts
+from lxdocker_lxd.serve.lxc_config import LxcContainer, container_config
 from lxdocker_lxd.serve.run_config import RunConfig
 from lxdocker_lxd.spec import parse_spec
 from tests.fuzz.target import Target, compact, json_mutation
@@ -185,6 +188,32 @@ def guest_settings(data: bytes) -> None:
     names = [item.partition(b"=")[0] for item in settings.content.split(b"\0")[:-1]]
     assert names == [b"user", b"working_dir", b"stop_signal", b"stop_timeout", b"restart", b"mode",
                      b"init", b"halt_signal", b"health_timeout"]  # fmt: skip
+
+
+def lxc_configs(data: bytes) -> None:
+    """Write an image's configuration as LXC's own keys: each value is a line of its own key."""
+    config = config_fields(parse_image_config(data, what="configuration"))
+    text = container_config(
+        LxcContainer(
+            name="web",
+            build="20260101_00:00",
+            reference=str(config.get("User")),
+            architecture="amd64",
+            oci=config,
+            settings=LxcSettings(
+                uid=0,
+                gid=0,
+                groups=(5,),
+                home="/",
+                stop_signal=15,
+                tmpfs=(),
+            ),
+        ),
+        user_namespace=True,
+    )
+    for line in text.split("\n")[:-1]:
+        assert re.match(r"# |lxc\.[a-z.]+ = ", line), line
+        assert line.isprintable(), line
 
 
 def image_facts(data: bytes) -> None:
@@ -342,6 +371,9 @@ TARGETS = (
         parse=guest_settings,
         seeds=tuple(bytes([number]) + compact(_CONFIG) for number in range(len(_TREES))),
         mutation=_guest_mutation,
+    ),
+    Target(
+        name="lxc_configs", parse=lxc_configs, seeds=(compact(_CONFIG),), mutation=json_mutation
     ),
     Target(name="image_facts", parse=image_facts, seeds=(compact(_FACTS),), mutation=json_mutation),
 )

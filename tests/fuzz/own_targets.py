@@ -359,6 +359,12 @@ TARGETS = (
         mutation=json_mutation,
     ),
     Target(
+        name="client_remotes",
+        parse=client_remotes,
+        seeds=(remote_config.FRESH.encode(), b"remotes: {a: {addr: x}}\n", b""),
+        most_bytes=1024,
+    ),
+    Target(
         name="setup_states",
         parse=setup_states,
         seeds=(_SETUP.encode(),),

@@ -12,7 +12,13 @@ from tests.fuzz.target import Target
 from tests.fuzz.targets import TARGETS
 
 _MUTATIONS = 60
+_FIRST_MOMENT = b"0001-01-01T00:00:00+23:59"
 _FOR_ALL = (
+    # Found by fuzzing: a moment that UTC has no room for, a header that commands a terminal.
+    b'{"format":1,"files":{"a":{"sha256":"a","size_bytes":1,"mtime_ns":1,"unlisted_at":"'
+    + _FIRST_MOMENT
+    + b'"}}}',
+    b"abcd\n0;w=20\xb800\n60\x08\n",
     b"",
     b"\0",
     b"\xff\xfe",

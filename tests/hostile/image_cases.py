@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from backports import zstd
+
 from lxdocker_lxd.convert.archive_members import InvalidArchiveError
 from lxdocker_lxd.convert.guest_writer import GuestNameError
 from lxdocker_lxd.convert.json_document import InvalidDocumentError
@@ -426,7 +428,29 @@ def _sparse(real_bytes: int) -> bytes:
     return pax_member(records) + raw_header(b"hole", size=512) + sparse_map + bytes(1024)
 
 
+def _long_links(entries: int) -> bytes:
+    """Parents through 40 links whose targets are long: each name takes all of them anew."""
+    step = "./" * 1900
+    links = [link(f"l{number}", f"{step}l{number + 1}") for number in range(39)]
+    files = [f(f"l0/f{number}", "") for number in range(entries)]
+    return archive(*links, d("l39/"), *files)
+
+
+def _crowded_config() -> bytes:
+    numbers = b"[" * 700 + b",".join([b"0"] * 300_000) + b"]" * 700
+    start = b'{"os":"linux","architecture":"amd64","x":' + numbers
+    digest = str(inflated_digest(_PLAIN)).encode()
+    return start + b',"rootfs":{"type":"layers","diff_ids":["' + digest + b'"]}}'
+
+
 _BOMBS = (
+    _case("a global header of 1 MB, then 2,000 files", image(gzip.compress(archive(Raw(pax_member(b"".join(record(f"c{n}", "c" * 90) for n in range(10_000)), typeflag=b"g")), *[f(f"f{n}", "") for n in range(2000)]), 1))),
+    _case("2,000 global headers", image(gzip.compress(archive(*[Raw(pax_member(record("comment", "c" * 400), typeflag=b"g")) for _ in range(2000)], f("a")), 1))),
+    _case("300 names through 40 long links", image(gzip.compress(_long_links(300), 1))),
+    _case("20,000 empty zstd frames", image(zstd.compress(_PLAIN) + zstd.compress(b"") * 20_000)),
+    _case("20,000 skippable zstd frames", image(zstd.compress(_PLAIN) + b"\x50\x2a\x4d\x18\0\0\0\0" * 20_000)),
+    _case("configuration of 300,000 numbers below 700 brackets", image(_PLAIN, top=_crowded_config()), InvalidDocumentError),
+    _case("layer of 3 kB that claims 60 GiB of holes", image(_sparse(60 << 30)), LayerLimitError),
     _case("gzip bomb of zeros", image(gzip.compress(archive(f("a", "\0" * (200 << 20))), 1)), most_seconds=20, is_slow=True),
     _case("30,000 empty gzip members", image(gzip.compress(_PLAIN) + gzip.compress(b"") * 30_000), most_seconds=20, is_slow=True),
     _case("50,000 empty files", image(gzip.compress(archive(*[f(f"f{n}", "") for n in range(50_000)]), 1)), most_seconds=30, is_slow=True, most_mb=256),

@@ -4,7 +4,7 @@ import contextlib
 import gzip
 import json
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from http.server import BaseHTTPRequestHandler
@@ -26,7 +26,7 @@ from lxdocker_lxd.convert.registry.refusal import (
     NotInRegistryError,
     UnexpectedAnswerError,
 )
-from lxdocker_lxd.convert.registry.settings import RegistrySettings
+from lxdocker_lxd.convert.registry.settings import RegistrySettings, TransferLimits
 from lxdocker_lxd.convert.registry.transport import (
     AnswerTooLongError,
     UnreachableError,
@@ -34,7 +34,7 @@ from lxdocker_lxd.convert.registry.transport import (
 from lxdocker_lxd.convert.source import BlobInterruptedError
 from lxdocker_lxd.convert.store import Store
 from lxdocker_lxd.digest import DigestMismatchError
-from lxdocker_lxd.errors import LxdockerError
+from lxdocker_lxd.errors import LxdockerError, NetworkError
 from lxdocker_lxd.update import image_server_http
 from lxdocker_lxd.update.image_server_http import AskingError
 from tests.harness import faulty
@@ -56,6 +56,7 @@ _IMAGE = tiny_image({"bin/app": bytes(range(256)) * 400})
 _MANIFEST, _BLOB, _HEAD = "GET .*/manifests/", "GET .*/blobs/", "HEAD .*/manifests/"
 _ALWAYS = 10**6
 _METADATA = "http://169.254.169.254/latest/meta-data/"
+_BACKSLASH = "http://169.254.169.254\\.cdn.example/latest/meta-data/"
 
 
 @dataclass
@@ -89,6 +90,8 @@ def pulled(
     mirror: bool = False,
     login: bool = False,
     by_digest: bool = False,
+    addresses: Mapping[str, str] | None = None,
+    limits: TransferLimits | None = None,
 ) -> None:
     """Pull an image as a conversion does; nobody else may hear the password."""
     with fake_registry() as registry, fake_registry() as other:
@@ -99,7 +102,13 @@ def pulled(
         hosts = [RegistrySettings(host=registry.host, mirrors=(other.host,) if mirror else ())]
         named = f"@{_IMAGE.digest}" if by_digest else f":{_TAG}"
         reference = f"{registry.host}/{_NAME}{named}"
-        with registry_client(*hosts, credential_files=files, read_timeout_seconds=0.3) as client:
+        with registry_client(
+            *hosts,
+            credential_files=files,
+            read_timeout_seconds=0.3,
+            limits=limits,
+            addresses=addresses,
+        ) as client:
             try:
                 client.open(reference).head()
                 result = client.pull(reference, Store(place / "cache"))
@@ -127,7 +136,7 @@ def _case(
     prepare: Prepare,
     error: type[LxdockerError] | None = None,
     says: str = "",
-    **how: bool,
+    **how: object,
 ) -> HostileCase:
     meet = partial(pulled, prepare=prepare, **how)  # type: ignore[arg-type]  # flags of it
     return HostileCase(party=party, name=name, meet=meet, error=error, says=says)
@@ -195,6 +204,7 @@ def _to_other(scene: Scene) -> None:
 _BAD_WORDS = b'{"errors":[{"code":"\\u001b[2J\\u202e","message":"' + b"a" * 5000 + b'\\r\\nok"}]}'
 _LONG_HEADERS = b"HTTP/1.1 200 OK\r\n" + b"X: " + b"a" * (1 << 20) + b"\r\n\r\n"
 _MANY_HEADERS = b"HTTP/1.1 200 OK\r\n" + b"X: a\r\n" * 50_000 + b"\r\n"
+_HUGE_LENGTH = b"HTTP/1.1 200 OK\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n{}"
 _REGISTRIES = (
     _registry("another manifest than its digest says", _other_manifest, DigestMismatchError, by_digest=True),
     _registry("manifest with one byte changed", _fail(_MANIFEST, faulty.spoil()), DigestMismatchError, by_digest=True),
@@ -213,6 +223,7 @@ _REGISTRIES = (
     _registry("redirect to a mapped address", _to("http://[::ffff:169.254.169.254]/x"), UnsafeAddressError),
     _registry("redirect to an address in octal", _to("http://0251.0376.0251.0376/x"), UnsafeAddressError),
     _registry("redirect to an address as one number", _to("http://2852039166/x"), UnsafeAddressError),
+    _registry("redirect to an address behind a backslash", _to(_BACKSLASH), UnsafeAddressError),
     _registry("redirect to a file", _to("file:///etc/shadow"), UnsafeAddressError),
     _registry("redirect with a password in it", _to("https://user:pw@cdn.example/"), UnsafeAddressError, "user name"),
     _registry("redirect that wants the password elsewhere", _to_other, DeniedError, login=True),
@@ -226,6 +237,7 @@ _REGISTRIES = (
     _registry("hangs up on everybody", _fail(".*", faulty.hang_up()), UnreachableError),
     _registry("header of 1 MiB", _fail(".*", _raw(_LONG_HEADERS)), LxdockerError),
     _registry("50,000 headers", _fail(".*", _raw(_MANY_HEADERS)), LxdockerError),
+    _registry("length of 5,000 digits", _fail(_MANIFEST, _raw(_HUGE_LENGTH)), LxdockerError),
     _registry("answers that are no HTTP", _fail(".*", _raw(b"SSH-2.0-x\r\n")), UnreachableError),
     _registry("layers labelled as compressed once more", _labelled),
     _registry("digest in a header that is none", _fail(_HEAD, faulty.with_headers(Docker_Content_Digest="../../shadow"))),
@@ -251,8 +263,14 @@ def _token_elsewhere(scene: Scene) -> None:
     scene.registry.fail("GET /token", faulty.redirect(url), times=_ALWAYS)
 
 
+def _token_drips(scene: Scene) -> None:
+    scene.want_tokens()
+    scene.registry.fail("GET /token", faulty.drip(b"HTTP/1.1 2"), times=_ALWAYS)
+
+
 _TOKEN_SERVERS = (
     _tokens("realm at the cloud's metadata", _realm(_METADATA), UnsafeAddressError, login=True),
+    _tokens("realm behind a backslash", _realm(_BACKSLASH.replace("\\", "\\\\")), UnsafeAddressError, login=True),
     _tokens("realm that is a file", _realm("file:///etc/shadow"), UnsafeAddressError),
     _tokens("realm with a user", _realm("https://a:b@auth.example/"), UnsafeAddressError),
     _tokens("realm that is no address", _realm("http://["), UnsafeAddressError),
@@ -288,6 +306,7 @@ _MIRRORS = (
     _mirror("wrong bytes in a manifest", _mirror_fails(faulty.spoil(), _MANIFEST), LxdockerError),
     _mirror("wants a login", _greedy, login=True),
     _mirror("hangs up", _mirror_fails(faulty.hang_up())),
+    _mirror("allowance that is no number", _mirror_fails(_limited("0;w=\u00b2"))),
     _mirror("allowance of 5,000 digits", _mirror_fails(_limited("0;w=" + "9" * 5000))),
     _mirror("redirects to the cloud's metadata", _mirror_fails(faulty.redirect(_METADATA))),
     _mirror("answers that are no HTTP", _mirror_fails(_raw(b"\0" * 999))),
@@ -370,6 +389,7 @@ _IMAGE_SERVERS = (
     _server("index that leads out of the tree", partial(_looked_up, index=_index_of("../../etc/shadow")), DocumentError, "leads out"),
     _server("index that leads to another server", partial(_looked_up, index=_index_of("https://evil.example/x")), DocumentError, "leads out"),
     _server("products that lead out of the tree", partial(_looked_up, index=_GOOD_INDEX, products=_products(path="../../../etc/shadow")), DocumentError),
+    _server("17 MB of empty objects", partial(_looked_up, index=b'{"index":{},"x":[' + b"{}," * 5_900_000 + b"{}]}"), LxdockerError),
     _server("size that is a text", partial(_looked_up, index=_GOOD_INDEX, products=_products(size="1")), DocumentError),
     _server("document that never ends", partial(_answered, fault=never_ends), OversizeError, "larger than"),
     _server("document that breaks off", partial(_answered, fault=breaks_off), LxdockerError),
@@ -385,4 +405,47 @@ _IMAGE_SERVERS = (
     _server("LXC index of 100,000 bad lines", partial(_lines, content=b";;;;;\n" * 100_000), DocumentError, "line 1"),
 )  # fmt: skip
 
-CASES = (*_REGISTRIES, *_TOKEN_SERVERS, *_MIRRORS, *_IMAGE_SERVERS)
+# ---- servers that send a byte now and then
+
+
+_HASTY = TransferLimits(
+    connect_seconds=2,
+    quiet_seconds=2,
+    document_seconds=0.5,
+    blob_start_seconds=0.5,
+    window_seconds=0.5,
+    image_seconds=5,
+)
+_OK = b"HTTP/1.1 200 OK\r\n"
+_slow_registry = partial(_case, "registry", limits=_HASTY)
+_DRIPS = (
+    _slow_registry("a byte of the status now and then", _fail(".*", faulty.drip(b"HTTP/1.1 2")), NetworkError),
+    _slow_registry("a byte of a header now and then", _fail(".*", faulty.drip(_OK + b"X: ")), NetworkError),
+    _slow_registry("a byte of the manifest now and then", _fail(_MANIFEST, faulty.drip(_OK + b"Content-Length: 99999\r\n\r\n{")), NetworkError),
+    _slow_registry("a byte of a layer now and then", _fail(_BLOB, faulty.drip_body(10)), NetworkError),
+    _case("token server", "a byte of the token now and then", _token_drips, NetworkError, limits=_HASTY),
+    _mirror("a byte of the manifest now and then", _mirror_fails(faulty.drip(_OK + b"Content-Length: 99999\r\n\r\n{")), limits=_HASTY),
+    _mirror("a byte of a layer now and then", _mirror_fails(faulty.drip_body(10), _BLOB), limits=_HASTY),
+)  # fmt: skip
+
+
+# ---- names that a resolver leads into the network inside
+
+
+def _named(url: str, *, realm: bool = False) -> Prepare:
+    return _realm(url) if realm else _to(url)
+
+
+def _resolver(name: str, url: str, address: str, **how: bool) -> HostileCase:
+    prepare = _named(url, **how)
+    return _case("DNS", name, prepare, UnsafeAddressError, addresses={"cdn.example": address})
+
+
+_RESOLVERS = (
+    _resolver("content network at the cloud's metadata", "http://cdn.example/x", "169.254.169.254"),
+    _resolver("content network in the network inside", "https://cdn.example/x", "10.0.0.1"),
+    _resolver("content network at IPv6's inside", "https://cdn.example/x", "fd00::1"),
+    _resolver("token server at the cloud's metadata", "http://cdn.example/t", "169.254.169.254", realm=True),
+)  # fmt: skip
+
+CASES = (*_DRIPS, *_RESOLVERS, *_REGISTRIES, *_TOKEN_SERVERS, *_MIRRORS, *_IMAGE_SERVERS)

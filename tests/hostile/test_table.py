@@ -18,7 +18,11 @@ from tests.hostile.cases import CASES
 _ROOT = Path(__file__).parents[2]
 _IS_FULL = bool(os.environ.get("LXDOCKER_TEST_FULL"))
 _CHOSEN = [
-    case
+    pytest.param(
+        case,
+        id=f"{case.party}: {case.name}",
+        marks=pytest.mark.root if case.needs_root else (),
+    )
     for case in CASES
     if (_IS_FULL or not case.is_slow) and (os.geteuid() == 0 or not case.needs_root)
 ]
@@ -40,7 +44,7 @@ def found() -> dict[str, dict[str, str]]:
     return {row["case"]: row for row in map(json.loads, done.stdout.splitlines())}
 
 
-@pytest.mark.parametrize("case", _CHOSEN, ids=lambda case: f"{case.party}: {case.name}")
+@pytest.mark.parametrize("case", _CHOSEN)
 def test_an_attack_ends_as_it_must(case: HostileCase, found: dict[str, dict[str, str]]) -> None:
     row = found[f"{case.party}: {case.name}"]
     assert not row["problem"], row["problem"]

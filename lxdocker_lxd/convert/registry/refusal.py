@@ -126,8 +126,8 @@ def _rate_limit(
     remaining, _, window = headers.get("ratelimit-remaining", "").partition(";w=")
     if remaining.strip() != "0":
         return None
-    limit = headers.get("ratelimit-limit", "").partition(";")[0].strip()
-    allowance = f" of {limit[:12]} pulls" if limit else ""
+    limit = parse_count(headers.get("ratelimit-limit", "").partition(";")[0].strip())
+    allowance = f" of {limit} pulls" if limit is not None else ""
     window_seconds = parse_count(window.partition(";")[0].strip())
     period = f" in {window_seconds // 60} minutes" if window_seconds is not None else ""
     again = f"; it asks to come back in {wished:.0f} s" if wished else ""

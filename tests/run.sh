@@ -115,10 +115,10 @@ run_tests() {
     say "tests (LXD $(lxd --version 2>/dev/null), $(docker-registry --version | cut -d' ' -f3))"
     local status=0 workers=${LXDOCKER_TEST_WORKERS:-$(($(nproc) + 1))}
     # Real images are built once for all workers. A worker that ends in the middle of a test fails that
-    # test, and another one goes on with the rest.
+    # test and ends the run.
     export LXDOCKER_TEST_CACHE=${LXDOCKER_TEST_CACHE:-$SCRATCH/kept}
     python -m pytest --real -p no:cacheprovider --basetemp "$SCRATCH/t" \
-        --numprocesses "$workers" --junitxml "$SCRATCH/results.xml" -q --durations=10 \
+        --numprocesses "$workers" --max-worker-restart 0 --junitxml "$SCRATCH/results.xml" -q --durations=10 \
         "$@" </dev/null || status=$?
     # 5 means that nothing was selected, which is a failure here too.
     ((status == 0)) || FAILED+=("pytest")

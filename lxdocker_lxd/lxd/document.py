@@ -88,11 +88,11 @@ class Document:
             text = f"{head}.{tail[: min(digits, 6)]:0<6}{tail[digits:]}"
         try:
             moment = datetime.fromisoformat(text)
-        except ValueError:
+            if moment.tzinfo is None or moment.year <= _NEVER:
+                return None
+            return moment.astimezone(UTC)
+        except (ValueError, OverflowError):
             return None
-        if moment.tzinfo is None or moment.year <= _NEVER:
-            return None
-        return moment.astimezone(UTC)
 
 
 def documents(value: object) -> tuple[Document, ...]:

@@ -1,7 +1,7 @@
 """API paths made of names, and names out of the paths LXD gives."""
 
 from collections.abc import Iterable
-from urllib.parse import parse_qs, quote, unquote, urlsplit
+from urllib.parse import parse_qs, quote, unquote
 
 from lxdocker_lxd.lxd.records import DEFAULT_PROJECT
 
@@ -16,9 +16,10 @@ def under(*parts: str) -> str:
 
 def parts_of(source: str) -> tuple[tuple[str, ...], str]:
     """Split what LXD names as ``/1.0/KIND/NAME?project=P`` into its parts and the project."""
-    url = urlsplit(source)
-    parts = [unquote(part) for part in url.path.split("/") if part]
-    project = parse_qs(url.query).get("project", [DEFAULT_PROJECT])[0]
+    # A path, and no URL: whatever stands there can't be a wrong one.
+    path, _, query = source.partition("#")[0].partition("?")
+    parts = [unquote(part) for part in path.split("/") if part]
+    project = parse_qs(query).get("project", [DEFAULT_PROJECT])[0]
     return tuple(parts[1:] if parts[:1] == ["1.0"] else parts), project
 
 

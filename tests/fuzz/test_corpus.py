@@ -18,6 +18,8 @@ _FOR_ALL = (
     b'{"format":1,"files":{"a":{"sha256":"a","size_bytes":1,"mtime_ns":1,"unlisted_at":"'
     + _FIRST_MOMENT
     + b'"}}}',
+    b'{"type":"lifecycle","timestamp":"9999-12-31T23:59:59-23:59"}',
+    b'{"type":"lifecycle","metadata":{"source":"http://["}}',
     b"abcd\n0;w=20\xb800\n60\x08\n",
     b"",
     b"\0",

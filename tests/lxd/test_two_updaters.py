@@ -49,7 +49,10 @@ def test_one_works_the_other_is_told_and_a_dead_one_goes_on(stage: Stage, tmp_pa
     host = f"{os.uname().nodename}:{mine}"
     with stage.begin(mine, "now", name) as first:
         eventually(lambda: claim_of(lxd), timeout_seconds=20, what="the first one's claim")
+        # However slow the others start here, it is still at work then.
+        os.killpg(first.pid, signal.SIGSTOP)
         refused()
+        os.killpg(first.pid, signal.SIGCONT)
         assert first.wait(60) == 0
         assert first.stderr is not None
         first.stderr.close()

@@ -6,8 +6,6 @@ cookies, no ``.netrc``. A URL may hold a token, so no message of ours repeats on
 """
 
 import contextlib
-import http.cookiejar
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -16,13 +14,13 @@ from urllib.parse import urljoin, urlsplit
 
 import requests
 
-from lxdocker_lxd import __version__
+from lxdocker_lxd.http_deadline import Deadline, Pace, TooLateError
+from lxdocker_lxd.http_session import Line, environment_proxies, kept_to, system_authorities
 from lxdocker_lxd.update.delivery import Delivery, Result, delivery_of_status
 from lxdocker_lxd.update.message_template import BodyTemplate
 from lxdocker_lxd.update.notification import Message, Severity
 from lxdocker_lxd.update.settings import problem_of_url
 
-_SYSTEM_AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
 _KEPT_REDIRECTS = frozenset({307, 308})
 _MOST_REDIRECTS = 3
 _LONGEST_CONNECT_SECONDS = 10.0
@@ -70,7 +68,7 @@ def ask(
         reason = str(error)
     except requests.exceptions.SSLError:
         reason = "the server's certificate isn't trusted"
-    except requests.exceptions.Timeout:
+    except (requests.exceptions.Timeout, TooLateError):
         reason = "the server doesn't answer in time"
     except requests.exceptions.ConnectionError:
         reason = "the server can't be reached"
@@ -92,9 +90,13 @@ def _asked(
     if problem:
         return Delivery(result=Result.LATER, reason=problem)
     secret = {name: _content(path) for name, path in address.header_files.items()}
-    with _session(address) as session:
-        sent = {**headers, **address.headers, **secret}
-        status, retry_after = _follow(session, address, method, url, body, sent)
+    sent = {**headers, **address.headers, **secret}
+    seconds = address.timeout_seconds
+    with (
+        contextlib.closing(_line(address)) as line,
+        kept_to(Deadline.after(seconds), line) as pace,
+    ):
+        status, retry_after = _follow(line.session, pace, seconds, method, url, body, sent)
     return delivery_of_status(status, retry_after, clock())
 
 
@@ -108,59 +110,52 @@ def _content(path: Path) -> str:
     return text
 
 
-def _session(address: Address) -> requests.Session:
-    session = requests.Session()
-    session.trust_env = False
-    session.cookies.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=()))
-    session.headers["User-Agent"] = f"lxdocker-lxd/{__version__}"
-    if address.ca_file is not None:
-        session.verify = str(address.ca_file)
-    elif Path(_SYSTEM_AUTHORITIES).is_file():
-        session.verify = _SYSTEM_AUTHORITIES
-    return session
+def _line(address: Address) -> Line:
+    line = Line()
+    line.session.verify = system_authorities() if not address.ca_file else str(address.ca_file)
+    return line
 
 
 def _follow(
     session: requests.Session,
-    address: Address,
+    pace: Pace,
+    seconds: float,
     method: str,
     url: str,
     body: bytes | None,
     headers: Mapping[str, str],
 ) -> tuple[int, str]:
     """Return the last answer's status and Retry-After."""
-    deadline = time.monotonic() + address.timeout_seconds
     hops = 0
     while True:
-        left = max(deadline - time.monotonic(), 0.1)
-        proxies = requests.utils.get_environ_proxies(url, no_proxy=None)
         response = session.request(
             method,
             url,
             data=body,
             headers=dict(headers),
-            timeout=(min(left, _LONGEST_CONNECT_SECONDS), left),
+            timeout=(min(seconds, _LONGEST_CONNECT_SECONDS), seconds),
             allow_redirects=False,
             stream=True,
-            proxies=dict(proxies),
+            proxies=environment_proxies(url),
         )
         with contextlib.closing(response):
+            pace.check()  # The library takes a head that was cut for a short one.
             status = response.status_code
             target = urljoin(url, response.headers.get("Location", ""))
-            _read_off(response, deadline)
             kept = status in _KEPT_REDIRECTS and _origin(target) == _origin(url)
             if not kept or hops == _MOST_REDIRECTS:
+                _read_off(response)
                 return status, response.headers.get("Retry-After", "")
         url, hops = target, hops + 1
 
 
-def _read_off(response: requests.Response, deadline: float) -> None:
+def _read_off(response: requests.Response) -> None:
     """Read an answer to its end, or as far as is good for us: its status is what counts."""
     read = 0
     with contextlib.suppress(requests.exceptions.RequestException, OSError):
         for piece in response.iter_content(_PIECE_BYTES):
             read += len(piece)
-            if read > _MOST_ANSWER_BYTES or time.monotonic() > deadline:
+            if read > _MOST_ANSWER_BYTES:
                 return
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import ssl
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -38,3 +39,24 @@ def serving(
         server.shutdown()
         server.server_close()
         thread.join(timeout=10)
+
+
+def drip(handler: BaseHTTPRequestHandler, beginning: bytes) -> None:
+    """Send a beginning, then a byte at a time until the reader hangs up: never quiet for long."""
+    handler.close_connection = True
+    with contextlib.suppress(OSError):
+        handler.wfile.write(beginning)
+        while True:
+            handler.wfile.write(b"a")
+            time.sleep(0.05)
+
+
+def endless_redirect(handler: BaseHTTPRequestHandler, target: str, status: int = 302) -> None:
+    """Redirect with a body that is meant to fill its reader's memory; it hangs up."""
+    handler.close_connection = True
+    handler.send_response(status)
+    handler.send_header("Location", target)
+    handler.end_headers()
+    with contextlib.suppress(OSError):
+        while True:
+            handler.wfile.write(bytes(1 << 16))

@@ -11,7 +11,6 @@ from typing import Any
 
 from lxdocker_lxd.convert.oci import Descriptor
 from lxdocker_lxd.convert.pull import PulledImage, pull
-from lxdocker_lxd.convert.registry.connection import Resolve, resolve
 from lxdocker_lxd.convert.registry.retry import Patience
 from lxdocker_lxd.convert.registry.settings import (
     CredentialFile,
@@ -24,6 +23,7 @@ from lxdocker_lxd.convert.source import Source
 from lxdocker_lxd.convert.sources import Sources
 from lxdocker_lxd.convert.store import Store
 from lxdocker_lxd.digest import Digest
+from lxdocker_lxd.http_session import Resolve, resolve
 from lxdocker_lxd.platform import Platform
 from lxdocker_lxd.progress import Silent
 from lxdocker_lxd.reference import parse_source

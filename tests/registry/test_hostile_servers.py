@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from lxdocker_lxd.convert.json_document import InvalidDocumentError
-from lxdocker_lxd.convert.registry.connection import resolve
 from lxdocker_lxd.convert.registry.origin import Address, UnsafeAddressError
 from lxdocker_lxd.convert.registry.refusal import (
     BusyError,
@@ -19,6 +18,7 @@ from lxdocker_lxd.convert.registry.refusal import (
 from lxdocker_lxd.convert.registry.settings import RegistrySettings, TransferLimits
 from lxdocker_lxd.convert.registry.transport import AnswerTooLongError, Transport
 from lxdocker_lxd.errors import LxdockerError
+from lxdocker_lxd.http_session import resolve
 from tests.harness import faulty
 from tests.harness.fake_registry import Exchange, FakeRegistry, Fault, Reply, fake_registry
 from tests.harness.registry_client import describe, read_blob, registry_client

@@ -19,7 +19,7 @@ DOORS = {
     "ws4py": {"lxd/websocket.py"},
     "requests": {
         "convert/registry/transport.py",
-        "convert/registry/connection.py",
+        "http_session.py",
         "clients/tree_http.py",
         "lxd/api.py",
         "lxd/unix_http.py",
@@ -28,7 +28,7 @@ DOORS = {
     },
     "urllib3": {
         "convert/registry/transport.py",
-        "convert/registry/connection.py",
+        "http_session.py",
         "lxd/unix_http.py",
     },
     "rich": {"terminal_progress.py", "terminal_rounds.py"},

@@ -1,5 +1,6 @@
 """The updater's door to image servers, with servers of all kinds behind it."""
 
+import socket
 import ssl
 import time
 from collections.abc import Callable, Iterator
@@ -8,9 +9,9 @@ from http.server import BaseHTTPRequestHandler
 import pytest
 import trustme
 
-from lxdocker_lxd.update import image_server_http
+from lxdocker_lxd import http_session
 from lxdocker_lxd.update.image_server_http import AskingError, NoSuchDocumentError, ask
-from tests.harness.http_server import serving
+from tests.harness.http_server import drip, endless_redirect, serving
 
 AUTHORITY = trustme.CA()
 PEM = AUTHORITY.cert_pem.bytes().decode()
@@ -97,7 +98,7 @@ def test_a_pinned_authority_excludes_the_systems(
     paths["/x"] = sends(b"{}")
     bundle = f"{tmp_path}/system.crt"
     AUTHORITY.cert_pem.write_to_path(bundle)
-    monkeypatch.setattr(image_server_http, "_SYSTEM_AUTHORITIES", bundle)
+    monkeypatch.setattr(http_session, "SYSTEM_AUTHORITIES", bundle)
     assert ask(f"{url}/x").content == b"{}"
     with pytest.raises(AskingError, match="isn't trusted"):
         ask(f"{url}/x", certificate=trustme.CA().cert_pem.bytes().decode())
@@ -116,9 +117,42 @@ def test_redirects_stay_on_the_server(site: Site) -> None:
         ask(f"{url}/a", certificate=PEM)
 
 
-def test_errors_and_huge_and_slow_documents_end_soon(
-    site: Site, monkeypatch: pytest.MonkeyPatch
+def test_a_redirects_endless_body_is_never_read(site: Site) -> None:
+    url, paths = site
+    paths["/a"] = lambda handler: endless_redirect(handler, "/b")
+    paths["/b"] = sends(b"{}")
+    assert ask(f"{url}/a", certificate=PEM, whole_seconds=5.0).content == b"{}"
+
+
+@pytest.mark.parametrize(
+    "beginning",
+    [
+        b"HTTP/1.1 2",
+        b"HTTP/1.1 200 OK\r\nX-Long: ",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 999999\r\n\r\n{",
+        b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{",
+        b"HTTP/1.1 302 Found\r\nLocation: /a\r\nX-Long: ",
+        b"HTTP/1.1 100 Continue\r\nX: ",
+    ],
+)
+def test_a_server_that_drips_its_answer_is_given_up_in_the_whole_time(
+    site: Site, beginning: bytes
 ) -> None:
+    url, paths = site
+    paths["/a"] = lambda handler: drip(handler, beginning)
+    with pytest.raises(AskingError, match="doesn't answer in time"):
+        ask(f"{url}/a", certificate=PEM, whole_seconds=0.3)
+
+
+def test_a_greeting_that_never_ends_is_given_up_in_the_whole_time() -> None:
+    """A server that takes connections, and says nothing of TLS."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        url = f"https://127.0.0.1:{listening.getsockname()[1]}/a"
+        with pytest.raises(AskingError, match="doesn't answer in time"):
+            ask(url, certificate=PEM, whole_seconds=0.3)
+
+
+def test_errors_and_huge_and_slow_documents_end_soon(site: Site) -> None:
     url, paths = site
     paths["/gone"] = sends(b"", 404)
     with pytest.raises(NoSuchDocumentError):
@@ -138,8 +172,7 @@ def test_errors_and_huge_and_slow_documents_end_soon(
             time.sleep(0.1)
 
     paths["/slow"] = slowly
-    monkeypatch.setattr(image_server_http, "_WHOLE_SECONDS", 0.5)
     began = time.monotonic()
     with pytest.raises(AskingError, match="in time"):
-        ask(f"{url}/slow", certificate=PEM)
+        ask(f"{url}/slow", certificate=PEM, whole_seconds=0.5)
     assert time.monotonic() - began < 3

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 import trustme
 
-from lxdocker_lxd.update.delivery import Result
+from lxdocker_lxd.update.delivery import Delivery, Result
 from lxdocker_lxd.update.message_template import template_of
 from lxdocker_lxd.update.notification import Severity, document_of
 from lxdocker_lxd.update.webhook import Address, Ping, Webhook
-from tests.harness.http_server import LoopbackServer, serving
+from tests.harness.http_server import LoopbackServer, drip, endless_redirect, serving
 from tests.update.messages import message
 
 
@@ -231,6 +231,55 @@ def test_an_endless_answer_is_cut(receiver: Receiver, server: LoopbackServer) ->
     began = time.monotonic()
     assert webhook(f"http://{server.host}/").deliver(message()).result is Result.DELIVERED
     assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("status", [302, 307])
+def test_a_redirects_endless_body_is_never_read(status: int) -> None:
+    asked = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            if self.path == "/a":
+                endless_redirect(self, "/b", status)
+            else:
+                self.send_response(204)
+                self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+            pass
+
+    with serving(Handler) as server:
+        found = Ping(address=Address(url=f"http://{server.host}/a")).good_round()
+    followed = status == 307
+    assert found.result is (Result.DELIVERED if followed else Result.LATER)
+    assert asked == ["/a", "/b"][: 1 + followed]
+
+
+@pytest.mark.parametrize(
+    "beginning",
+    [b"HTTP/1.1 2", b"HTTP/1.1 200 OK\r\nX-Long: ", b"HTTP/1.1 100 Continue\r\nX: "],
+)
+def test_a_server_that_drips_its_head_is_given_up_in_the_whole_time(beginning: bytes) -> None:
+    found = delivered_to_one_that_drips(beginning)
+    assert (found.result, found.reason) == (Result.LATER, "the server doesn't answer in time")
+
+
+def test_an_answer_that_drips_after_its_status_has_said_enough() -> None:
+    found = delivered_to_one_that_drips(b"HTTP/1.1 200 OK\r\nContent-Length: 99999\r\n\r\n")
+    assert found.result is Result.DELIVERED
+
+
+def delivered_to_one_that_drips(beginning: bytes) -> Delivery:
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            drip(self, beginning)
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+            pass
+
+    with serving(Handler) as server:
+        return webhook(f"http://{server.host}/", timeout_seconds=0.3).deliver(message())
 
 
 def test_nobody_there_is_no_disaster() -> None:

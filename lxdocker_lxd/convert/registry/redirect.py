@@ -17,10 +17,10 @@ from lxdocker_lxd.convert.registry.origin import (
     check_hop,
     check_peer,
 )
-from lxdocker_lxd.convert.registry.pace import Deadline
 from lxdocker_lxd.convert.registry.refusal import UnexpectedAnswerError
 from lxdocker_lxd.convert.registry.settings import RegistriesSettings, RegistrySettings
 from lxdocker_lxd.convert.registry.transport import Answer, Transport
+from lxdocker_lxd.http_deadline import Deadline
 
 HOPS_LIMIT = 10
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})

@@ -1,6 +1,6 @@
 """The one door to HTTP: a request goes out, an answer comes back with its body unread.
 
-Everything else works with :class:`Answer`; no other module but ``connection`` knows which library
+Everything else works with :class:`Answer`; no other module of the registry's knows which library
 speaks HTTP.
 Deliberate choices: redirects are never followed here; ``.netrc``, cookies and compressed
 transfer are off, because each of them would change credentials or bytes behind our back; a
@@ -12,27 +12,31 @@ import functools
 import http.client
 import socket
 import ssl
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import requests
 import urllib3
 
-from lxdocker_lxd.convert.registry.connection import Line, Resolve, resolve
 from lxdocker_lxd.convert.registry.header_number import parse_count
 from lxdocker_lxd.convert.registry.origin import Address, Origin, UnsafeAddressError
-from lxdocker_lxd.convert.registry.pace import Deadline, Pace
 from lxdocker_lxd.convert.registry.retry import TemporaryError
 from lxdocker_lxd.convert.registry.settings import RegistrySettings, TransferLimits, is_loopback
 from lxdocker_lxd.errors import NetworkError, UsageError, VerificationError
+from lxdocker_lxd.http_deadline import Deadline, LeastSpeed, Pace
+from lxdocker_lxd.http_session import (
+    Line,
+    Lines,
+    Resolve,
+    environment_proxies,
+    resolve,
+    system_authorities,
+)
 
 _CHUNK_BYTES = 1 << 18
 _DRAIN_BYTES = 1 << 16
-_SYSTEM_AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
 _BROKEN = (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError)
 
 
@@ -211,11 +215,13 @@ class Transport:
         look_up: Resolve = resolve,
     ) -> None:
         self.limits = limits or TransferLimits()
-        self._environment_proxies = proxy_of or _environment_proxies
+        self._environment_proxies = proxy_of or environment_proxies
         self._look_up = look_up
-        self._lock = threading.Lock()
-        self._idle: list[Line] = []
-        self._closed = False
+        self._speed = LeastSpeed(
+            window_seconds=self.limits.window_seconds,
+            least_bytes_per_second=self.limits.least_bytes_per_second,
+        )
+        self._lines = Lines(self._line)
         self._checked_authorities: set[str] = set()
 
     def send(
@@ -239,8 +245,8 @@ class Transport:
         """
         verify = self._authorities(settings)
         deadline = deadline or Deadline.after(self.limits.document_seconds)
-        line = self._borrow()
-        pace = Pace(self.limits, line.connections.cut)
+        line = self._lines.borrow()
+        pace = Pace(self._speed, line.connections.cut)
         try:
             request = requests.Request(method, url, headers=headers, data=form)
             prepared, origin = _prepared(line.session, request, what)
@@ -254,6 +260,10 @@ class Transport:
                 verify=verify,
                 proxies=dict(self._proxies(url, settings)),
             )
+            if pace.too_slow:
+                # The library takes a head that was cut for a short one.
+                response.close()
+                pace.check()
         except (requests.exceptions.RequestException, *_BROKEN) as error:
             self._give_back(line, pace)
             raise _sending_error(error, pace, origin, settings, what) from error
@@ -265,28 +275,21 @@ class Transport:
 
     def close(self) -> None:
         """Close every connection; those in use when their answer is closed."""
-        with self._lock:
-            self._closed = True
-            while self._idle:
-                self._idle.pop().close()
+        self._lines.close()
 
-    def _borrow(self) -> Line:
-        with self._lock:
-            return self._idle.pop() if self._idle else Line(self._look_up)
+    def _line(self) -> Line:
+        line = Line(self._look_up)
+        line.session.headers["Accept-Encoding"] = "identity"
+        return line
 
     def _give_back(self, line: Line, pace: Pace) -> None:
         pace.end()
-        line.connections.tidy()
-        with self._lock:
-            if not self._closed:
-                self._idle.append(line)
-                return
-        line.close()
+        self._lines.give_back(line)
 
     def _authorities(self, settings: RegistrySettings) -> str | bool:
         """Return what requests calls ``verify``: a file of authorities, or its own (True)."""
         if settings.ca_file is None:
-            return _SYSTEM_AUTHORITIES if Path(_SYSTEM_AUTHORITIES).is_file() else True
+            return system_authorities()
         if settings.ca_file not in self._checked_authorities:
             _check_authorities(settings.ca_file, settings.host)
             self._checked_authorities.add(settings.ca_file)
@@ -314,11 +317,6 @@ def _prepared(
     if origin != judged:
         raise UnsafeAddressError(f"{what}: an address that may mean {judged} or {origin}")
     return prepared, origin
-
-
-def _environment_proxies(url: str) -> Mapping[str, str]:
-    """Return the proxies HTTPS_PROXY, HTTP_PROXY and NO_PROXY ask for."""
-    return requests.utils.get_environ_proxies(url, no_proxy=None)
 
 
 def _check_authorities(file: str, host: str) -> None:

@@ -1,4 +1,4 @@
-"""How long one answer may take: a deadline for documents, a least average speed for blobs.
+"""How long one HTTP answer may take: a deadline for documents, a least average speed for files.
 
 A limit for each read is none: a server that sends a byte at a time keeps below it for ever. So a
 second thread looks at the clock, and cuts the connection when its time is over.
@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Self
 
-from lxdocker_lxd.convert.registry.settings import TransferLimits
+
+class TooLateError(TimeoutError):
+    """An answer didn't come in the time it had, and its connection was cut."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,12 +32,26 @@ class Deadline:
         return cls(at=time.monotonic() + seconds, seconds=seconds)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeastSpeed:
+    """What a server must send on average in each window of waiting for it.
+
+    Less than the slowest lines have.
+    """
+
+    window_seconds: float = 60.0
+    least_bytes_per_second: int = 4096
+
+
 class Pace:
     """Watches one request and its answer. The reader's thread calls it, and a timer's."""
 
-    def __init__(self, limits: TransferLimits, cut: Callable[[], None]) -> None:
-        """``cut`` breaks the connection; whoever reads from it gets an error or an end."""
-        self._limits = limits
+    def __init__(self, speed: LeastSpeed, cut: Callable[[], None]) -> None:
+        """``cut`` breaks the connection; whoever reads from it gets an error or an end.
+
+        ``speed`` counts after ``sustain``.
+        """
+        self._speed = speed
         self._cut = cut
         self._lock = threading.Lock()
         self._timer: threading.Timer | None = None
@@ -56,7 +72,12 @@ class Pace:
         with self._lock:
             if self._timer is not None:
                 self._timer.cancel()
-        self._start(self._limits.window_seconds, self._look)
+        self._start(self._speed.window_seconds, self._look)
+
+    def check(self) -> None:
+        """Raise TooLateError if the connection was cut: what seemed the body's end was none."""
+        if self.too_slow:
+            raise TooLateError(self.too_slow)
 
     def end(self) -> None:
         """Stop watching: from now on the connection isn't cut any more."""
@@ -99,17 +120,17 @@ class Pace:
 
     def _look(self) -> None:
         """At the end of a window: was the server fast enough while we waited for it?"""
-        limits = self._limits
+        speed = self._speed
         with self._lock:
             now = time.monotonic()
             waited = self._waited_seconds + (now - self._since if self._since is not None else 0)
             got = self._received_bytes
-            decided = waited >= limits.window_seconds / 2
-            slow = got < waited * limits.least_bytes_per_second
+            decided = waited >= speed.window_seconds / 2
+            slow = got < waited * speed.least_bytes_per_second
             if decided:
                 self._waited_seconds, self._received_bytes = 0.0, 0
                 self._since = None if self._since is None else now
         if decided and slow:
-            self._over(f"slower than {limits.least_bytes_per_second} bytes/s for {waited:.0f} s")
+            self._over(f"slower than {speed.least_bytes_per_second} bytes/s for {waited:.0f} s")
         else:
-            self._start(limits.window_seconds, self._look)
+            self._start(speed.window_seconds, self._look)

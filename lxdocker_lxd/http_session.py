@@ -1,4 +1,9 @@
-"""The TCP connections of one session: to permitted addresses only, and cut when told to.
+"""HTTP as a client: sessions that keep nothing, believe nothing unasked, and are cut when told to.
+
+For all who ask strangers for something: registries, servers of images, webhooks. No cookies, no
+``.netrc`` and no other environment; redirects are never looked at, so that their bodies are never
+read: whoever follows one decides so for itself. What takes too long is cut off (``kept_to``), in
+whatever part of the connection or answer.
 
 Each address a name stands for is judged just before the connection to it, so that a name which
 means another address a moment later gains nothing. What a proxy connects to is the proxy's affair.
@@ -8,9 +13,11 @@ import contextlib
 import http.cookiejar
 import ipaddress
 import socket
+import ssl
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, cast
 
 import requests
@@ -20,10 +27,24 @@ from urllib3.connection import HTTPConnection
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
 from lxdocker_lxd import __version__
-from lxdocker_lxd.convert.registry.origin import Address
+from lxdocker_lxd.http_deadline import Deadline, LeastSpeed, Pace, TooLateError
 
+SYSTEM_AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Resolve = Callable[[str, int], Sequence[tuple[Any, ...]]]
 """Returns what ``socket.getaddrinfo`` returns for a name and port."""
+Trust = Callable[[], ssl.SSLContext]
+"""Makes the context that alone says which certificates are trusted."""
+
+
+def system_authorities() -> str | bool:
+    """Return what requests calls ``verify`` for the system's authorities; True for its own."""
+    return SYSTEM_AUTHORITIES if Path(SYSTEM_AUTHORITIES).is_file() else True
+
+
+def environment_proxies(url: str) -> dict[str, str]:
+    """Return the proxies that HTTPS_PROXY, HTTP_PROXY and NO_PROXY ask for."""
+    return dict(requests.utils.get_environ_proxies(url, no_proxy=None))
 
 
 def resolve(name: str, port: int) -> Sequence[tuple[Any, ...]]:
@@ -47,10 +68,10 @@ class Connections:
         self._cut = False
         self._sockets: dict[HTTPConnection, socket.socket] = {}
 
-    def mount(self, session: requests.Session) -> None:
+    def mount(self, session: requests.Session, trust: Trust | None) -> None:
         """Make the session use these connections only."""
         for scheme in ("http://", "https://"):
-            session.mount(scheme, _Adapter(self))
+            session.mount(scheme, _Adapter(self, trust))
 
     def begin(self, deadline: float, permit: Callable[[Address], None] | None) -> None:
         """Prepare for a request."""
@@ -180,17 +201,18 @@ class _Session(requests.Session):
 
 
 class Line:
-    """A session of requests with its connections; for one request at a time."""
+    """A session of requests with its connections; for one request at a time.
 
-    def __init__(self, look_up: Resolve) -> None:
+    ``trust`` says which certificates are trusted, instead of requests' ``verify``.
+    """
+
+    def __init__(self, look_up: Resolve = resolve, *, trust: Trust | None = None) -> None:
         self.connections = Connections(look_up)
         self.session = _Session()
-        self.connections.mount(self.session)
+        self.connections.mount(self.session, trust)
         self.session.trust_env = False
         self.session.cookies.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=()))
-        self.session.headers.update(
-            {"Accept-Encoding": "identity", "User-Agent": f"lxdocker-lxd/{__version__}"}
-        )
+        self.session.headers["User-Agent"] = f"lxdocker-lxd/{__version__}"
 
     def close(self) -> None:
         """Close all connections."""
@@ -198,25 +220,87 @@ class Line:
         self.connections.close()
 
 
-class _Adapter(HTTPAdapter):
-    """Takes connections of ours, behind a proxy too."""
+class Lines:
+    """The idle lines of one client, each made by ``make``. Safe for threads."""
 
-    def __init__(self, connections: Connections) -> None:
+    def __init__(self, make: Callable[[], Line]) -> None:
+        self._make = make
+        self._lock = threading.Lock()
+        self._idle: list[Line] = []
+        self._closed = False
+
+    def borrow(self) -> Line:
+        """Return a line that nobody uses."""
+        with self._lock:
+            return self._idle.pop() if self._idle else self._make()
+
+    def give_back(self, line: Line) -> None:
+        """Keep a line for the next request; after ``close`` close it."""
+        line.connections.tidy()
+        with self._lock:
+            if not self._closed:
+                self._idle.append(line)
+                return
+        line.close()
+
+    def close(self) -> None:
+        """Close all lines; those in use when they are given back."""
+        with self._lock:
+            self._closed = True
+            while self._idle:
+                self._idle.pop().close()
+
+
+@contextlib.contextmanager
+def kept_to(deadline: Deadline, line: Line, speed: LeastSpeed | None = None) -> Iterator[Pace]:
+    """Cut the line at the deadline, whatever the block waits for then.
+
+    What fails in the block because of that becomes TooLateError. A body of unknown length doesn't
+    fail, it ends: ``Pace.check`` tells.
+    """
+    pace = Pace(speed or LeastSpeed(), line.connections.cut)
+    line.connections.begin(deadline.at, None)
+    pace.begin(deadline)
+    try:
+        yield pace
+    except (requests.exceptions.RequestException, OSError) as error:
+        if pace.too_slow:
+            raise TooLateError(pace.too_slow) from error
+        raise
+    finally:
+        pace.end()
+
+
+class _Adapter(HTTPAdapter):
+    """Takes connections of ours, behind a proxy too; trusts what it is told to, if anything."""
+
+    def __init__(self, connections: Connections, trust: Trust | None) -> None:
         self._connections = connections
+        self._trust = trust
         super().__init__()
 
     def init_poolmanager(self, *words: Any, **named: Any) -> None:  # noqa: ANN401 - as requests has it
         """Make the pools of direct connections."""
-        super().init_poolmanager(*words, **named)
+        super().init_poolmanager(*words, **(named | self._context()))
         self._use(self.poolmanager, _Direct)
 
     def proxy_manager_for(self, proxy: str, **named: Any) -> Any:  # noqa: ANN401 - as requests has it
         """Make the pools of connections to a proxy."""
         known = proxy in self.proxy_manager
-        manager = super().proxy_manager_for(proxy, **named)
+        manager = super().proxy_manager_for(proxy, **(named | self._context()))
         if not known:
             self._use(manager, _Watched)
         return manager
+
+    def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:  # noqa: ANN401 - as requests has it
+        """With a context of ours require a certificate that it trusts: requests would add others."""
+        if self._trust is None:
+            super().cert_verify(conn, url, verify, cert)  # type: ignore[no-untyped-call]  # requests' own
+        else:
+            conn.cert_reqs = "CERT_REQUIRED"
+
+    def _context(self) -> dict[str, Any]:
+        return {} if self._trust is None else {"ssl_context": self._trust()}
 
     def _use(self, manager: urllib3.PoolManager, mixed: type[_Watched]) -> None:
         """Keep what the manager's own classes do (a SOCKS proxy has others), and watch it."""

@@ -42,6 +42,17 @@ def system_authorities() -> str | bool:
     return SYSTEM_AUTHORITIES if Path(SYSTEM_AUTHORITIES).is_file() else True
 
 
+def pinned(*, file: Path | None = None, pem: str | None = None) -> ssl.SSLContext:
+    """Return a context that trusts the given certificates alone.
+
+    Each may be an authority or a server's own. Raises OSError (SSLError).
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
+    context.load_verify_locations(cafile=file, cadata=pem)
+    return context
+
+
 def environment_proxies(url: str) -> dict[str, str]:
     """Return the proxies that HTTPS_PROXY, HTTP_PROXY and NO_PROXY ask for."""
     return dict(requests.utils.get_environ_proxies(url, no_proxy=None))

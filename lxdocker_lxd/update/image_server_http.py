@@ -6,7 +6,6 @@ followed on the same server only, and its body never read. No cookies, no ``.net
 """
 
 import contextlib
-import ssl
 from dataclasses import dataclass
 from urllib.parse import urljoin, urlsplit
 
@@ -14,7 +13,7 @@ import requests
 
 from lxdocker_lxd.errors import NetworkError
 from lxdocker_lxd.http_deadline import Deadline, TooLateError
-from lxdocker_lxd.http_session import Line, environment_proxies, kept_to, system_authorities
+from lxdocker_lxd.http_session import Line, environment_proxies, kept_to, pinned, system_authorities
 
 MOST_BYTES = 24 << 20
 """A listing of ten thousand versions has about half of that."""
@@ -42,13 +41,6 @@ class Answer:
 
     content: bytes | None
     tag: str = ""
-
-
-def _context(certificate: str) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
-    context.load_verify_locations(cadata=certificate)
-    return context
 
 
 def ask(
@@ -84,7 +76,7 @@ def ask(
 
 def _line(certificate: str) -> Line:
     if certificate:
-        return Line(trust=lambda: _context(certificate))
+        return Line(trust=lambda: pinned(pem=certificate))
     line = Line()
     line.session.verify = system_authorities()
     return line

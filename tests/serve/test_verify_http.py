@@ -4,6 +4,7 @@ import contextlib
 import gzip
 import shutil
 import ssl
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -11,11 +12,14 @@ from pathlib import Path
 import pytest
 import trustme
 
+from lxdocker_lxd.clients.tree import UnreachedError
 from lxdocker_lxd.clients.tree_http import CertificateRefusedError, HttpTree, RedirectedError
 from lxdocker_lxd.errors import NetworkError, NotFoundError, UsageError
+from lxdocker_lxd.http_deadline import LeastSpeed
 from lxdocker_lxd.serve import verify as verifying
 from lxdocker_lxd.serve.verify import VerifyReport
 from tests.harness.growth import peak_bytes
+from tests.harness.http_server import drip, endless_redirect
 from tests.serve.checked import (
     IMAGES,
     INDEX,
@@ -137,7 +141,7 @@ def test_no_server_leads_from_https_to_http(
     (tmp_path / "pages").mkdir()
     (tmp_path / "pages/x").write_text("text")
     ca, context = authority_and_context(tmp_path)
-    monkeypatch.setattr("lxdocker_lxd.clients.tree_http._SYSTEM_AUTHORITIES", str(ca))
+    monkeypatch.setattr("lxdocker_lxd.http_session.SYSTEM_AUTHORITIES", str(ca))
     with (
         web(tmp_path / "pages") as plain,
         web(tmp_path / "pages", context) as other,
@@ -150,6 +154,70 @@ def test_no_server_leads_from_https_to_http(
         with pytest.raises(RedirectedError, match="which isn't https"):
             taken(tree, "x")
         assert plain.asked == []
+
+
+def test_a_redirects_endless_body_is_never_read(tmp_path: Path) -> None:
+    (tmp_path / "y").write_text("text")
+    with web(tmp_path) as server, remote(server.url) as tree:
+        server.faults["x"] = lambda handler, _content: endless_redirect(handler, "/y")
+        assert taken(tree, "x") == b"text"
+
+
+@pytest.mark.parametrize(
+    "beginning",
+    [
+        b"HTTP/1.1 2",
+        b"HTTP/1.1 200 OK\r\nX-Long: ",
+        b"HTTP/1.1 302 Found\r\nLocation: /x\r\nX-Long: ",
+        b"HTTP/1.1 100 Continue\r\nX: ",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 999999\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nfffff\r\n",
+    ],
+)
+def test_a_server_that_drips_its_answer_is_given_up(tmp_path: Path, beginning: bytes) -> None:
+    speed = LeastSpeed(window_seconds=0.3)
+    with web(tmp_path) as server:
+        server.faults["x"] = lambda handler, _content: drip(handler, beginning)
+        slow = HttpTree(server.url, head_seconds=0.3, speed=speed)
+        with contextlib.closing(slow) as tree, pytest.raises(UnreachedError, match="too slow"):
+            taken(tree, "x")
+
+
+def test_a_reader_may_take_its_time_over_a_body(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(bytes(100_000))
+    with web(tmp_path) as server:
+        patient = HttpTree(server.url, head_seconds=5.0, speed=LeastSpeed(window_seconds=0.1))
+        with contextlib.closing(patient) as tree, tree.open("x") as body:
+            assert body.read(1) == b"\0"
+            time.sleep(0.5)
+            assert sum(iter(lambda: len(body.read(1 << 16)), 0)) == 99_999
+
+
+def test_a_password_goes_on_to_the_same_server_only(tmp_path: Path) -> None:
+    seen: dict[str, str | None] = {}
+
+    def look(handler: BaseHTTPRequestHandler, _content: bytes) -> None:
+        seen[handler.headers["Host"]] = handler.headers["Authorization"]
+        handler.send_response(204)
+        handler.end_headers()
+
+    with web(tmp_path) as server, web(tmp_path) as other:
+        server.faults = {"y": look}
+        other.faults = {"y": look}
+        with remote(server.url.replace("//", "//me:secret@")) as tree:
+            for target in (server.url, other.url.replace("//", "//a:b@")):
+                server.faults["x"] = leads_to(f"{target}/y")
+                with pytest.raises(UnreachedError, match="204"):
+                    taken(tree, "x")
+        places = [one.url.removeprefix("http://") for one in (server, other)]
+    assert [seen[place] for place in places] == ["Basic bWU6c2VjcmV0", None]
+
+
+@pytest.mark.parametrize("url", ["https://[", "https://a]/", "ftp://x", "https://"])
+def test_what_is_no_url_is_told(url: str) -> None:
+    with pytest.raises(UsageError, match="expected https://host"):
+        HttpTree(url)
 
 
 def test_a_small_answer_that_inflates_to_much_is_read_a_block_at_a_time(tmp_path: Path) -> None:

@@ -11,8 +11,7 @@ from lxdocker_lxd.lxd.failures import AbsentError
 from lxdocker_lxd.lxd.ports import Lxd
 from lxdocker_lxd.lxd.records import Instance
 from lxdocker_lxd.update.configuration import stamped
-from lxdocker_lxd.update.enrolment import HOLDER_KEY, holder_of
-from lxdocker_lxd.update.source import SOURCE_KEY
+from lxdocker_lxd.update.holder import HOLDER_KEY, holder_of, is_successor
 from lxdocker_lxd.update.transaction import (
     Phase,
     Role,
@@ -82,8 +81,7 @@ def take_over(lxd: Lxd, transaction: Transaction) -> None:
             f"go back with {holder.name}: another update of it isn't finished",
             hint="`lxdocker-lxd update recover` first",
         )
-    followed = holder.config.get(HOLDER_KEY, "") == holder_of(holder)
-    if not followed and not (HOLDER_KEY not in holder.config and SOURCE_KEY in holder.config):
+    if not is_successor(holder, {transaction.id}):
         raise NotItsCopyError(
             f"go back with {holder.name}: the instance of that name isn't the one the copy"
             f" {transaction.parked(Role.OLD)} was kept for",

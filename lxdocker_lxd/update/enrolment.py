@@ -16,6 +16,7 @@ from lxdocker_lxd.errors import LxdockerError, UsageError
 from lxdocker_lxd.lxd.records import Config, Instance
 from lxdocker_lxd.update import root_disk, volume_policy
 from lxdocker_lxd.update.health_check import check_of
+from lxdocker_lxd.update.holder import HOLDER_KEY, holder_of
 from lxdocker_lxd.update.hook import Point, names_of
 from lxdocker_lxd.update.liveness import heal_of
 from lxdocker_lxd.update.quantity import LONGEST_AGE, duration_of, moment_of, quoted
@@ -27,8 +28,6 @@ from lxdocker_lxd.update.transaction import Unreadable, is_ours, stamp_of
 from lxdocker_lxd.update.window import Window, windows_of
 
 UPDATE_KEY = "user.lxdocker.update"
-HOLDER_KEY = "user.lxdocker.update.of"
-"""Which instance was enrolled, as PROJECT/NAME: LXD copies the other keys with an instance."""
 DEPENDS_KEY = "user.lxdocker.depends"
 WINDOW_KEY = "user.lxdocker.update.window"
 MINIMUM_AGE_KEY = "user.lxdocker.update.minimum_age"
@@ -264,11 +263,6 @@ def enrolment_of(instance: Instance, projects: frozenset[str]) -> Enrolment:
     held = instance.config.get(HOLDER_KEY, "")
     fits = held == holder_of(instance) if held else stamp is None
     return Enrolment.FOLLOWED if fits or ours else Enrolment.COPY
-
-
-def holder_of(instance: Instance) -> str:
-    """Return the value of ``HOLDER_KEY`` that fits the instance."""
-    return f"{instance.project}/{instance.name}"
 
 
 def _asks_for_updates(instance: Instance) -> bool:

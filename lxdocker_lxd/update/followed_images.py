@@ -4,7 +4,8 @@ from collections.abc import Iterable
 
 from lxdocker_lxd.lxd.ports import Lxd
 from lxdocker_lxd.lxd.records import Image, Instance, UpdateSource
-from lxdocker_lxd.update.enrolment import HOLDER_KEY, holder_of, is_enrolled, policy_of
+from lxdocker_lxd.update.enrolment import is_enrolled, policy_of
+from lxdocker_lxd.update.holder import HOLDER_KEY, holder_of
 from lxdocker_lxd.update.polled_images import PolledImages, let_look
 from lxdocker_lxd.update.problem import Problems
 from lxdocker_lxd.update.scene import Picture

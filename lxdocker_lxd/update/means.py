@@ -9,9 +9,8 @@ from typing import Protocol
 from lxdocker_lxd.errors import LxdError
 from lxdocker_lxd.lxd.records import Instance
 from lxdocker_lxd.update.procedure import Act, Step
+from lxdocker_lxd.update.retention import KEEP
 from lxdocker_lxd.update.transaction import Transaction
-
-RETENTION = timedelta(hours=72)
 
 
 class PutOffError(LxdError):
@@ -107,7 +106,7 @@ class Means:
     clock: Callable[[], datetime]
     pause: Callable[[float], None]
     draw_id: Callable[[], str]
-    retention: timedelta = RETENTION
+    retention: timedelta = KEEP
     on_step: Callable[[Transaction, Step], None] = lambda _transaction, _step: None
     obstacle: Callable[[Instance, str], str] = lambda _instance, _fingerprint: ""
     before_stage: Callable[[Transaction], None] = lambda _transaction: None

@@ -15,13 +15,13 @@ from lxdocker_lxd.lxd.records import Alias, Image, Instance
 from lxdocker_lxd.update.cause import Cause
 from lxdocker_lxd.update.delay import delay_of
 from lxdocker_lxd.update.enrolment import (
-    HOLDER_KEY,
     Enrolment,
     Mode,
     Policy,
     enrolment_of,
     policy_of,
 )
+from lxdocker_lxd.update.holder import HOLDER_KEY
 from lxdocker_lxd.update.problem import internal_error
 from lxdocker_lxd.update.redaction import cleaned
 from lxdocker_lxd.update.rejection import Rejection, rejection_now, rejections_of, series_of

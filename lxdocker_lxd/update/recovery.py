@@ -160,12 +160,12 @@ def parked_copy(instances: Iterable[Instance], name: str, project: str) -> Trans
     that had the name may be gone.
     """
     kept = [
-        (copy.order, copy.instance, copy.stamp)
+        copy
         for copy in copies_of(instances, _ANY_TIME)
         if copy.stamp.phase is Phase.KEPT
         and (copy.instance.project, copy.stamp.name) == (project, name)
     ]
     if not kept:
         return None
-    _, instance, stamp = max(kept, key=lambda one: one[0])
-    return transaction_of(instance, stamp)
+    newest = min(kept, key=lambda copy: copy.newer)
+    return transaction_of(newest.instance, newest.stamp)

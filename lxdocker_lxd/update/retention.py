@@ -11,8 +11,10 @@ from datetime import UTC, datetime, timedelta
 
 from lxdocker_lxd.errors import UsageError
 from lxdocker_lxd.lxd.records import Config, Instance
+from lxdocker_lxd.update.holder import is_successor
 from lxdocker_lxd.update.quantity import duration_of, number_of
 from lxdocker_lxd.update.transaction import (
+    MOST_UPDATES,
     Phase,
     Proof,
     Stamp,
@@ -24,6 +26,8 @@ from lxdocker_lxd.update.transaction import (
 
 KEEP_KEY = "user.lxdocker.update.keep"
 COPIES_KEY = "user.lxdocker.update.keep_copies"
+KEEP = timedelta(hours=72)
+"""How long a copy is kept where nothing else is said."""
 LEFT_BEHIND = frozenset({Phase.KEPT, Phase.REJECTED, Phase.RETIRED})
 """The phases of an instance that an update has left beside the one with the name."""
 LONG_RUN = timedelta(hours=24)
@@ -44,7 +48,7 @@ _WORTH = {
 class Retention:
     """For how long a copy is kept, and how many of one name, the newest ones."""
 
-    keep: timedelta = timedelta(hours=72)
+    keep: timedelta = KEEP
     copies: int = 3
 
 
@@ -65,13 +69,16 @@ class Copy:
     """What an update left beside an instance, to go back to or because a version failed.
 
     ``needed`` says why it can't be removed whatever its time; ``until`` when it will be, None when a
-    round would do it now.
+    round would do it now. ``newer`` is how many of its name are newer, and ``dated`` when it became
+    one, never later than those.
     """
 
     instance: Instance
     stamp: Stamp
     needed: str
     until: datetime | None
+    newer: int
+    dated: datetime
 
     @property
     def removable(self) -> bool:
@@ -79,9 +86,9 @@ class Copy:
         return not self.needed and self.until is None
 
     @property
-    def order(self) -> tuple[bool, datetime]:
+    def order(self) -> tuple[bool, datetime, int]:
         """What sorts copies by how much they are missed: failed versions first, then by age."""
-        return (self.stamp.phase is not Phase.REJECTED, _moment(self.stamp))
+        return (self.stamp.phase is not Phase.REJECTED, self.dated, -self.newer)
 
 
 def retention_of(config: Config, default: Retention) -> Retention:
@@ -163,7 +170,8 @@ def copies_of(
 
     A copy is needed while it is the last root of its name that was shown to work, while its name's
     instance is missing or in the middle of an update, and when it runs or is protected. Otherwise it
-    is kept for its time, and only the newest few of a name. ``ages`` are the copies' ages by the id of
+    is kept for its time, and only the newest few of a name. What has the name speaks for its copies only
+    if it is their successor; else the name counts as vacant. ``ages`` are the copies' ages by the id of
     their update; without them the dates of their stamps count.
     """
     everything = tuple(instances)
@@ -189,13 +197,18 @@ def _copies_of_name(
     default: Retention,
     ages: Mapping[str, timedelta] | None,
 ) -> list[Copy]:
-    newest_first = sorted(group, key=lambda one: _moment(one[1]), reverse=True)
+    if holder is not None and not is_successor(holder, {stamp.transaction for _, stamp in group}):
+        holder = None
+    last = stamp_of(holder) if holder is not None else None
+    newest_first = sorted(group, key=lambda one: _recency(one[1], last), reverse=True)
     config = holder.expanded_config if holder is not None else newest_first[0][0].expanded_config
     retention = retention_of(config, default)
     best = -1 if holder is None else _worth_of_holder(holder, now)
     failed, good = 0, 0
-    found = []
+    dated = datetime.max.replace(tzinfo=UTC)
+    found: list[Copy] = []
     for instance, stamp in newest_first:
+        dated = min(dated, _moment(stamp))
         if stamp.phase is Phase.REJECTED:
             failed += 1
             last_proved, surplus = False, failed > 1
@@ -215,9 +228,32 @@ def _copies_of_name(
                 stamp=stamp,
                 needed=_needed(instance, holder, stamp, last_proved=last_proved),
                 until=None if over else until,
+                newer=len(found),
+                dated=dated,
             )
         )
     return found
+
+
+def next_sequence(instances: Iterable[Instance], name: str, project: str) -> int:
+    """Return the number of the next update of a name: beyond those of all that earlier ones left."""
+    stamps = (stamp_of(one) for one in instances if one.project == project)
+    known = [one.sequence for one in stamps if isinstance(one, Stamp) and one.name == name]
+    return min(max(known, default=0) + 1, MOST_UPDATES)
+
+
+def _recency(stamp: Stamp, last: Stamp | Unreadable | None) -> tuple[bool, int, datetime]:
+    """What sorts the copies of a name from the oldest to the newest.
+
+    The last update is the one whose stamp the instance with the name has. Clocks jump, so dates count
+    only among stamps of versions that didn't number the updates, which are older than the numbered.
+    """
+    newest = (
+        isinstance(last, Stamp)
+        and last.phase is Phase.COMMITTED
+        and last.transaction == stamp.transaction
+    )
+    return (newest, stamp.sequence, _moment(stamp))
 
 
 def _moment(stamp: Stamp) -> datetime:
@@ -245,7 +281,7 @@ def _needed(instance: Instance, holder: Instance | None, stamp: Stamp, *, last_p
 def _awaited(holder: Instance | None, stamp: Stamp) -> str:
     """Why nothing can be said yet: the name is vacant, or not at rest."""
     if holder is None:
-        return f"there is no {stamp.name} but this copy"
+        return f"{stamp.name} is gone, or isn't the instance that the copy was kept for"
     held = stamp_of(holder)
     if isinstance(held, Unreadable):
         return f"the stamp of {stamp.name} can't be read by this version"

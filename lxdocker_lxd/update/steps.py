@@ -30,7 +30,7 @@ from lxdocker_lxd.update.rejection import (
 )
 from lxdocker_lxd.update.remapping import barred_settings, ended_at_barrier
 from lxdocker_lxd.update.removal import lost_with
-from lxdocker_lxd.update.retention import proof_of
+from lxdocker_lxd.update.retention import next_sequence, proof_of
 from lxdocker_lxd.update.root_volume import carry_settings
 from lxdocker_lxd.update.stopping import stop_or_kill
 from lxdocker_lxd.update.transaction import (
@@ -205,12 +205,14 @@ class Steps:
         crashed = view.holder_crashed and not holder.running
         saved = replace(configuration.saved_of(holder), running=view.wanted_running)
         proof, check = proof_of(holder, handling.now, crashed=crashed)
+        listed = self._lxd.instances.list(project=holder.project)
         stamp = replace(
             view.transaction.stamp(Role.OLD, Phase.LEASED, saved),
             proof=proof,
             check=check,
             crashed=crashed,
             volumes=handling.volumes,
+            sequence=next_sequence(listed, holder.name, holder.project),
             covers=held if held is not None and is_ours(holder) else None,
         )
         self._write(holder, configuration.stamped(holder, stamp))
@@ -361,6 +363,7 @@ class Steps:
             saved=None,
             until=handling.retention_until,
             since=handling.now,
+            sequence=old.stamp.sequence,
         )
         self._stamp(new, stamp)
 

@@ -23,6 +23,8 @@ LONGEST_NAME = 63
 FORMAT = 1
 _LONGEST_STAMP = 1 << 20
 _DEEPEST_COVER = 1
+MOST_UPDATES = 1 << 53
+"""The highest number of an update; whatever is beyond isn't what this program wrote."""
 
 
 class Role(StrEnum):
@@ -118,6 +120,7 @@ class Stamp:
     when its update was committed. ``crashed`` says of an old instance that it had ended by itself
     before the update began. ``covers`` is the committed stamp that the instance had before.
     ``volumes`` are those of an old instance that are to be snapshotted, ``snapshots`` how far that is.
+    ``sequence`` numbers the updates of a name, later ones higher; 0 isn't known.
     """
 
     transaction: str
@@ -135,6 +138,7 @@ class Stamp:
     crashed: bool = False
     volumes: tuple[VolumeName, ...] = ()
     snapshots: VolumeSnapshots | None = None
+    sequence: int = 0
     covers: "Stamp | None" = None
 
 
@@ -227,6 +231,7 @@ def _document(stamp: Stamp) -> dict[str, object]:
         "crashed": stamp.crashed,
         "volumes": [[volume.pool, volume.name] for volume in stamp.volumes],
         "snapshots": stamp.snapshots,
+        "sequence": stamp.sequence,
     }
     return document | {key: value for key, value in optional.items() if value}
 
@@ -330,6 +335,15 @@ class _Fields:
     def flag(self, key: str) -> bool:
         return self.values.get(key) is True
 
+    def number(self, key: str, *, most: int) -> int:
+        """A number from 0, which is what its absence means."""
+        value = self.values.get(key, 0)
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise TypeError(key)
+        if not 0 <= value <= most:
+            raise ValueError(key)
+        return value
+
     def texts(self, key: str) -> dict[str, str]:
         return _texts(self.values[key], key)
 
@@ -367,6 +381,7 @@ def _stamp(document: Mapping[str, object], depth: int) -> Stamp:
         crashed=fields.flag("crashed"),
         volumes=fields.volumes("volumes"),
         snapshots=VolumeSnapshots(snapshots) if snapshots else None,
+        sequence=fields.number("sequence", most=MOST_UPDATES),
         covers=_stamp(covers, depth - 1) if isinstance(covers, dict) and depth else None,
     )
 

@@ -11,8 +11,9 @@ from lxdocker_lxd.lxd.failures import AbsentError
 from lxdocker_lxd.lxd.records import Instance
 from lxdocker_lxd.update.adoption import follow_rename
 from lxdocker_lxd.update.enrolling import enrolling_mode
-from lxdocker_lxd.update.enrolment import HOLDER_KEY, UPDATE_KEY, Mode, holder_of
+from lxdocker_lxd.update.enrolment import UPDATE_KEY, Mode
 from lxdocker_lxd.update.followed_images import remember_certificate, write_key
+from lxdocker_lxd.update.holder import HOLDER_KEY, holder_of
 from lxdocker_lxd.update.journal import service_lock
 from lxdocker_lxd.update.means import Outcome
 from lxdocker_lxd.update.plan import Choice

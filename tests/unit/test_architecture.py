@@ -164,6 +164,7 @@ PURE = (
     "update/problem.py",
     "update/root_disk.py",
     "update/volume_policy.py",
+    "update/holder.py",
     "update/retention.py",
     "update/liveness.py",
     "update/health.py",

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from lxdocker_lxd.errors import LxdError, NotFoundError
 from lxdocker_lxd.lxd.records import Config, Devices
 from lxdocker_lxd.update.configuration import differences, saved_of
+from lxdocker_lxd.update.holder import HOLDER_KEY
 from lxdocker_lxd.update.means import Judgement, Means, Outcome, Verdict
 from lxdocker_lxd.update.procedure import Act
 from lxdocker_lxd.update.recovery import parked_copy, reap, recover
@@ -54,7 +55,7 @@ class World:
 
     def __post_init__(self) -> None:
         self.lxd = SmallLxd(PROFILE, {OLD: "good", NEW: self.behaviour, THIRD: "good"})
-        self.lxd.launch("web", OLD, KEYS, FIXED)
+        self.lxd.launch("web", OLD, {**KEYS, HOLDER_KEY: "default/web"}, FIXED)
         self.lxd.box("web").running = self.running
         self.lxd.launch("other", OLD, {**KEYS, "user.mine": "1"}, {})
         self.lxd.after = self.check

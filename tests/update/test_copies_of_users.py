@@ -4,11 +4,12 @@ import pytest
 
 from lxdocker_lxd.lxd.calls import NewInstance
 from lxdocker_lxd.update.adoption import NotItsCopyError, follow_rename
-from lxdocker_lxd.update.enrolment import HOLDER_KEY
+from lxdocker_lxd.update.holder import HOLDER_KEY
 from lxdocker_lxd.update.hook import HookDeferredError
 from lxdocker_lxd.update.plan import Choice
 from lxdocker_lxd.update.procedure import Act
 from lxdocker_lxd.update.recovery import parked_copy, recover
+from lxdocker_lxd.update.retention import copies_of
 from lxdocker_lxd.update.transaction import STAMP_KEY, Transaction
 from tests.harness.simulated_lxd import EXITS_AT_ONCE, Call
 from tests.update.test_rounds import House
@@ -193,6 +194,25 @@ def test_the_name_of_another_instance_isnt_taken_from_it(house: House) -> None:
     with pytest.raises(NotItsCopyError, match="isn't the one the copy"):
         back(house)
     assert house.lxd.user.instances.get("web") == held
+
+
+def test_a_stranger_under_the_name_speaks_for_no_copy(house: House) -> None:
+    """A user deleted the instance and made another one of its name; ``rollback`` refuses that, too."""
+    first = house.image("web")
+    version(house, "two")
+    house.run()
+    house.lxd.user.power.kill("web")
+    house.lxd.user.instances.delete("web")
+    house.lxd.launch("web", house.lxd.add_image("foreign"))
+    for _ in range(20):
+        house.lxd.clock.advance(24 * 3600)
+        assert house.run().removed == ()
+    (copy,) = copies_of(house.lxd.user.instances.list(), house.lxd.clock())
+    assert (copy.instance.base_image, "isn't the instance" in copy.needed) == (first, True)
+    house.lxd.user.power.kill("web")
+    house.lxd.user.instances.rename("web", "foreign")
+    assert back(house) is Act.ROLLED_BACK
+    assert house.image("web") == first
 
 
 def test_a_snapshots_freeze_is_waited_for(house: House) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from lxdocker_lxd.errors import StorageError
 from lxdocker_lxd.lxd.resources import Project, Volume
-from lxdocker_lxd.update.enrolment import HOLDER_KEY
+from lxdocker_lxd.update.holder import HOLDER_KEY
 from lxdocker_lxd.update.journal_record import Entry
 from lxdocker_lxd.update.plan import Choice
 from lxdocker_lxd.update.procedure import Act

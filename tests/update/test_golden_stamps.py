@@ -12,10 +12,12 @@ from lxdocker_lxd.update.transaction import (
     Proof,
     Role,
     Stamp,
+    Unreadable,
     VolumeName,
     VolumeSnapshots,
     encoded,
     readable_stamp,
+    stamp_of,
 )
 from tests.update.records import instance
 
@@ -62,3 +64,19 @@ def test_a_stamp_of_this_version_is_what_it_was() -> None:
     golden = GOLDEN / "stamp-0.2-kept.json"
     assert encoded(stamp) == golden.read_text().strip()
     assert read("0.2-kept") == stamp
+
+
+def test_a_stamp_that_numbers_its_update_is_what_it_was() -> None:
+    stamp = replace(read("0.2-kept"), sequence=7)
+    golden = GOLDEN / "stamp-0.3-kept.json"
+    assert encoded(stamp) == golden.read_text().strip()
+    assert read("0.3-kept") == stamp
+
+
+@pytest.mark.parametrize("text", ["-1", "true", '"7"', "1.5", str((1 << 53) + 1), "9" * 300])
+def test_a_number_of_an_update_out_of_bounds_is_no_stamp(text: str) -> None:
+    golden = (
+        (GOLDEN / "stamp-0.3-kept.json").read_text().replace('"sequence":7', f'"sequence":{text}')
+    )
+    assert f'"sequence":{text}' in golden
+    assert isinstance(stamp_of(instance(config={STAMP_KEY: golden})), Unreadable)

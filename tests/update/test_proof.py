@@ -1,6 +1,7 @@
 """What counts as proved: the last root that was shown to work outlives everything unproved."""
 
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -23,7 +24,14 @@ from lxdocker_lxd.update.retention import (
     retention_of,
     retention_problems,
 )
-from lxdocker_lxd.update.transaction import Proof, Stamp, readable_stamp
+from lxdocker_lxd.update.transaction import (
+    STAMP_KEY,
+    Phase,
+    Proof,
+    Stamp,
+    encoded,
+    readable_stamp,
+)
 from tests.harness.simulated_lxd import REFUSES_TO_START, Call, crashes_after
 from tests.update.story import NEW, OLD, THIRD, World
 from tests.update.test_rounds import AUTO, House
@@ -177,6 +185,77 @@ def test_a_copy_that_cant_be_removed_keeps_none_of_the_others(house: House) -> N
     reaped = reap(house.lxd, house.lxd.clock())
     assert [name for _, name, _ in reaped.failed] == [stuck]
     assert len(reaped.removed) == 1
+
+
+def set_clock(house: House, moment: datetime) -> None:
+    """What a time server does to the wall clock."""
+    house.lxd.clock._now = moment
+
+
+@pytest.mark.parametrize("numbered", [True, False])
+def test_the_newest_copy_is_that_of_the_last_update_whatever_the_clock_said(
+    house: House, *, numbered: bool
+) -> None:
+    real, images = house.lxd.clock(), [house.image("web")]
+    set_clock(house, real + timedelta(days=3650))
+    for version in ("two", "three"):
+        images.append(house.lxd.add_image(version, alias="app"))
+        assert [one.act for one in house.run().outcomes] == [Act.COMMITTED]
+        set_clock(house, real)
+    if not numbered:
+        # As versions before wrote them.
+        for one in house.lxd.user.instances.list():
+            older = replace(stamp(house, one.name), sequence=0)
+            house.lxd.user.instances.patch(one.name, config={STAMP_KEY: encoded(older)})
+    assert go_back(house) == images[1]
+
+
+def test_copies_give_way_in_the_order_of_their_updates(house: House) -> None:
+    """A copy that is dated years ahead holds no place of a newer one."""
+    real, images = house.lxd.clock(), [house.image("web")]
+    set_clock(house, real + timedelta(days=3650))
+    for version in ("two", "three", "four", "five", "six"):
+        images.append(house.lxd.add_image(version, alias="app"))
+        assert [one.act for one in house.run().outcomes] == [Act.COMMITTED]
+        set_clock(house, real)
+    house.run()
+    assert roots(house) == set(images[2:])
+    found = copies_of(house.lxd.user.instances.list(), house.lxd.clock())
+    in_order = sorted(found, key=lambda copy: copy.order)
+    assert [copy.instance.base_image for copy in in_order] == images[2:5]
+    assert go_back(house) == images[4]
+    # What was gone back from is newer than all that came before it.
+    assert [one.stamp.sequence for one in in_order] == [3, 4, 5]
+    assert stamp(house, retired(house)).sequence == 5
+
+
+def test_without_the_instance_the_numbers_of_updates_decide(house: House) -> None:
+    real, images = house.lxd.clock(), [house.image("web")]
+    set_clock(house, real + timedelta(days=3650))
+    for version in ("two", "three"):
+        images.append(house.lxd.add_image(version, alias="app"))
+        house.run()
+        set_clock(house, real)
+    house.lxd.user.power.kill("web")
+    house.lxd.user.instances.delete("web")
+    assert go_back(house) == images[1]
+
+
+def go_back(house: House) -> str:
+    """The image of the instance after ``rollback``."""
+    transaction = parked_copy(house.lxd.user.instances.list(), "web", "default")
+    assert transaction is not None
+    assert house.updater().turn_back(transaction).act is Act.ROLLED_BACK
+    return house.image("web")
+
+
+def retired(house: House) -> str:
+    (name,) = (
+        one.name
+        for one in house.lxd.user.instances.list()
+        if stamp(house, one.name).phase is Phase.RETIRED
+    )
+    return name
 
 
 @pytest.mark.parametrize("error", [NoSpaceError, AddressTakenError, LimitReachedError])

@@ -12,7 +12,7 @@ from lxdocker_lxd.lxd.request import Request
 from lxdocker_lxd.secret_value import HIDDEN
 from lxdocker_lxd.update.call import Call, call_of
 from lxdocker_lxd.update.claim import KEY
-from lxdocker_lxd.update.enrolment import HOLDER_KEY
+from lxdocker_lxd.update.holder import HOLDER_KEY
 from lxdocker_lxd.update.hook import Hook, Point
 from lxdocker_lxd.update.procedure import Act
 from lxdocker_lxd.update.recovery import parked_copy, reap, recover

@@ -10,8 +10,8 @@ import pytest
 from lxdocker_lxd.errors import LxdockerError
 from lxdocker_lxd.lxd.failures import NoSpaceError
 from lxdocker_lxd.lxd.records import Config, Instance, UpdateSource
-from lxdocker_lxd.update.enrolment import HOLDER_KEY
 from lxdocker_lxd.update.gate import HealthGate
+from lxdocker_lxd.update.holder import HOLDER_KEY
 from lxdocker_lxd.update.hook import HookDeferredError
 from lxdocker_lxd.update.journal_record import Event
 from lxdocker_lxd.update.liveness_monitor import LivenessMonitor

@@ -119,24 +119,30 @@ def _running(command: list[str], owner: Owner) -> Iterator[subprocess.Popen[byte
         ) from error
     with process:
         try:
-            bound_memory(process.pid)
             yield process
         except BaseException:
             _end(process)
             raise
 
 
-def bound_memory(process_id: int) -> None:
-    """Give a process and what it starts half of the machine's memory each, at least 2 GiB.
+@contextlib.contextmanager
+def bounded_memory() -> Iterator[None]:
+    """Give this process and what it starts half of the machine's memory each, at least 2 GiB.
 
-    An image that asks for more fails alone, instead of whatever the kernel would end.
+    An image that asks for more fails alone, instead of whatever the kernel would end. A process may
+    bound itself without any privilege, which root's units don't have over those of others.
     """
     total_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     most_bytes = max(total_bytes // 2, _LEAST_MEMORY_BYTES)
-    with contextlib.suppress(ProcessLookupError):
-        _, hard = resource.prlimit(process_id, resource.RLIMIT_DATA)
-        if hard == resource.RLIM_INFINITY or hard > most_bytes:
-            resource.prlimit(process_id, resource.RLIMIT_DATA, (most_bytes, most_bytes))
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    if soft != resource.RLIM_INFINITY and soft <= most_bytes:
+        yield
+        return
+    resource.setrlimit(resource.RLIMIT_DATA, (most_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

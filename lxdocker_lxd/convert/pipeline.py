@@ -19,7 +19,7 @@ from functools import partial
 
 from lxdocker_lxd.catalogue import Catalogue, Product
 from lxdocker_lxd.catalogue_directory import CatalogueDirectory
-from lxdocker_lxd.convert.conversion_process import convert_as
+from lxdocker_lxd.convert.conversion_process import bounded_memory, convert_as
 from lxdocker_lxd.convert.delivery import Delivery
 from lxdocker_lxd.convert.inspection import inspect
 from lxdocker_lxd.convert.production import Interrupted, Production, current_version
@@ -84,7 +84,7 @@ def convert(
             )
         return convert_as(owner, options, progress)
     entries = _entries(options, progress)
-    with Sources(options.registries) as sources:
+    with bounded_memory(), Sources(options.registries) as sources:
         run = _Run(options, progress, now, sources, delivery)
         return run.preview(entries) if options.dry_run else run.perform(entries)
 

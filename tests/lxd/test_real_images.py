@@ -313,7 +313,9 @@ class TestOwnInit:
         assert lxd.address(name)
         # Until its directory is watched, a stop would come too early.
         eventually(
-            lambda: lxd.file_pull(name, "/srv/services/.s6-svscan/SIGPWR"),
+            lambda: lxd.shell(
+                name, "/busybox-lxd test -x /srv/services/.s6-svscan/SIGPWR && echo yes"
+            ),
             timeout_seconds=20,
             what="the handler of SIGPWR",
         )

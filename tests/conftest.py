@@ -34,8 +34,12 @@ settings.register_profile(
 settings.load_profile("full" if os.environ.get("LXDOCKER_TEST_FULL") == "1" else "dev")
 
 
-# A shell's background job ignores SIGINT and hands that down to every program a test interrupts.
+# A shell's background job ignores SIGINT, one below nohup SIGHUP, and hands that down to every program
+# that a test sends one to.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    # A handler is gone in the programs that are started, and here nothing ends.
+    signal.signal(signal.SIGHUP, lambda _number, _frame: None)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -80,13 +80,6 @@ def test_a_first_signal_at_any_step_leaves_the_name_whole(stage: Stage, tmp_path
             _, rest = process.communicate(timeout=120)
         said = "".join(told) + rest
         assert "Traceback" not in said
-        if process.returncode == 0:
-            # The last request may be answered, and the command over, before the signal is there.
-            assert step == STEPS[-1], said
-            assert stage.version(name) == "two", said
-            whole(stage, name, before, said)
-            stage.clean()
-            continue
         assert process.returncode == 130, said
         assert "nothing half-made" not in said
         assert f"the update of {name}" in said
@@ -138,8 +131,10 @@ def test_lxd_away_for_a_minute_in_an_outage_is_waited_for(stage: Stage, tmp_path
             restart.join()
         said = "".join(told) + rest
         assert process.returncode == 0, said
-        assert f"{name}: waits up to 15 minutes for LXD" in said
-        assert said.count("for LXD") == 1
+        # The gate waits by itself, if LXD isn't faster than it.
+        if step != "gate":
+            assert f"{name}: waits up to 15 minutes for LXD" in said
+            assert said.count("for LXD") == 1
         whole(stage, name, before, said)
         assert stage.version(name) == "two"
         stage.clean()

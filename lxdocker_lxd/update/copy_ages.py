@@ -12,10 +12,9 @@ from types import MappingProxyType
 
 from lxdocker_lxd import atomic
 from lxdocker_lxd.errors import StorageError
+from lxdocker_lxd.update.passed_time import passed_between
 
 FILE = "copies.json"
-MOST_AT_ONCE = timedelta(hours=26)
-"""What one round adds at most: an updater that runs once a day counts in full."""
 _FORMAT = 1
 _MOST_BYTES = 1 << 20
 _LONGEST = timedelta(days=36500)
@@ -42,9 +41,7 @@ class CopyAges:
         Where the file can't be written the ages hold for this round alone.
         """
         last, known = self._load()
-        passed = timedelta(0)
-        if last is not None:
-            passed = min(max(now - last, timedelta(0)), MOST_AT_ONCE)
+        passed = passed_between(last, now) if last is not None else timedelta(0)
         ages = {
             one: min(known[one] + passed, _LONGEST) if one in known else timedelta(0)
             for one in transactions

@@ -81,11 +81,13 @@ class Courier:
     def catch_up(self, entries: Iterable[Entry], *, host: str) -> None:
         """Announce ends in the journal that nobody was told of, because of a crash.
 
-        The first time ever nothing is announced; what is there is history.
+        The first time ever nothing is announced; what is there is history. So is what happened a
+        week before the newest entry: a clock that was set ahead since makes nothing older.
         """
         if not self._receivers:
             return
-        since = self._clock() - _CATCH_UP
+        entries, now = tuple(entries), self._clock()
+        since = max((entry.at for entry in entries if entry.at <= now), default=now) - _CATCH_UP
         messages = [of_entry(entry, host=host) for entry in entries if entry.at > since]
         ends = [message for message in messages if message is not None]
         if self._told.is_new:

@@ -32,6 +32,11 @@ def _too_young(
     since = published or image.uploaded_at
     if since is None:
         return "nobody knows how old the image is"
+    if since > now:
+        return (
+            f"nobody knows how old the image is: LXD dates it {since.isoformat()}, which is ahead of"
+            f" this machine's clock; `lxdocker-lxd update now {instance.name}` doesn't wait"
+        )
     ripe = since + policy.minimum_age
     if now >= ripe:
         return ""

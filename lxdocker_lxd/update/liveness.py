@@ -74,11 +74,12 @@ def heal_of(config: Config) -> Heal:
 def begin(known: Liveness, started_at: datetime | None, now: datetime) -> Liveness:
     """Return what is known of an instance that was started at ``started_at``.
 
-    A new start makes what older checks said meaningless; the restarts still count.
+    A new start makes what older checks said meaningless; the restarts still count. What is known
+    since a moment that hasn't come yet is of a clock that was ahead, and may be older than the start.
     """
     if started_at is None or started_at > now:
         return known
-    if known.since is not None and started_at <= known.since:
+    if known.since is not None and started_at <= known.since <= now:
         return known
     return Liveness(health=Health.STARTING, since=started_at, restarts=known.restarts)
 

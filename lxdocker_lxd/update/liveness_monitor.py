@@ -7,11 +7,12 @@ round nor the checks of others. What it learns is a hint: a round looks again be
 import contextlib
 import json
 import logging
+import math
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -42,7 +43,7 @@ STATE_DIRECTORY = Path("/var/lib/lxdocker-lxd/update")
 """Where the service keeps it, unless it was told otherwise."""
 _MOST_BYTES = 4 << 20
 _AT_ONCE = 4
-_LIST_EVERY = timedelta(seconds=20)
+_LIST_EVERY_SECONDS = 20.0
 _log = logging.getLogger(__name__)
 
 
@@ -69,12 +70,13 @@ class LivenessProbe(Protocol):
 
 @dataclass(slots=True)
 class _Watched:
-    """One instance that is asked."""
+    """One instance that is asked: since when, and when next, in seconds of the monotonic clock."""
 
     instance: Instance
     heal: Heal
+    seen_seconds: float
     check: LivenessCheck | None = None
-    due: datetime | None = None
+    due_seconds: float = 0.0
     asked: "Future[None] | None" = None
 
 
@@ -92,14 +94,15 @@ class Sick:
 class _State:
     known: dict[Key, Liveness] = field(default_factory=dict)
     watched: dict[Key, _Watched] = field(default_factory=dict)
-    listed_at: datetime | None = None
+    list_due_seconds: float = 0.0
 
 
 class LivenessMonitor:
     """Watches the followed instances that run and have a check; safe for several threads.
 
     ``connect`` opens a connection for one thread. What is known is kept in a file of the state
-    directory, so that restarts count across restarts of the service; it may be lost.
+    directory, so that restarts count across restarts of the service; it may be lost. ``clock`` dates
+    what is known, ``monotonic`` counts seconds and says when to ask.
     """
 
     def __init__(
@@ -109,11 +112,13 @@ class LivenessMonitor:
         clock: Callable[[], datetime],
         directory: Path | None,
         *,
+        monotonic: Callable[[], float],
         projects: frozenset[str] = frozenset(),
     ) -> None:
         self._connect = connect
         self._probe = probe
         self._clock = clock
+        self._monotonic = monotonic
         self._path = directory / FILE if directory is not None else None
         self._projects = projects
         self._lock = threading.Lock()
@@ -151,8 +156,8 @@ class LivenessMonitor:
 
     def _list(self) -> None:
         """See which instances there are, at most every 20 seconds."""
-        now, state = self._clock(), self._state
-        if state.listed_at is not None and timedelta(0) <= now - state.listed_at < _LIST_EVERY:
+        now, seconds, state = self._clock(), self._monotonic(), self._state
+        if seconds < state.list_due_seconds:
             return
         found = {
             (one.project, one.name): one
@@ -160,13 +165,15 @@ class LivenessMonitor:
             if one.running and is_enrolled(one, self._projects) and not _is_changing(one)
         }
         with self._lock:
-            state.listed_at = now
+            state.list_due_seconds = seconds + _LIST_EVERY_SECONDS
             for key in state.watched.keys() - found.keys():
                 del state.watched[key]
             for key, one in found.items():
                 held = state.watched.get(key)
                 if held is None or held.instance.last_used_at != one.last_used_at:
-                    state.watched[key] = _Watched(instance=one, heal=_heal(one))
+                    state.watched[key] = _Watched(
+                        instance=one, heal=_heal(one), seen_seconds=seconds
+                    )
                 else:
                     held.instance, held.heal = one, _heal(one)
                 state.known[key] = begin(state.known.get(key, Liveness()), one.last_used_at, now)
@@ -175,14 +182,14 @@ class LivenessMonitor:
                     del state.known[key]
 
     def _due(self) -> list[_Watched]:
-        now = self._clock()
+        seconds = self._monotonic()
         with self._lock:
             return [
                 one
                 for one in self._state.watched.values()
                 if one.heal is not Heal.OFF
                 and (one.asked is None or one.asked.done())
-                and (one.due is None or now >= one.due)
+                and seconds >= one.due_seconds
             ]
 
     def _ask(self, watched: _Watched) -> None:
@@ -194,7 +201,7 @@ class LivenessMonitor:
             check = watched.check
             if check is None:
                 # Its image, or a key, may bring one with its next start.
-                watched.due = datetime.max.replace(tzinfo=self._clock().tzinfo)
+                watched.due_seconds = math.inf
                 return
             health = self._probe.ask(self._lxd(), instance)
         except LxdockerError as error:
@@ -204,10 +211,12 @@ class LivenessMonitor:
             check = watched.check or LivenessCheck(
                 interval_seconds=30.0, start_period_seconds=0.0, retries=3
             )
-        now = self._clock()
-        watched.due = now + timedelta(seconds=check.interval_seconds)
+        now, seconds = self._clock(), self._monotonic()
+        watched.due_seconds = seconds + check.interval_seconds
         started = instance.last_used_at or now
-        in_start = now - started < timedelta(seconds=check.start_period_seconds)
+        # A start that is dated ahead is one of a clock that was ahead: what was seen counts.
+        lived_seconds = max((now - started).total_seconds(), seconds - watched.seen_seconds)
+        in_start = lived_seconds < check.start_period_seconds
         with self._lock:
             key = (instance.project, instance.name)
             before = self._state.known.get(key, Liveness())

@@ -7,6 +7,7 @@ message to be delivered twice. Attempts and the next due time stand in the file 
 A file of another format is left to the version that wrote it, and others pass it.
 A message behind a waiting one waits too. One that the receiver refuses, or that failed often, is set
 aside so that others pass. Numbers and age are bounded: the oldest goes first, and the log tells.
+The age is time that passed while somebody looked, so a clock that jumps drops nothing.
 """
 
 import json
@@ -26,12 +27,15 @@ from lxdocker_lxd.update.delivery import (
     backoff,
 )
 from lxdocker_lxd.update.notification import Message, document_of, message_of
+from lxdocker_lxd.update.passed_time import PassedTime
 
 ASIDE = "aside"
+_PASSED_FILE = "passed.json"
 _ENDING = ".json"
 _FORMAT = 1
 _MOST_FILE_BYTES = 1 << 16
 _SEQUENCE_DIGITS = 12
+_MOST_SECONDS = 36500 * 86400
 _log = logging.getLogger(__name__)
 
 
@@ -46,12 +50,17 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waiting:
-    """A message in the outbox; ``failures`` are attempts that may have been the message's fault."""
+    """A message in the outbox; ``failures`` are attempts that may have been the message's fault.
+
+    ``put_seconds`` is how much time had passed for the outbox when it was put; None in files of
+    older versions.
+    """
 
     path: Path
     message: Message
     put_at: datetime
     due: datetime
+    put_seconds: float | None = None
     attempts: int = 0
     failures: int = 0
 
@@ -83,6 +92,7 @@ class Outbox:
         self._clock = clock
         self._bounds = bounds or Bounds()
         self._lock = threading.RLock()
+        self._passed = PassedTime(directory / _PASSED_FILE)
         self.dropped = 0
         """Messages that were given up since the start, for their age, their number or a damaged file."""
 
@@ -98,7 +108,13 @@ class Outbox:
             last = int(names[-1].partition("-")[0]) if names else 0
             now = self._clock()
             name = f"{last + 1:0{_SEQUENCE_DIGITS}}-{message.id}{_ENDING}"
-            self._write(Waiting(path=directory / name, message=message, put_at=now, due=now))
+            passed = self._passed.count(now)
+            self._passed.write()
+            self._write(
+                Waiting(
+                    path=directory / name, message=message, put_at=now, due=now, put_seconds=passed
+                )
+            )
 
     def head(self, receiver: str) -> Waiting | None:
         """Return the message to deliver next, due or not; what can't be read is set aside."""
@@ -110,11 +126,19 @@ class Outbox:
                     continue
                 if waiting is None:
                     self._set_aside(directory / name, "its file is damaged")
-                elif self._clock() - waiting.put_at > self._bounds.age:
+                elif self._age(waiting) > self._bounds.age:
                     self._drop(directory / name, "it couldn't be delivered in time")
                 else:
                     return waiting
             return None
+
+    def _age(self, waiting: Waiting) -> timedelta:
+        """How long it waits, in time that passed; a message of an older version since this one looks."""
+        if waiting.put_seconds is not None:
+            self._passed.skip_to(waiting.put_seconds)
+        now = self._clock()
+        passed = timedelta(seconds=self._passed.count(now) - (waiting.put_seconds or 0.0))
+        return passed if waiting.put_seconds is not None else min(passed, now - waiting.put_at)
 
     def settle(self, waiting: Waiting, delivery: Delivery) -> None:
         """Remove, put off or set aside a message after an attempt to deliver it."""
@@ -155,6 +179,7 @@ class Outbox:
     def tidy(self) -> None:
         """Remove what crashed writers left, and what waits too long for receivers that are gone."""
         with self._lock:
+            atomic.sweep(self._directory)
             for directory in self._receivers():
                 atomic.sweep(directory)
                 self.head(directory.name)
@@ -197,6 +222,7 @@ class Outbox:
             "due": waiting.due.astimezone(UTC).isoformat(),
             "attempts": waiting.attempts,
             "failures": waiting.failures,
+            "put_seconds": waiting.put_seconds,
             "message": document_of(waiting.message),
         }
         atomic.write(waiting.path, json.dumps(document).encode() + b"\n", mode=0o600)
@@ -215,8 +241,9 @@ class Outbox:
                 due=due.astimezone(UTC),
                 attempts=int(document["attempts"]),
                 failures=int(document["failures"]),
+                put_seconds=_seconds(document.get("put_seconds")),
             )
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
             return None
         except OSError as error:
             raise atomic.storage_error("read", path, error) from error
@@ -246,3 +273,10 @@ class Outbox:
         except OSError as error:
             raise atomic.storage_error("move", path, error) from error
         _log.warning("message %s for %s set aside: %s", path.stem, path.parent.name, reason)
+
+
+def _seconds(value: object) -> float | None:
+    """Return seconds of the outbox's time; what is no such number is unknown."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if 0 <= value <= _MOST_SECONDS else None

@@ -29,8 +29,9 @@ from lxdocker_lxd.update.source import (
 from lxdocker_lxd.update.stream_listing import Listed, Wanted
 
 _HOUR = timedelta(hours=1)
-_FIRST_REST = timedelta(minutes=1)
-_LONGEST_REST = timedelta(hours=1)
+_FIRST_REST_SECONDS = 60.0
+_LONGEST_REST_SECONDS = 3600.0
+_BELIEVED_SECONDS = 3600.0
 _MOST_DOUBLINGS = 10
 _STREAMS = "simplestreams"
 
@@ -64,26 +65,30 @@ class _Attempt:
 
     listed: Listed
     first: datetime
-    not_before: datetime
+    not_before_seconds: float
     failures: int = 0
     told: bool = False
 
 
 @dataclass(slots=True)
 class PolledImages:
-    """Keeps what it tried between rounds; ``default`` counts for instances without a key."""
+    """Keeps what it tried between rounds; ``default`` counts for instances without a key.
+
+    ``clock`` is for people, ``monotonic`` counts seconds and says when to try again.
+    """
 
     poll: ImageServerPoll
     clock: Callable[[], datetime]
+    monotonic: Callable[[], float]
     default: Poll = Poll.LXD
     _names: dict[Name, Polled] = field(default_factory=dict)
     _attempts: dict[Name, _Attempt] = field(default_factory=dict)
-    _pulled: dict[Name, tuple[str, datetime]] = field(default_factory=dict)
+    _pulled: dict[Name, tuple[str, float]] = field(default_factory=dict)
 
     def follow(self, scene: Scene) -> None:
         """Find out which servers are to be asked, and let that begin."""
-        now = self.clock()
-        self._pulled = {key: one for key, one in self._pulled.items() if now < one[1] + _HOUR}
+        since = self.monotonic() - _BELIEVED_SECONDS
+        self._pulled = {key: one for key, one in self._pulled.items() if since < one[1]}
         self._names = {}
         for instance in scene.instances:
             polled = self._polled(instance, scene)
@@ -120,11 +125,11 @@ class PolledImages:
 
     def standing(self) -> Mapping[Name, frozenset[str]]:
         """Return the fingerprints that names stand for, as far as their servers have said."""
-        now = self.clock()
+        since = self.monotonic() - _BELIEVED_SECONDS
         found = {
             name: frozenset({fingerprint})
             for name, (fingerprint, at) in self._pulled.items()
-            if now < at + _HOUR
+            if since < at
         }
         for name, one in self._names.items():
             listed = self._listed(one)
@@ -138,7 +143,7 @@ class PolledImages:
         It keeps one name with each image. Where another was first, the image doesn't tell that it
         is this one's as well, and fetching it again would be news again.
         """
-        self._pulled[name] = (fingerprint, self.clock())
+        self._pulled[name] = (fingerprint, self.monotonic())
 
     def _listed(self, one: Polled) -> Listed | None:
         return self.poll.listed(one.server, one.wanted)
@@ -161,10 +166,9 @@ class PolledImages:
                 continue
             attempt = self._attempts.get(name)
             if attempt is None or attempt.listed != listed:
-                now = self.clock()
-                attempt = _Attempt(listed=listed, first=now, not_before=now)
+                attempt = _Attempt(listed=listed, first=self.clock(), not_before_seconds=0.0)
                 self._attempts[name] = attempt
-            if at_once or attempt.not_before <= self.clock():
+            if at_once or attempt.not_before_seconds <= self.monotonic():
                 tried.add(one.project)
                 self._attempt(lxd, one, attempt, scene, problems, remarks)
         return frozenset(tried)
@@ -180,18 +184,18 @@ class PolledImages:
     ) -> None:
         """Try once, and rest before the next time: what didn't work may never work."""
         attempt.failures += 1
-        rest = _FIRST_REST * (1 << min(attempt.failures, _MOST_DOUBLINGS))
+        rest_seconds = _FIRST_REST_SECONDS * (1 << min(attempt.failures, _MOST_DOUBLINGS))
         url = self.poll.again_url(one.server, attempt.listed)
         try:
             if url:
                 self._pull(lxd, one, url, attempt.listed)
             else:
-                rest = _FIRST_REST
+                rest_seconds = _FIRST_REST_SECONDS
                 self._let_lxd_look(lxd, one, scene)
                 self._remark(one, attempt, remarks)
         except LxdockerError as error:
             problems.append(f"{one.source}: version {attempt.listed.serial}: {error.message}")
-        attempt.not_before = self.clock() + min(rest, _LONGEST_REST)
+        attempt.not_before_seconds = self.monotonic() + min(rest_seconds, _LONGEST_REST_SECONDS)
 
     def _pull(self, lxd: Lxd, one: Polled, url: str, listed: Listed) -> None:
         source = UpdateSource(

@@ -293,7 +293,7 @@ class Rounds:
         if now is None:
             self._wave.passing |= any(one.cause in PASSING for one in still)
             return None
-        if not by_hand and self._clock() < rests_until(self._journal.read(), now):
+        if not by_hand and self._clock() < rests_until(self._journal.read(), now, self._clock()):
             return None
         image = self._image(now)
         if image is None:
@@ -353,11 +353,12 @@ def _snapshotted(copy: Copy) -> str:
     )
 
 
-def rests_until(entries: tuple[Entry, ...], decision: Decision) -> datetime:
+def rests_until(entries: tuple[Entry, ...], decision: Decision, now: datetime) -> datetime:
     """Return when an update that came to nothing is worth another attempt.
 
     One whose updater died before the outage is worth it at once; the first few times, for a version
-    may be what the updater dies of, as where it takes all memory.
+    may be what the updater dies of, as where it takes all memory. Nobody knows how long ago an attempt
+    was that is dated ahead of ``now``: the next one doesn't wait for that date.
     """
     waits, interruptions, last = 0, 0, _LONG_AGO
     for entry in entries:
@@ -370,6 +371,6 @@ def rests_until(entries: tuple[Entry, ...], decision: Decision) -> datetime:
         interruptions += entry.interrupted
         if entry.interrupted and interruptions <= _FREE_INTERRUPTIONS:
             continue
-        waits, last = waits + 1, entry.at
+        waits, last = waits + 1, entry.at if entry.at <= now else _LONG_AGO
     rest: timedelta = _FIRST_REST * (1 << min(waits, _MOST_DOUBLINGS))
     return last + min(rest, _LONGEST_REST)

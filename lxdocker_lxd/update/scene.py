@@ -123,7 +123,7 @@ class Picture:
     def renew_images(self, project: str, *, aged: bool = False) -> None:
         """Read a project's images again; with ``aged`` only those that were read a while ago."""
         held = self._stores.get(self._owner(project))
-        if aged and held is not None and self.clock() < held.at + _IMAGES_AGE:
+        if aged and held is not None and held.at <= self.clock() < held.at + _IMAGES_AGE:
             return
         self._stores.pop(self._owner(project), None)
         self._read_images(project)

@@ -50,7 +50,7 @@ class Told:
         with what is added next.
         """
         added = dict.fromkeys(keys, now)
-        self._known |= added
+        self._know(added)
         self._unwritten |= added
         atomic.make_directory(self._path.parent, mode=0o700)
         size_bytes = atomic.append_line(self._path, _line(self._unwritten, now))
@@ -62,11 +62,17 @@ class Told:
                 self._shorten()
 
     def _shorten(self) -> None:
-        """Forget the oldest, and what was told anew since."""
-        newest = sorted(self._known.items(), key=lambda item: item[1])[-MOST:]
+        """Forget what was told first; the order is that of the lines, whatever their dates."""
+        newest = tuple(self._known.items())[-MOST:]
         content = b"".join(_line({key: at}, at) for key, at in newest)
         atomic.write(self._path, content, mode=0o600)
         self._known = dict(newest)
+
+    def _know(self, added: Mapping[str, datetime]) -> None:
+        """Know these as what was told last."""
+        for key in added:
+            self._known.pop(key, None)
+        self._known |= added
 
     def _load(self) -> None:
         try:
@@ -81,7 +87,7 @@ class Told:
                 if document.get("format", _FORMAT) != _FORMAT:
                     continue
                 at = datetime.fromisoformat(document["at"]).astimezone(UTC)
-                self._known |= {str(key): at for key in document["told"]}
+                self._know({str(key): at for key in document["told"]})
                 self._lines += 1
             except _DAMAGES:
                 continue

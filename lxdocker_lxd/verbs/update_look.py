@@ -26,12 +26,13 @@ def show_round(work: UpdateWork, *, by_hand: bool, refresh: bool) -> int:
     rehearsal = rehearsal_of(work)
     rehearsal.ask_servers()
     report = rehearsal.round(work.names, by_hand=by_hand, refresh=refresh)
-    entries = work.journal.read()
+    entries, moment = work.journal.read(), now()
     resting = [
         f"{one.name}: this update came to nothing before; it is tried again at"
-        f" {rests_until(entries, one).isoformat(timespec='minutes')}"
+        f" {until.isoformat(timespec='minutes')}"
         for one in report.decisions
-        if one.choice is Choice.UPDATE and not by_hand and now() < rests_until(entries, one)
+        if one.choice is Choice.UPDATE and not by_hand
+        if moment < (until := rests_until(entries, one, moment))
     ]
     unhappy = [
         f"{one.transaction.name}: {one.act}: {one.reason}" for one in report.outcomes if one.bad

@@ -83,6 +83,7 @@ class _Service:
             InstanceLiveness(),
             now,
             Path(work.options.state),
+            monotonic=time.monotonic,
             projects=frozenset(work.options.projects),
         )
         work.on_step.append(work.heartbeat.ready)

@@ -248,7 +248,11 @@ class UpdateWork:
                 draw=random.random,
                 interval_seconds=float(self.settings.poll_interval_seconds),
             )
-            self._polled.append(PolledImages(poll=poll, clock=now, default=self.settings.poll))
+            self._polled.append(
+                PolledImages(
+                    poll=poll, clock=now, monotonic=time.monotonic, default=self.settings.poll
+                )
+            )
         return self._polled[0]
 
     @property

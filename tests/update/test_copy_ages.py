@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from lxdocker_lxd.update.copy_ages import FILE, MOST_AT_ONCE, CopyAges
+from lxdocker_lxd.update.copy_ages import FILE, CopyAges
+from lxdocker_lxd.update.passed_time import MOST_AT_ONCE
 from lxdocker_lxd.update.recovery import reap
 from tests.update.test_rounds import House
 

@@ -65,7 +65,7 @@ def test_failures_while_it_starts_dont_count() -> None:
 
 def test_a_new_start_begins_anew() -> None:
     ill = after(BAD, BAD, BAD)
-    assert begin(ill, NOW - SECOND, NOW).health is Health.UNHEALTHY
+    assert begin(ill, NOW - SECOND, NOW + 3 * SECOND).health is Health.UNHEALTHY
     later = begin(ill, NOW + 60 * SECOND, NOW + 61 * SECOND)
     assert (later.health, later.failures) == (Health.STARTING, 0)
     # A clock that was set back makes no start that is still to come.

@@ -70,7 +70,8 @@ def polling(house: House, *, default: Poll = Poll.REMOTE) -> Documents:
         draw=random.Random(7).random,
         interval_seconds=60,
     )
-    house.polled = PolledImages(poll=poll, clock=house.lxd.clock, default=default)
+    clock = house.lxd.clock
+    house.polled = PolledImages(poll=poll, clock=clock, monotonic=clock.monotonic, default=default)
     return documents
 
 

@@ -52,7 +52,11 @@ class House:
     def begin_service(self) -> None:
         """Begin to watch the health of what runs; ``directory`` is where that is kept, if anywhere."""
         self.liveness = LivenessMonitor(
-            lambda: self.lxd, InstanceLiveness(), self.lxd.clock, self.directory
+            lambda: self.lxd,
+            InstanceLiveness(),
+            self.lxd.clock,
+            self.directory,
+            monotonic=self.lxd.clock.monotonic,
         )
 
     @property

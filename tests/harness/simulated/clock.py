@@ -12,6 +12,7 @@ class SimulatedClock:
 
     def __init__(self, now: datetime = datetime(2026, 11, 21, 12, tzinfo=UTC)) -> None:
         self._now = now
+        self._passed_seconds = now.timestamp()
         self.due: Callable[[], datetime | None] = lambda: None
         self.on_advance: Callable[[], None] = lambda: None
 
@@ -24,12 +25,20 @@ class SimulatedClock:
         while not until():
             next_due = self.due()
             if next_due is None or next_due > end:
-                self._now = end
+                self._pass_until(end)
                 self.on_advance()
                 return
-            self._now = max(self._now, next_due)
+            self._pass_until(max(self._now, next_due))
             self.on_advance()
 
+    def set_ahead(self, by: timedelta) -> None:
+        """Set the wall clock ahead, or back by a negative time; no time passes."""
+        self._now += by
+
     def monotonic(self) -> float:
-        """Seconds, for what measures durations."""
-        return self._now.timestamp()
+        """Seconds that passed, whatever the wall clock was set to."""
+        return self._passed_seconds
+
+    def _pass_until(self, end: datetime) -> None:
+        self._passed_seconds += (end - self._now).total_seconds()
+        self._now = end

@@ -11,7 +11,7 @@ _PLAN = "Show what would be updated, what not, why, and by which calls; change n
 _STATUS = "Show enrolled instances, kept copies and unfinished updates."
 _ENABLE = "Enrol instances, and let versions that were rolled back be tried again."
 _DISABLE = "Take instances out; they are never touched again."
-_ROLLBACK = "Return an instance to the copy that its last update kept."
+_ROLLBACK = "Return an instance to the newest copy that is kept."
 _RECOVER = "Finish interrupted updates."
 _REAP = "Remove copies that updates kept and nobody needs any more."
 _HISTORY = "Show what became of earlier updates."
@@ -63,7 +63,12 @@ def add(verbs: Verbs) -> None:
     _add_dry_run(rollback)
     _add_dry_run(_action(below, "recover", _RECOVER))
     reap = _action(below, "reap", _REAP)
-    reap.add_argument("names", metavar="NAME", nargs="*", help="all copies of these instances, now")
+    reap.add_argument(
+        "names",
+        metavar="NAME",
+        nargs="*",
+        help="copies of these instances before their time; never one that is needed",
+    )
     _add_dry_run(reap)
     history = _action(below, "history", _HISTORY)
     history.add_argument(

@@ -180,7 +180,7 @@ TIED: tuple[Tied, ...] = (
         place="`volatile.base_image`, `image.*`",
         treatment=Treatment.ANEW,
         how="those of the new version",
-        test="test_rounds.py::test_an_enrolled_instance_follows_its_alias_and_others_dont",
+        test="test_rounds.py::test_what_lxd_says_of_the_image_is_that_of_the_new_version",
     ),
     Tied(
         thing="logs and console log in LXD, metrics' counters",

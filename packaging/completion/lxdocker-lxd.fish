@@ -316,7 +316,7 @@ complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using update disable' -l remote
 complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using update disable' -l format -xka "table json" -d 'of the result'
 complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using update disable' -l config -xka "(__fish_complete_path (commandline -ct))" -d 'settings file'
 complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using update disable' -l debug -d 'show tracebacks'
-complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using update; and test $_shtab_lxdocker_lxd_npos -eq 0' -a rollback -d 'Return an instance to the copy that its last update kept.'
+complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using update; and test $_shtab_lxdocker_lxd_npos -eq 0' -a rollback -d 'Return an instance to the newest copy that is kept.'
 complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using update rollback' -s h -l help -d 'show this help message and exit'
 complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using update rollback' -l project -x -d 'of instances that are named'
 complete -c lxdocker-lxd -n '_shtab_lxdocker_lxd_using update rollback' -l only-project -x -d 'follow instances of this project only (may be repeated)'

@@ -84,14 +84,45 @@ def parked(one: Instance, role: Role, saved: Saved) -> Instance:
     return replace(result, status="Stopped")
 
 
-def restored(one: Instance, saved: Saved, role: Role) -> tuple[Instance, int]:
+def restored(one: Instance, saved: Saved, role: Role) -> tuple[Instance, list[InstanceSettings]]:
+    """The instance as it is in the end, and the writes that made it so."""
     stamp = TRANSACTION.stamp(role, Phase.RESTORED, saved)
-    for count in range(5):
-        settings = next_write(one, saved, stamp)
-        if settings is None:
-            return one, count
+    writes: list[InstanceSettings] = []
+    while (settings := next_write(one, saved, stamp)) is not None:
+        writes.append(settings)
+        assert len(writes) < 5
         one = written(one, settings)
-    raise AssertionError("never done")
+    return one, writes
+
+
+def addresses_come_after_macs(writes: list[InstanceSettings], saved: Saved) -> bool:
+    """Whether no write fixes an address of a NIC before one gave the NIC its hardware address."""
+    given: set[str] = set()
+    for settings in writes:
+        for name, device in settings.devices.items():
+            fixed = any(key.startswith(("ipv4.address", "ipv6.address")) for key in device)
+            if fixed and name in saved.hardware_addresses and name not in given:
+                return False
+        given |= {
+            name
+            for name, mac in saved.hardware_addresses.items()
+            if settings.config.get(f"volatile.{name}.hwaddr") == mac
+        }
+    return True
+
+
+def test_a_fixed_address_comes_two_writes_after_its_bare_nic() -> None:
+    one = instance(devices={"eth0": FIXED}, profile_devices=PROFILE)
+    saved = saved_of(one)
+    _, writes = restored(parked(one, Role.OLD, saved), saved, Role.OLD)
+    assert ["ipv4.address" in settings.devices["eth0"] for settings in writes] == [
+        False,
+        False,
+        True,
+    ]
+    macs = [settings.config.get("volatile.eth0.hwaddr") for settings in writes]
+    assert macs == [None, "00:16:3e:00:00:01", "00:16:3e:00:00:01"]
+    assert not addresses_come_after_macs(writes[::-1], saved)
 
 
 @given(configs, own_devices)
@@ -105,7 +136,8 @@ def test_parking_and_restoring_gives_everything_back(
     assert "volatile.eth0.hwaddr" not in away.config
     assert absorbed(away, saved) == saved
     back, writes = restored(away, saved, Role.OLD)
-    assert writes <= 3
+    assert len(writes) <= 3
+    assert addresses_come_after_macs(writes, saved)
     assert differences(back, saved) == ()
     assert absorbed(back, saved) == saved
     assert saved_of(replace(back, status="Running")) == saved
@@ -123,7 +155,8 @@ def test_a_successor_gets_everything_too(
     stage = written(replace(blank, config={}), settings)
     assert is_parked(stage)
     assert stage.config["security.protection.delete"] == "false"
-    new, _ = restored(stage, saved, Role.NEW)
+    new, writes = restored(stage, saved, Role.NEW)
+    assert addresses_come_after_macs(writes, saved)
     assert differences(new, saved) == ()
 
 

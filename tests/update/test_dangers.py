@@ -5,12 +5,14 @@ from dataclasses import replace
 import pytest
 
 from lxdocker_lxd.errors import StorageError
+from lxdocker_lxd.lxd.failures import NoSpaceError
 from lxdocker_lxd.lxd.resources import Project, Volume
 from lxdocker_lxd.update.holder import HOLDER_KEY
 from lxdocker_lxd.update.journal_record import Entry
 from lxdocker_lxd.update.plan import Choice
 from lxdocker_lxd.update.procedure import Act
 from lxdocker_lxd.update.recovery import recover
+from lxdocker_lxd.update.rejection import rejections_of
 from lxdocker_lxd.update.source import SOURCE_KEY
 from lxdocker_lxd.update.transaction import Transaction
 from tests.harness.simulated_lxd import (
@@ -290,6 +292,30 @@ def test_a_device_that_is_gone_when_it_starts_leaves_both_and_says_so(house: Hou
         house.lxd.clock.advance(3600)
         house.run()
     assert [entry for entry in house.journal.entries if entry.event == "begun"] == began
+
+
+def test_a_pool_that_is_full_at_the_start_blames_nobody(house: House) -> None:
+    house.local("web")
+    old = house.image("web")
+    new = house.lxd.add_image("two", alias="app")
+    starts: list[str] = []
+
+    def fill(call: Call) -> None:
+        if call.name == "power.start" and house.image("web") == new:
+            starts.append(call.subject)
+            raise NoSpaceError("no space left on the pool")
+
+    house.lxd.log.before = fill
+    (outcome,) = house.run().outcomes
+    assert (outcome.act, outcome.blame, starts) == (Act.ROLLED_BACK, False, ["web"])
+    web = house.lxd.user.instances.get("web")
+    assert (web.base_image, web.status) == (old, "Running")
+    assert rejections_of(web.config) == ()
+    # With room again the same version is installed.
+    house.lxd.log.before = lambda _call: None
+    house.lxd.clock.advance(7 * 3600)
+    assert acts(house) == [Act.COMMITTED]
+    assert house.image("web") == new
 
 
 def test_a_volume_that_others_use_too_stays_theirs(house: House) -> None:

@@ -133,6 +133,26 @@ def test_an_enrolled_instance_follows_its_alias_and_others_dont(house: House) ->
     assert not house.run().outcomes
 
 
+def image_keys(house: House, name: str) -> dict[str, str]:
+    config = house.lxd.user.instances.get(name).config
+    return {key: value for key, value in config.items() if key.startswith("image.")}
+
+
+def test_what_lxd_says_of_the_image_is_that_of_the_new_version(house: House) -> None:
+    house.lxd.add_image("one", alias="app", properties={"os": "Alpine", "dropped": "1"})
+    house.local("web")
+    new = house.lxd.add_image("two", alias="app", properties={"os": "Debian", "added": "1"})
+    house.run()
+    assert house.image("web") == new
+    house.lxd.launch("fresh", new)
+    assert image_keys(house, "web") == image_keys(house, "fresh") != {}
+    assert image_keys(house, "web")["image.os"] == "Debian"
+    # And when it goes back, that of the old one.
+    house.lxd.add_image("three", alias="app", properties={"os": "Void"}, behaviour=EXITS_AT_ONCE)
+    house.run()
+    assert image_keys(house, "web") == image_keys(house, "fresh")
+
+
 def test_a_source_is_learned_while_lxd_knows_it(house: House) -> None:
     house.lxd.publish(SERVER, "web", "1")
     source = UpdateSource(server=SERVER, alias="web")

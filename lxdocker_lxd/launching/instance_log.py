@@ -5,10 +5,11 @@ instance without one (``user.lxdocker.log_size 0``, or an init that keeps a log 
 console.
 """
 
+import re
 import time
 from collections.abc import Callable, Iterator
 
-from lxdocker_lxd.errors import LxdockerError
+from lxdocker_lxd.errors import LxdockerError, VerificationError
 from lxdocker_lxd.lxd.calls import Command
 from lxdocker_lxd.lxd.failures import AbsentError, UnknownOutcomeError
 from lxdocker_lxd.lxd.ports import Lxd
@@ -95,6 +96,12 @@ class InstanceLog:
         command = Command(words=words, directory="/", output_bytes=_PIECE_BYTES + 64)
         result = self._lxd.guests.execute(self._name, command, project=self._project)
         size, _, piece = result.stdout.partition(b"\n")
+        # A command that was killed says nothing; the programs are those of the instance's root.
+        if not re.fullmatch(rb"[0-9]{0,18}", size):
+            raise VerificationError(
+                f"follow the log of {self._name}: the instance's programs say no size of it",
+                hint="look at /busybox-lxd in the instance; `logs` without --follow needs no program",
+            )
         return int(size or 0), piece
 
     def _runs(self) -> bool:

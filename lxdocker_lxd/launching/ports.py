@@ -19,6 +19,7 @@ _WORD = re.compile(
     r"(?P<port>\d{1,5})(?:/(?P<protocol>tcp|udp))?",
     re.ASCII,
 )
+_SPAN = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?")
 _PASSED_ON = ("tcp", "udp")
 _LAST_PORT = 65535
 _MOST_EXPOSED = 100
@@ -170,10 +171,11 @@ def listened(devices: Devices) -> set[Held]:
         protocol, _, rest = device.get("listen", "").partition(":")
         address, _, numbers = rest.rpartition(":")
         for part in numbers.split(","):
-            first, _, last = part.partition("-")
-            if first.isdecimal() and (not last or last.isdecimal()):
-                span = range(int(first), int(last or first) + 1)[: _LAST_PORT + 1]
-                found.update((protocol, address.strip("[]"), number) for number in span)
+            # LXD's text, but perhaps another machine's LXD.
+            if span := _SPAN.fullmatch(part):
+                first, last = int(span[1]), min(int(span[2] or span[1]), _LAST_PORT)
+                numbered = range(first, last + 1)
+                found.update((protocol, address.strip("[]"), number) for number in numbered)
     return found
 
 

@@ -4,6 +4,7 @@ LXD adds fields with every version and leaves others out, so nothing unknown is 
 be there (a name, a fingerprint) is checked by the reader that needs it.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import TypeGuard
@@ -42,7 +43,7 @@ class Document:
     def number(self, field: str) -> int:
         """A whole number, or 0."""
         value = self._fields.get(field)
-        return int(value) if isinstance(value, int | float) else 0
+        return int(value) if isinstance(value, int | float) and math.isfinite(value) else 0
 
     def flag(self, field: str) -> bool:
         """True only for true."""

@@ -1,5 +1,7 @@
 """LXD's image store: listing, fetching by the daemon, refreshing, copying, deleting."""
 
+import re
+
 from lxdocker_lxd.lxd import decoding
 from lxdocker_lxd.lxd.api import Api
 from lxdocker_lxd.lxd.calls import ImageUpload, ProjectImage, TransferStep
@@ -133,8 +135,7 @@ def _download_steps(on_transfer: OnTransfer) -> OnStep:
 
     def step(words: Document) -> None:
         stage, _, rest = words.text("download_progress").partition(":")
-        percent = rest.strip().partition("%")[0]
-        if percent.isdecimal():
-            on_transfer(TransferStep(stage=stage.strip(), percent=int(percent)))
+        if percent := re.match(r"\s*([0-9]{1,3})(?:%|\s*$)", rest):
+            on_transfer(TransferStep(stage=stage.strip(), percent=int(percent[1])))
 
     return step

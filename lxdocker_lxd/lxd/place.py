@@ -42,8 +42,7 @@ class RemotePlace:
     server_certificate: Path | None = None
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.url)
-        if parts.scheme != "https" or not parts.hostname or parts.path.strip("/"):
+        if not _is_address(self.url):
             raise UsageError(
                 f"{self.url!r} is no address of a LXD",
                 hint="write it as https://HOST:8443",
@@ -108,3 +107,14 @@ def _seems_there(socket: Path) -> bool:
         return socket.exists()
     except PermissionError:
         return True
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        good_port = parts.port != 0
+    except ValueError:
+        return False
+    return (
+        parts.scheme == "https" and bool(parts.hostname) and good_port and not parts.path.strip("/")
+    )

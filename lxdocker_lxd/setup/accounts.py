@@ -8,6 +8,7 @@ import contextlib
 import grp
 import os
 import pwd
+import re
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +17,10 @@ from pathlib import Path
 from lxdocker_lxd.errors import NotFoundError, ToolError
 from lxdocker_lxd.setup.item import UserGoneError, Value
 from lxdocker_lxd.setup.wish import ROOT
+
+_ID = r"[0-9]{1,10}"
+_HOME = 5
+"""The home's place in a line of passwd."""
 
 _SECONDS = 60
 
@@ -58,8 +63,8 @@ class Accounts:
                 home=Path(entry.pw_dir),
             )
         for fields in self._rows("passwd"):
-            if fields[0] == name:
-                home = self._root / fields[5].lstrip("/")
+            if fields[0] == name and len(fields) > _HOME and re.fullmatch(_ID, fields[3]):
+                home = self._root / fields[_HOME].lstrip("/")
                 return Account(
                     name=name, user_id=int(fields[2]), group_id=int(fields[3]), home=home
                 )
@@ -98,7 +103,7 @@ class Accounts:
     def _id(self, name: str, table: str) -> int:
         if name == "root":
             return 0
-        if name.isdecimal():
+        if re.fullmatch(_ID, name):
             return int(name)
         with contextlib.suppress(KeyError):
             if self._root == ROOT:
@@ -113,7 +118,11 @@ class Accounts:
     def _rows(self, table: str) -> Iterator[list[str]]:
         with contextlib.suppress(OSError):
             text = (self._root / "etc" / table).read_text("utf-8", errors="replace")
-            yield from (line.split(":") for line in text.splitlines() if line.count(":") > 2)  # noqa: PLR2004 - of /etc/group
+            for line in text.splitlines():
+                fields = line.split(":")
+                # Lines of another kind (``+::::::``) and broken ones are no accounts.
+                if len(fields) > 3 and re.fullmatch(_ID, fields[2]):  # noqa: PLR2004 - of /etc/group
+                    yield fields
 
     @contextlib.contextmanager
     def acting_as(self, name: str) -> Iterator[None]:

@@ -142,3 +142,9 @@ def test_publishing_all_ports_of_an_image_has_a_bound() -> None:
     with pytest.raises(UsageError, match="more than 100 ports") as caught:
         exposed_by(["1-65535", "1-65535/udp"])
     assert "--publish" in caught.value.hint
+
+
+@pytest.mark.parametrize("number", ["9" * 5000, "²", "", "-", "1-" + "9" * 5000, "99999999999"])
+def test_a_device_that_listens_at_no_port_holds_none(number: str) -> None:
+    device = {"type": "proxy", "listen": f"tcp:0.0.0.0:{number}"}
+    assert {held for held in listened({"odd": device}) if held[2] > 65535} == set()

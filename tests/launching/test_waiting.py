@@ -2,9 +2,10 @@
 
 import pytest
 
+from lxdocker_lxd.errors import VerificationError
 from lxdocker_lxd.launching.instance_log import LOG_PATH, InstanceLog
 from lxdocker_lxd.launching.waiting import Clock, NotReadyError, Watch
-from lxdocker_lxd.lxd.calls import GuestFile, NewInstance
+from lxdocker_lxd.lxd.calls import CommandResult, GuestFile, NewInstance
 from lxdocker_lxd.lxd.failures import UnknownOutcomeError
 from lxdocker_lxd.lxd.records import InstanceSettings
 from tests.harness.simulated_lxd import Behaviour, SimulatedLxd
@@ -60,4 +61,17 @@ def test_a_log_that_no_command_reaches_for_long_cannot_be_followed() -> None:
     write_log(lxd)
     followed = InstanceLog(lxd, "web", project="default", pause=lxd.clock.advance).followed()
     with pytest.raises(UnknownOutcomeError):
+        list(followed)
+
+
+@pytest.mark.parametrize(
+    "size", [b"nonsense\n", b"-1\n", b"\xb2\n", b"1_0\n", b"9" * 200_000, b"1e9\n", b" 5\n"]
+)
+def test_a_guest_that_says_nonsense_of_its_log_is_told(size: bytes) -> None:
+    """The programs in an instance are its root's, who may have put others in their place."""
+    lying = CommandResult(exit_code=0, stdout=size, stderr=b"")
+    lxd = started(Behaviour(answer=lambda _command, _seconds: lying))
+    write_log(lxd)
+    followed = InstanceLog(lxd, "web", project="default", pause=lxd.clock.advance).followed()
+    with pytest.raises(VerificationError, match="web: the instance's programs say no size"):
         list(followed)

@@ -55,3 +55,12 @@ def test_an_address_gets_lxds_port(url: str, endpoint: str) -> None:
 def test_what_is_no_address(url: str) -> None:
     with pytest.raises(UsageError):
         RemotePlace(url=url, client_certificate=Path("c"), client_key=Path("k"))
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://h:8443", "https://", "https://h/path", "https://[", "https://h:x", "https://h:99999"],
+)
+def test_what_is_no_address_of_a_lxd_is_told(url: str) -> None:
+    with pytest.raises(UsageError, match="is no address of a LXD"):
+        RemotePlace(url=url, client_certificate=Path("c"), client_key=Path("k"))

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from lxdocker_lxd.convert.store import Store
+from lxdocker_lxd.errors import NotFoundError
 from lxdocker_lxd.serve import certificate as x509
 from lxdocker_lxd.serve.certificate_directory import CertificateDirectory
 from lxdocker_lxd.serve.server_names import ServerNames, parse
@@ -18,7 +19,7 @@ from lxdocker_lxd.setup.accounts import Accounts
 from lxdocker_lxd.setup.authority import Authorities
 from lxdocker_lxd.setup.files import Copies, Directories, Files
 from lxdocker_lxd.setup.hand import Hand
-from lxdocker_lxd.setup.item import Value
+from lxdocker_lxd.setup.item import UserGoneError, Value
 from lxdocker_lxd.setup.remote_config import FRESH
 from lxdocker_lxd.setup.remotes import BACKUP_SUFFIX, Remotes
 from tests.harness.processes import run
@@ -38,6 +39,24 @@ def accounts(tmp_path: Path) -> Accounts:
     """The accounts of another root, where this test's user has no name."""
     (tmp_path / "etc").mkdir()
     return Accounts(tmp_path)
+
+
+@pytest.mark.parametrize("number", ["²", "", "x", "9" * 5000, "-1", "1_0"])
+def test_a_line_of_accounts_that_is_none_is_skipped(
+    tmp_path: Path, accounts: Accounts, number: str
+) -> None:
+    (tmp_path / "etc/passwd").write_text(
+        f"odd:x:{number}:{number}::/:/bin/sh\nshort:x:5:5\n+::::::\ngood:x:7:8::/home/good:/bin/sh\n"
+    )
+    (tmp_path / "etc/group").write_text(f"odd:x:{number}:\ngood:x:8:\n")
+    assert accounts.ids("good:good") == (7, 8)
+    assert accounts.get("good").home == tmp_path / "home/good"
+    for name in ("odd", "short", number or "none"):
+        with pytest.raises(UserGoneError):
+            accounts.get(name)
+    for owner in ("odd:good", "good:odd", f"{number or 'none'}:good"):
+        with pytest.raises(NotFoundError):
+            accounts.ids(owner)
 
 
 def snapshot(top: Path) -> dict[str, tuple[int, bytes]]:

@@ -8,6 +8,7 @@ writes its file back and forth, so sums are taken afterwards.
 import contextlib
 import fcntl
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -62,8 +63,8 @@ class Mksquashfs:
         )
         words = done.stdout.split()
         version = words[words.index("version") + 1] if "version" in words[:-1] else ""
-        numbers = [int(part) for part in version.split(".")[:2] if part.isdigit()]
-        if tuple(numbers) < _OLDEST:
+        numbers = re.match(r"([0-9]{1,9})(?:\.([0-9]{1,9}))?", version)
+        if numbers is None or (int(numbers[1]), int(numbers[2] or 0)) < _OLDEST:
             raise PackerMissingError(
                 f"{path} is version {version or 'unknown'}; reading tar files needs 4.5", hint=hint
             )

@@ -122,10 +122,14 @@ class Attempt:
 
     @property
     def outage_seconds(self) -> float | None:
-        """How long the name had no running instance; None when that isn't known."""
+        """How long the name had no running instance; None when that isn't known.
+
+        An end before the beginning is of a clock that was set back meanwhile.
+        """
         if self.outage_began is None or self.outage_ended is None:
             return None
-        return (self.outage_ended - self.outage_began).total_seconds()
+        seconds = (self.outage_ended - self.outage_began).total_seconds()
+        return seconds if seconds >= 0 else None
 
 
 def resumed(transaction: Transaction, account: Account | None) -> Attempt:

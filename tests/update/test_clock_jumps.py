@@ -94,6 +94,21 @@ def test_an_update_that_came_to_nothing_ahead_of_now_is_tried_again() -> None:
     assert [one.act for one in house.run().outcomes] == [Act.COMMITTED]
 
 
+def test_an_outage_in_which_the_clock_went_back_has_no_known_length() -> None:
+    house = House()
+    house.lxd.add_image("one", alias="app")
+    house.local("web")
+    house.lxd.add_image("two", alias="app")
+
+    def set_back(call: Call) -> None:
+        if call.name == "instances.rename":
+            house.lxd.clock.set_ahead(-DAY)
+
+    house.lxd.log.before = set_back
+    (outcome,) = house.run().outcomes
+    assert (outcome.act, outcome.outage_seconds) == (Act.COMMITTED, None)
+
+
 def test_a_polled_version_is_fetched_though_the_clock_went_back() -> None:
     house = House()
     house.lxd.publish(SERVER, "web", serial(1))
@@ -245,6 +260,7 @@ class Rule(StrEnum):
 
 
 RULES = {
+    "attempt": Rule.UNKNOWN,  # how long an outage was: not known
     "claim": Rule.BOTH_WAYS,
     "courier": Rule.UNKNOWN,
     "delay": Rule.TOLD,  # also ASKED: user.lxdocker.update.snooze

@@ -43,7 +43,9 @@ class Document:
     def number(self, field: str) -> int:
         """A whole number, or 0."""
         value = self._fields.get(field)
-        return int(value) if isinstance(value, int | float) and math.isfinite(value) else 0
+        if isinstance(value, float):
+            return int(value) if math.isfinite(value) else 0
+        return int(value) if isinstance(value, int) else 0
 
     def flag(self, field: str) -> bool:
         """True only for true."""

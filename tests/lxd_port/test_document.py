@@ -11,7 +11,16 @@ from lxdocker_lxd.lxd.images import _download_steps
 
 @pytest.mark.parametrize(
     ("text", "number"),
-    [("7", 7), ("7.9", 7), ("1e999", 0), ("-1e999", 0), ("NaN", 0), ('"7"', 0), ("null", 0)],
+    [
+        ("7", 7),
+        ("7.9", 7),
+        ("1e999", 0),
+        ("1" + "0" * 400, 10**400),
+        ("-1e999", 0),
+        ("NaN", 0),
+        ('"7"', 0),
+        ("null", 0),
+    ],
 )
 def test_what_is_no_number_is_none(text: str, number: int) -> None:
     assert Document(json.loads(f'{{"size": {text}}}')).number("size") == number

@@ -131,6 +131,11 @@ class Instance:
         return self.status in RUNNING
 
     @property
+    def member(self) -> str:
+        """The cluster member that has it; empty outside a cluster."""
+        return "" if self.location in {"", "none"} else self.location
+
+    @property
     def base_image(self) -> str:
         """Fingerprint of the image it was made of, which may be gone; empty when none was."""
         return self.config.get("volatile.base_image", "")

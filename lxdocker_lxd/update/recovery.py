@@ -17,9 +17,8 @@ from lxdocker_lxd.update.journal_record import accounts, still_open
 from lxdocker_lxd.update.means import Outcome
 from lxdocker_lxd.update.problem import Apart, together
 from lxdocker_lxd.update.procedure import Act
-from lxdocker_lxd.update.removal import lost_with
+from lxdocker_lxd.update.removal import lost_with, remove_volume_snapshots
 from lxdocker_lxd.update.retention import Copy, RetentionDefaults, copies_of
-from lxdocker_lxd.update.steps import remove_volume_snapshots
 from lxdocker_lxd.update.transaction import (
     Phase,
     Role,
@@ -144,11 +143,13 @@ def reap(
 def remove_copy(lxd: Lxd, copy: Instance, stamp: Stamp) -> bool:
     """Delete a copy, and its update's snapshots of volumes; return whether it is gone.
 
-    One with snapshots of its own, or with backups that LXD keeps, stays.
+    One with snapshots of its own, or with backups that LXD keeps, stays. So does one whose update's
+    snapshots can't be deleted, for its stamp is what is known of them: raises why.
     """
     if lost_with(lxd, copy.name, project=copy.project):
         return False
-    remove_volume_snapshots(lxd, copy, stamp)
+    for error in remove_volume_snapshots(lxd, copy, stamp):
+        raise error
     lxd.instances.delete(copy.name, project=copy.project)
     return True
 

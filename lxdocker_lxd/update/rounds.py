@@ -33,6 +33,7 @@ from lxdocker_lxd.update.source import Source
 from lxdocker_lxd.update.stage_room import StageRoom
 from lxdocker_lxd.update.updater import Updater
 from lxdocker_lxd.update.volume_selection import select_volumes
+from lxdocker_lxd.update.volume_snapshots import remove_leftovers
 
 _TRIED_AGAIN = frozenset({Act.GIVEN_UP, Act.ROLLED_BACK, Act.HOLD})
 _FIRST_REST = timedelta(minutes=5)
@@ -182,6 +183,7 @@ class Rounds:
         if reaped.removed:
             picture.look_at_instances()
         remarks += map(_snapshotted, reaped.snapshotted)
+        remarks += self._remove_leftovers()
         images.clear_up()
         return Report(
             recovered=recovered,
@@ -194,6 +196,17 @@ class Rounds:
             problems=problems.found,
             remarks=tuple(remarks),
             passing=self._wave.passing or any(one.cause in PASSING for one in decisions),
+        )
+
+    def _remove_leftovers(self) -> tuple[str, ...]:
+        """Remove snapshots of volumes that ended updates left; return remarks on them."""
+        listed = self._picture.instances
+        return remove_leftovers(
+            self._lxd,
+            listed,
+            frozenset(one.id for one in unfinished(listed, self._journal)),
+            self._problems,
+            projects=self._projects,
         )
 
     def _heal(self) -> tuple[str, ...]:

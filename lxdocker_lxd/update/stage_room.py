@@ -61,7 +61,7 @@ class StageRoom:
         pool = root_device(instance).get("pool", "")
         if not pool:
             return "it has no root disk"
-        target = "" if instance.location in ("", "none") else instance.location
+        target = instance.member
         needed = _IMAGE_FACTOR * image.size_bytes + _RESERVE_BYTES
         now, known = self.clock(), self._pools.get((pool, target))
         if (

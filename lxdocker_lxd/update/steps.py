@@ -9,14 +9,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TypeVar
 
-from lxdocker_lxd.errors import LxdError, LxdockerError
+from lxdocker_lxd.errors import LxdError
 from lxdocker_lxd.lxd.calls import NewInstance
 from lxdocker_lxd.lxd.failures import (
     InUseError,
-    NotRunningError,
     StartFailedError,
-    UnknownOutcomeError,
-    UnreachableError,
 )
 from lxdocker_lxd.lxd.ports import Lxd
 from lxdocker_lxd.lxd.records import Instance, InstanceSettings
@@ -29,7 +26,7 @@ from lxdocker_lxd.update.rejection import (
     with_rejection,
 )
 from lxdocker_lxd.update.remapping import barred_settings, ended_at_barrier
-from lxdocker_lxd.update.removal import lost_with
+from lxdocker_lxd.update.removal import lost_with, remove_volume_snapshots
 from lxdocker_lxd.update.retention import next_sequence, proof_of
 from lxdocker_lxd.update.root_volume import carry_settings
 from lxdocker_lxd.update.stopping import stop_or_kill
@@ -45,7 +42,6 @@ from lxdocker_lxd.update.transaction import (
     encoded,
     is_ours,
     stamp_of,
-    transaction_of,
 )
 from lxdocker_lxd.update.user_change import absorbed
 from lxdocker_lxd.update.view import Party, View
@@ -152,7 +148,7 @@ class Steps:
             image=transaction.fingerprint,
             settings=settings,
             type=holder.type,
-            target=_member(holder),
+            target=holder.member,
         )
         self._lxd.instances.create(new, project=transaction.project)
 
@@ -236,7 +232,7 @@ class Steps:
     def _snapshot_volumes(self, view: View, step: Step, _handling: Handling) -> None:
         party, transaction = _party(view, step), view.transaction
         volumes, name = self._lxd.volumes, transaction.snapshot_name
-        where = {"project": transaction.project, "target": _member(party.instance)}
+        where = {"project": transaction.project, "target": party.instance.member}
         for one in party.stamp.volumes:
             if users := running_users(self._lxd, one, **where):
                 raise InUseError(
@@ -251,7 +247,7 @@ class Steps:
 
     def _restore_volumes(self, view: View, step: Step, _handling: Handling) -> None:
         party, transaction = _party(view, step), view.transaction
-        where = {"project": transaction.project, "target": _member(party.instance)}
+        where = {"project": transaction.project, "target": party.instance.member}
         for one in party.stamp.volumes:
             self._lxd.volumes.restore_snapshot(
                 one.pool, one.name, transaction.snapshot_name, **where
@@ -357,6 +353,7 @@ class Steps:
         new, old = _present(view.new), _present(view.old)
         # A failed version isn't missed; one that somebody went back from may hold data.
         failed = old.stamp.blame
+        left = old.stamp.snapshots is VolumeSnapshots.LEFT
         stamp = replace(
             new.stamp,
             phase=Phase.REJECTED if failed else Phase.RETIRED,
@@ -364,6 +361,9 @@ class Steps:
             until=handling.retention_until,
             since=handling.now,
             sequence=old.stamp.sequence,
+            # Snapshots that the return didn't need go with the version that it leaves.
+            volumes=old.stamp.volumes if left else (),
+            snapshots=VolumeSnapshots.LEFT if left else None,
         )
         self._stamp(new, stamp)
 
@@ -379,6 +379,7 @@ class Steps:
         if old.stamp.blame or _is_unwanted(view):
             rejected = with_rejection(rejected, failed, handling.now)
         if old.stamp.snapshots is not VolumeSnapshots.LEFT:
+            # The instance goes free whatever becomes of them: a round removes what is left.
             remove_volume_snapshots(self._lxd, old.instance, old.stamp)
         settings = configuration.released(old.instance, rejected)
         covered = old.stamp.covers
@@ -400,23 +401,6 @@ class Steps:
         self._lxd.instances.delete(name, project=project)
 
 
-def remove_volume_snapshots(lxd: Lxd, instance: Instance, stamp: Stamp) -> None:
-    """Delete the snapshots that an update made of the instance's volumes.
-
-    What can't be deleted stays, and harms nothing but the room it takes. Raises NotRunningError and
-    UnreachableError.
-    """
-    transaction = transaction_of(instance, stamp)
-    where = {"project": transaction.project, "target": _member(instance)}
-    for one in stamp.volumes if stamp.snapshots is not None else ():
-        try:
-            lxd.volumes.delete_snapshot(one.pool, one.name, transaction.snapshot_name, **where)
-        except (NotRunningError, UnreachableError, UnknownOutcomeError):
-            raise
-        except LxdockerError:
-            continue
-
-
 def _is_unwanted(view: View) -> bool:
     """Whether a user went back from the new version: it isn't to come again by itself.
 
@@ -427,11 +411,6 @@ def _is_unwanted(view: View) -> bool:
     if new is None or new.stamp.phase not in {Phase.REJECTED, Phase.RETIRED}:
         return False
     return view.asked_back or view.stays_stopped or new.stamp.proof is not None
-
-
-def _member(instance: Instance) -> str:
-    """Return the cluster member that has the instance; empty outside a cluster."""
-    return instance.location if instance.location not in ("", "none") else ""
 
 
 def _party(view: View, step: Step) -> Party:

@@ -56,7 +56,7 @@ def _problem(
     lxd: Lxd, instance: Instance, mounted: tuple[MountedVolume, ...], stopped: frozenset[Key]
 ) -> str:
     holder = (instance.project, instance.name)
-    target = _member(instance)
+    target = instance.member
     pools: dict[str, StoragePool] = {}
     copied: list[MountedVolume] = []
     for one in mounted:
@@ -82,7 +82,7 @@ def _lack_of_room(lxd: Lxd, instance: Instance, copied: list[MountedVolume]) -> 
     free: dict[str, int] = {}
     for one in copied:
         pool = one.volume.pool
-        space = lxd.pools.space(pool, target=_member(instance))
+        space = lxd.pools.space(pool, target=instance.member)
         free[pool] = space.free_bytes
         counted = _held_bytes(lxd, instance, one.path)
         held = space.used_bytes if counted is None else counted
@@ -119,7 +119,3 @@ def running_users(
         except AbsentError:
             continue
     return tuple(found)
-
-
-def _member(instance: Instance) -> str:
-    return "" if instance.location in {"", "none"} else instance.location

@@ -97,6 +97,13 @@ class Town(House):
             one is None or (isinstance(one, Stamp) and one.phase in AT_REST) for one in stamps
         ), told
         assert unfinished(self.lxd.user.instances.list(), self.journal) == (), told
+        kept = {
+            f"lxdocker-{one.transaction}"
+            for one in stamps
+            if isinstance(one, Stamp) and one.phase is Phase.KEPT and one.volumes
+        }
+        held = {one.name for one in self.lxd.user.volumes.snapshots("p", "data")}
+        assert held == kept, told
         roots = {one.base_image for one in self.lxd.user.instances.list()}
         assert self.old in roots, told
 

@@ -62,6 +62,9 @@ BEFORE_OUTAGE = frozenset(
 )
 
 
+_UP_TO_DATE = "it already has this version: another updater was faster"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
     """What to do next, to which of the two instances, and why."""
@@ -102,7 +105,11 @@ def _without_old(view: View, new: Party | None) -> Step:
     if new is None:
         if view.back or view.give_up or not view.fresh:
             return Step(act=Act.ROLLED_BACK if view.back else Act.GIVEN_UP)
-        return Step(act=Act.STAGE) if view.holder is not None else _user("it was deleted")
+        if view.holder is None:
+            return _user("it was deleted")
+        if view.is_up_to_date:
+            return Step(act=Act.GIVEN_UP, reason=_UP_TO_DATE)
+        return Step(act=Act.STAGE)
     if new.named:
         return _new_alone(view, new)
     if new.stamp.phase in {Phase.REJECTED, Phase.RETIRED}:
@@ -123,6 +130,8 @@ def _staged(view: View, new: Party) -> Step:
     phase = new.stamp.phase
     if new.running:
         return _hold(f"somebody started {new.instance.name}")
+    if view.is_up_to_date:
+        return Step(act=Act.DISCARD, role=Role.NEW, reason=_UP_TO_DATE)
     if phase is Phase.REMAPPING and view.cold:
         # Which of its files LXD has remapped, nobody knows.
         return Step(act=Act.STAGE_AGAIN, role=Role.NEW, reason="it wasn't remapped to the end")

@@ -19,7 +19,7 @@ from lxdocker_lxd.update.enrolment import policy_of
 from lxdocker_lxd.update.followed_images import FollowedImages
 from lxdocker_lxd.update.healing import Healing
 from lxdocker_lxd.update.journal import Journal
-from lxdocker_lxd.update.journal_record import Entry, Event
+from lxdocker_lxd.update.journal_record import Entry, Event, owed_restarts
 from lxdocker_lxd.update.liveness_monitor import LivenessMonitor
 from lxdocker_lxd.update.means import Outcome
 from lxdocker_lxd.update.plan import Choice, Decision, Key, chosen, plan
@@ -48,7 +48,8 @@ class Report:
     """What a round did: decisions as planned, outcomes as they came, and what went wrong beside.
 
     ``healed`` are instances that were restarted for their health, ``unhealthy`` those that now are.
-    ``passing``: something that ends by itself stood in the way of an instance's update.
+    ``passing`` are the instances that are worth another look soon: something that ends by itself stood
+    in their way, their update is held, or they don't run again yet.
     """
 
     recovered: tuple[Outcome, ...] = ()
@@ -60,7 +61,7 @@ class Report:
     removed: tuple[str, ...] = ()
     problems: tuple[Problem, ...] = ()
     remarks: tuple[str, ...] = ()
-    passing: bool = False
+    passing: frozenset[Key] = frozenset()
 
     @property
     def bad(self) -> bool:
@@ -77,7 +78,7 @@ class _Wave:
     removed: list[str] = field(default_factory=list)
     failed: set[tuple[str, Source | None, str]] = field(default_factory=set)
     waiting: set[Key] = field(default_factory=set)
-    passing: bool = False
+    passing: set[Key] = field(default_factory=set)
 
 
 class Rounds:
@@ -195,7 +196,7 @@ class Rounds:
             removed=(*self._wave.removed, *reaped.removed),
             problems=problems.found,
             remarks=tuple(remarks),
-            passing=self._wave.passing or any(one.cause in PASSING for one in decisions),
+            passing=_passing(decisions) | self._wave.passing | self._left_open(recovered),
         )
 
     def _remove_leftovers(self) -> tuple[str, ...]:
@@ -240,6 +241,14 @@ class Rounds:
         self._picture.unfinished = frozenset(
             (one.project, one.name) for one in unfinished(listed, self._journal)
         )
+
+    def _left_open(self, recovered: tuple[Outcome, ...]) -> frozenset[Key]:
+        """Return whose update isn't over, and what was stopped for others and doesn't run again."""
+        if not (recovered or self._wave.outcomes or self._problems.found):
+            return frozenset()
+        left = unfinished(self._picture.instances, self._journal)
+        owed = (one.key for one in owed_restarts(self._journal.read()) if one.stopping)
+        return frozenset((one.project, one.name) for one in left).union(owed)
 
     # ---- what is to be done
 
@@ -304,7 +313,7 @@ class Rounds:
         still = self._planned(by_hand=by_hand, busy=busy, only=instance)
         now = next((one for one in still if one.choice is Choice.UPDATE), None)
         if now is None:
-            self._wave.passing |= any(one.cause in PASSING for one in still)
+            self._wave.passing |= _passing(still)
             return None
         if not by_hand and self._clock() < rests_until(self._journal.read(), now, self._clock()):
             return None
@@ -364,6 +373,11 @@ def _snapshotted(copy: Copy) -> str:
         f"{copy.stamp.name}: its copy {copy.instance.name}{when} has snapshots or backups, and so"
         f" is never removed; `lxc delete {copy.instance.name}` when it isn't needed"
     )
+
+
+def _passing(decisions: tuple[Decision, ...]) -> frozenset[Key]:
+    """Return the instances that only something which ends by itself stands in the way of."""
+    return frozenset(one.key for one in decisions if one.cause in PASSING)
 
 
 def rests_until(entries: tuple[Entry, ...], decision: Decision, now: datetime) -> datetime:

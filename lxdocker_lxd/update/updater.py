@@ -15,6 +15,7 @@ from lxdocker_lxd.lxd.failures import (
     NameTakenError,
     NoSpaceError,
     NotRunningError,
+    RefusedError,
     StartFailedError,
     UnknownOutcomeError,
     UnreachableError,
@@ -43,6 +44,8 @@ from lxdocker_lxd.update.view import View
 MOST_STEPS = 80
 INTERRUPTED = "interrupted before its outage"
 MOST_FAILURES = 6
+# Each further try prolongs the outage, and the way back is open.
+_MOST_REFUSALS_FORWARD = 2
 # A snapshot of a large instance on a plain directory freezes it for as long as the copy takes.
 LONGEST_WAIT_SECONDS = 900.0
 _WAIT_SECONDS = 2.0
@@ -57,7 +60,6 @@ _LOOK_AGAIN = (
     NameTakenError,
     WrongStateError,
 )
-_UNSEEN = (LxdError, UnreachableError)
 # What follows from something that isn't there, and so is looked at twice.
 _LAST_WORDS = (ENDS - {Act.COMMITTED}) | {Act.DISCARD, Act.TURN_BACK, Act.RELEASE}
 _CONFIRM_SECONDS = 0.3
@@ -67,6 +69,8 @@ _CONFIRM_SECONDS = 0.3
 _FILE_SERVER_SECONDS = 16.0
 _REMAPPING = frozenset({Act.PREPARE, Act.REMAP})
 _WITHOUT_OUTAGE = BEFORE_OUTAGE | {Act.END_STAGE, Act.STAGE_AGAIN, Act.RELEASE, Act.DISCARD}
+# An answer that nobody understands may be another one a moment later.
+_PERHAPS_ONCE = (RefusedError, StartFailedError)
 _NOTHING_ASKED = (BusyError, NotRunningError, UnreachableError)
 _FORWARD = frozenset(
     {
@@ -221,9 +225,7 @@ class Updater:
         """Return what is seen, or None after a pause when nothing could be."""
         try:
             return self._observer.look(run)
-        except _UNSEEN as error:
-            if not (run.outage or isinstance(error, AWAY)):
-                raise
+        except (LxdError, UnreachableError) as error:
             self._count(run, error)
             return None
 
@@ -285,9 +287,8 @@ class Updater:
         if step.act is Act.RESTORE and step.role is Role.NEW:
             run.restored = True
         elif step.act is Act.REMAP:
-            # Any start ends LXD's file server, even one that fails.
-            # The start that remapped the stage waited for its files; who looked into the old
-            # instance waits still.
+            # Any start ends LXD's file server, even one that fails: the stage's own. Who looked into
+            # the old instance waits still.
             run.remapped, run.files_read = True, not _runs(view)
         elif step.act is Act.START:
             run.started = step.role is Role.NEW
@@ -344,7 +345,7 @@ class Updater:
         self._means.pause(min(0.1 * 2**run.failures, 10))
 
     def _failed(self, step: Step, run: Attempt, error: LxdockerError) -> Step | None:
-        """Give up, turn back or hold, as far as the step had come."""
+        """Give up, try again, turn back or hold, as far as the step had come."""
         if step.act in _REMAPPING and not isinstance(error, NoSpaceError):
             # The real start decides.
             run.cold = True
@@ -354,12 +355,18 @@ class Updater:
             run.put_off = isinstance(error, PutOffError)
             run.failed = not run.put_off and not isinstance(error, AnotherUpdaterError)
             return None
-        if step.act in _FORWARD and not run.back and isinstance(error, LxdError):
+        forward = step.act in _FORWARD and not run.back and isinstance(error, LxdError)
+        most = _MOST_REFUSALS_FORWARD if forward else MOST_FAILURES
+        if run.failures < most and (not forward or isinstance(error, _PERHAPS_ONCE)):
+            self._count(run, error)
+        elif forward:
             # A full pool, a taken address and a lost request are no fault of the version.
             blame = step.act is Act.START and isinstance(error, StartFailedError)
             self._turn(run, error.message, blame=blame)
-            return None
-        return Step(act=Act.HOLD, reason=error.message)
+            run.failures = 0
+        else:
+            return Step(act=Act.HOLD, reason=error.message)
+        return None
 
     # ---- the end
 

@@ -98,6 +98,11 @@ class View:
         return self.holder is not None and (self.holder.running or self.holder_crashed)
 
     @property
+    def is_up_to_date(self) -> bool:
+        """Whether the name already has the version that the update is to bring."""
+        return self.holder is not None and self.holder.base_image == self.transaction.fingerprint
+
+    @property
     def saved(self) -> Saved | None:
         """What the name stands for: what was saved, with a user's changes to either party since."""
         old, new = self.old, self.new

@@ -1,5 +1,5 @@
 """The service: rounds at the start, after each reconnection, on a timer, soon after a hint, and soon
-after a round that something passing stood in the way of.
+after a round that failed, or that left something open which may end well by itself.
 
 LXD's events say only that something may have changed: its own updates of images send no event of
 their own, aliases move a moment later, and what happens while nobody is connected is never told.
@@ -11,12 +11,16 @@ from dataclasses import dataclass
 from lxdocker_lxd.errors import LxdockerError
 from lxdocker_lxd.lxd.ports import EventStream
 from lxdocker_lxd.lxd.server_records import LifecycleEvent
+from lxdocker_lxd.update.plan import Key
 from lxdocker_lxd.update.problem import internal_error
 
 _HINTS = frozenset({"image", "image-alias"})
 _LONGEST_BACKOFF_SECONDS = 60.0
 _LONGEST_REST_SECONDS = 3600.0
 _MOST_DOUBLINGS = 10
+# What comes and goes isn't new each time it comes.
+_FORGOTTEN_SECONDS = 3600.0
+_WHOLE_ROUND: Key = ("", "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,8 +28,8 @@ class Rhythm:
     """How often is looked: without hints, and how long after the last one of a burst of hints.
 
     ``wait_seconds`` is the longest wait for an event: what was noticed elsewhere may wait as long.
-    ``passing_seconds`` is how soon is looked again for something that passes by itself; the wait doubles
-    while it stays, up to the interval.
+    ``passing_seconds`` is how soon is looked again for something that passes by itself; each time that
+    the same instance is met so, the wait for it doubles, up to the interval.
     """
 
     interval_seconds: float = 300.0
@@ -39,15 +43,14 @@ class Watch:
     """Runs rounds until it is told to stop; no failure of one ends it, not even a bug.
 
     ``subscribe`` connects, to LXD if need be, and is tried again when it fails. ``work`` does a round
-    and returns whether something that passes by itself stood in its way. ``clock`` counts
-    seconds; ``has_news`` tells, once, of what was noticed elsewhere; ``pause`` waits up to so many
+    and returns the instances that are worth another look soon. ``clock`` counts seconds; ``has_news`` tells, once, of what was noticed elsewhere; ``pause`` waits up to so many
     seconds and tells whether to stop. Both are asked after each wait for an event.
     """
 
     def __init__(
         self,
         subscribe: Callable[[], EventStream],
-        work: Callable[[], bool],
+        work: Callable[[], frozenset[Key]],
         *,
         clock: Callable[[], float],
         pause: Callable[[float], bool],
@@ -63,7 +66,9 @@ class Watch:
         self._rhythm = rhythm
         self._has_news = has_news
         self._bugs = 0
-        self._passing = 0
+        # How often each instance was met that is worth another look, and when last.
+        self._met: dict[Key, tuple[int, float]] = {}
+        self._soon = frozenset[Key]()
 
     def run(self) -> None:
         """Watch until ``pause`` says stop."""
@@ -104,22 +109,31 @@ class Watch:
                 due = min(due, soon)
 
     def _round(self) -> None:
-        passing = False
+        self._soon = frozenset({_WHOLE_ROUND})
         try:
-            passing = self._work()
+            self._soon = self._work()
         except LxdockerError as error:
             self._tell(error)
         except Exception as error:  # noqa: BLE001 - the next round may not meet it
             self._bugs += 1
             self._tell(internal_error(error))
             return
-        self._bugs, self._passing = 0, self._passing + 1 if passing else 0
+        self._bugs = 0
+        now = self._clock()
+        recent = {
+            key: (times, met)
+            for key, (times, met) in self._met.items()
+            if key in self._soon or now - met < _FORGOTTEN_SECONDS
+        }
+        again = {key: (recent.get(key, (0, now))[0] + 1, now) for key in self._soon}
+        self._met = recent | again
 
     def _rest_seconds(self) -> float:
         """How long until the next round: ever longer after bugs, as they may be met again."""
         interval = self._rhythm.interval_seconds
-        if self._passing and not self._bugs:
-            doublings = min(self._passing - 1, _MOST_DOUBLINGS)
+        if self._soon and not self._bugs:
+            fewest = min(self._met[key][0] for key in self._soon)
+            doublings = min(fewest - 1, _MOST_DOUBLINGS)
             return min(self._rhythm.passing_seconds * (1 << doublings), interval)
         doublings = min(max(self._bugs - 1, 0), _MOST_DOUBLINGS)
         return min(interval * (1 << doublings), max(interval, _LONGEST_REST_SECONDS))

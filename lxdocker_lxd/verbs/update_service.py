@@ -20,7 +20,7 @@ from lxdocker_lxd.update.journal import UpdaterRunsError, service_lock
 from lxdocker_lxd.update.known_problems import KnownProblems
 from lxdocker_lxd.update.liveness_monitor import LivenessMonitor
 from lxdocker_lxd.update.liveness_probe import InstanceLiveness
-from lxdocker_lxd.update.plan import Choice
+from lxdocker_lxd.update.plan import Choice, Key
 from lxdocker_lxd.update.procedure import Act
 from lxdocker_lxd.update.rounds import Report
 from lxdocker_lxd.update.telling import Telling
@@ -143,7 +143,7 @@ class _Service:
             self._work.heartbeat()
         return self._stopped
 
-    def _round(self) -> bool:
+    def _round(self) -> frozenset[Key]:
         self._work.heartbeat.status("a round is at work")
         with self._work.journal as journal:
             report = self._work.rounds(journal, monitor=self.monitor).run()

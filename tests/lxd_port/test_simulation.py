@@ -61,6 +61,7 @@ def test_it_has_every_port() -> None:
         (Fault.ANSWER_LOST, ConnectionLostError, True),
         (Fault.ANSWER_LATE, ConnectionLostError, False),
         (Fault.BUSY, BusyError, False),
+        (Fault.REFUSED, RefusedError, False),
         (Fault.LXD_RESTARTED, OperationGoneError, True),
         (Fault.LXD_KILLED, OperationGoneError, False),
     ],

@@ -1,7 +1,7 @@
 """Every kind of fault at every call of an update, on the simulated LXD that its contract tests hold.
 
-Killed before, after, or while LXD goes on; requests and answers lost or late; LXD busy, restarted,
-killed half-way through unpacking or remapping, or down. After at most one recovery the name is whole,
+Killed before, after, or while LXD goes on; requests and answers lost or late; refused; LXD busy,
+restarted, killed half-way through unpacking or remapping, or down. After at most one recovery the name is whole,
 with its addresses known to the network, and nothing needs a person.
 """
 
@@ -11,6 +11,8 @@ from datetime import timedelta
 
 import pytest
 
+from lxdocker_lxd.errors import LxdError
+from lxdocker_lxd.lxd.failures import RefusedError
 from lxdocker_lxd.update.configuration import differences
 from lxdocker_lxd.update.procedure import Act
 from lxdocker_lxd.update.recovery import reap
@@ -75,6 +77,108 @@ def test_any_fault_at_any_call_of_going_back() -> None:
         return scene
 
     assert every_fault(make, Scene.turn_back, step=1 if FULL else 2) > 50
+
+
+# ---- refused, and the updater lives on
+
+
+class Watcher:
+    """Counts the seconds in which the name had no running instance."""
+
+    def __init__(self, scene: Scene) -> None:
+        self.down_seconds = 0.0
+        self._scene = scene
+        self._clock = scene.lxd.clock
+        self._seen, self._up = self._clock.monotonic(), True
+        scene.lxd.log.before = self._look
+
+    def _look(self, _call: Call) -> None:
+        now = self._clock.monotonic()
+        self.down_seconds += 0.0 if self._up else now - self._seen
+        boxes = self._scene.lxd.store.boxes.values()
+        self._seen, self._up = now, any(box.name == "web" and box.runs for box in boxes)
+
+
+def updated(behaviour: str) -> Scene:
+    """A new version comes."""
+    return Scene(BEHAVIOURS[behaviour])
+
+
+def committed(_behaviour: str) -> Scene:
+    """A good version came."""
+    scene = Scene(GOOD)
+    scene.update()
+    return scene
+
+
+REFUSED_WORK = {
+    "good": (updated, Scene.update),
+    "ends": (updated, Scene.update),
+    "refuses": (updated, Scene.update),
+    "back": (committed, Scene.turn_back),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED_WORK)
+def test_a_request_that_is_refused_once_holds_nothing_and_prolongs_no_outage(kind: str) -> None:
+    make, work = REFUSED_WORK[kind]
+    untouched = make(kind)
+    watcher = Watcher(untouched)
+    untouched.lxd.log.restart_count()
+    expected = work(untouched).act
+    # A look of the gate that comes to nothing is done again at its next one, 5 seconds later.
+    longest = watcher.down_seconds + 6
+    acts: list[Act] = []
+    for number in range(1, 300):
+        scene = make(kind)
+        watcher = Watcher(scene)
+        scene.lxd.log.restart_count()
+        scene.lxd.log.faults = {number: Fault.REFUSED}
+        try:
+            acts.append(work(scene).act)
+        except LxdError:
+            # Its first looks: nothing had begun.
+            assert not any(call.writes for call in scene.lxd.log.calls), number
+        if scene.lxd.log.faults:
+            break
+        assert watcher.down_seconds <= longest, (number, scene.steps)
+        # Nobody else need come for the name to be whole.
+        scene.settled()
+    assert len(acts) > 20
+    assert set(acts) <= {expected, Act.GIVEN_UP}
+
+
+@pytest.mark.parametrize("call", ["instances.rename", "power.start", "instances.replace"])
+def test_what_is_refused_again_and_again_on_the_way_back_is_held_and_goes_on(call: str) -> None:
+    scene = Scene(BEHAVIOURS["ends"])
+    turned: list[str] = []
+
+    def refuse(made: Call) -> None:
+        if Act.TURN_BACK in scene.steps and made.name == call:
+            turned.append(str(made))
+            raise RefusedError(f"could not {made}: status 500, no reason given")
+
+    scene.lxd.log.before = refuse
+    outcome = scene.update()
+    assert (outcome.act, "no reason given" in outcome.reason) == (Act.HOLD, True)
+    assert 3 <= len(turned) <= 10
+    scene.lxd.log.before = lambda _call: None
+    assert [one.act for one in scene.recover()] == [Act.ROLLED_BACK]
+    scene.settled()
+
+
+def test_a_step_forward_that_is_refused_again_and_again_turns_back_soon() -> None:
+    scene = Scene(GOOD)
+
+    def refuse(made: Call) -> None:
+        if (made.name, made.subject) == ("instances.rename", "web"):
+            raise RefusedError(f"could not {made}: status 500, no reason given")
+
+    scene.lxd.log.before = refuse
+    outcome = scene.update()
+    assert (outcome.act, outcome.blame) == (Act.ROLLED_BACK, False)
+    assert outcome.outage_seconds is None or outcome.outage_seconds < 30
+    scene.settled()
 
 
 @pytest.mark.parametrize("clean", [False, True])

@@ -15,7 +15,7 @@ from lxdocker_lxd.lxd.failures import (
     WrongStateError,
 )
 from lxdocker_lxd.update.journal_record import Entry
-from lxdocker_lxd.update.plan import Choice
+from lxdocker_lxd.update.plan import Choice, Key
 from lxdocker_lxd.update.procedure import Act
 from lxdocker_lxd.update.rounds import Report
 from lxdocker_lxd.update.watch import Rhythm, Watch
@@ -218,11 +218,11 @@ def test_the_service_survives_a_bug_and_rests_ever_longer() -> None:
     now, worked = [0.0], []
     said: list[LxdockerError] = []
 
-    def work() -> bool:
+    def work() -> frozenset[Key]:
         worked.append(now[0])
         if len(worked) <= 4:
             raise ZeroDivisionError("division by zero")
-        return False
+        return frozenset()
 
     def pause(seconds: float) -> bool:
         now[0] += seconds

@@ -17,7 +17,7 @@ from lxdocker_lxd.update.journal_record import Event
 from lxdocker_lxd.update.liveness_monitor import LivenessMonitor
 from lxdocker_lxd.update.liveness_probe import InstanceLiveness
 from lxdocker_lxd.update.means import Means
-from lxdocker_lxd.update.plan import Choice
+from lxdocker_lxd.update.plan import Choice, Key
 from lxdocker_lxd.update.polled_images import PolledImages
 from lxdocker_lxd.update.procedure import Act
 from lxdocker_lxd.update.recovery import parked_copy
@@ -301,7 +301,7 @@ def watching(
             coming.pop(0)[1]()
         return clock.monotonic() - began >= seconds
 
-    def work() -> bool:
+    def work() -> frozenset[Key]:
         nonlocal rounds
         rounds += 1
         return house.run().passing

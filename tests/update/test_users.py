@@ -6,6 +6,8 @@ import pytest
 
 from lxdocker_lxd.lxd.failures import UnknownOutcomeError
 from lxdocker_lxd.update.configuration import differences
+from lxdocker_lxd.update.journal_record import Event
+from lxdocker_lxd.update.means import Outcome
 from lxdocker_lxd.update.procedure import Act
 from lxdocker_lxd.update.transaction import STAMP_KEY, readable_stamp
 from tests.update.story import NEW, OLD, World, ends_well
@@ -252,17 +254,31 @@ def test_a_foreign_instance_with_the_stages_name_is_left_alone() -> None:
 
 
 def test_two_updaters_at_once_make_one_update() -> None:
+    injections = 0
     for number in range(1, MOST_CALLS):
         world = World()
-        world.user(number, lambda world=world: world.update(NEW) and None, world.update)  # type: ignore[misc] # its own world
+        outcomes: list[Outcome] = []
+
+        def update(world: World = world, outcomes: list[Outcome] = outcomes) -> None:
+            outcomes.append(world.update())
+
+        world.user(number, update, update)
         if not world.acted:
-            return
-        world.recover()
+            break
+        assert len(outcomes) == 2
+        made = [one for one in outcomes if one.act is Act.COMMITTED]
+        assert (len(made), any(one.bad for one in outcomes)) == (1, False), (number, outcomes)
+        begun = [one for one in world.journal.entries if one.event is Event.OUTAGE]
+        assert [one.transaction for one in begun] == [made[0].transaction], number
+        assert world.root == NEW
+        assert world.recover() == ()
         web = world.lxd.record(world.lxd.box("web"))
         stamp = readable_stamp(web)
         assert stamp is None or stamp.phase == "committed", world.calls
         world.reap(100)
         world.settled()
+        injections += 1
+    assert injections > 50
 
 
 def test_an_image_that_is_gone_or_a_create_that_fails_costs_no_outage() -> None:

@@ -116,7 +116,7 @@ def test_killed_at_any_call_the_rows_are_those_of_the_version_that_runs(behaviou
         world.reap(73)
         assert world.lxd.kept_data == {}, world.calls
 
-    assert every_kill(lambda: make(behaviour), World.update, check) > 80
+    every_kill(lambda: make(behaviour), World.update, check, least=40)
 
 
 @pytest.mark.parametrize("restore", [False, True])
@@ -142,7 +142,7 @@ def test_a_return_killed_at_any_call_undoes_nothing_by_accident(*, restore: bool
         assert (world.lxd.kept_data != {}) is needed, world.calls
 
     work = lambda world: world.turn_back(restore_volumes=restore)  # noqa: E731 - a story of a line
-    assert every_kill(updated, work, check) > 60
+    every_kill(updated, work, check, least=40)
 
 
 def test_a_volume_that_cant_be_snapshotted_turns_the_update_back_without_blame() -> None:

@@ -13,6 +13,8 @@ from lxdocker_lxd.lxd.failures import (
     ConnectionLostError,
     NotRunningError,
     OperationGoneError,
+    RefusedError,
+    StartFailedError,
 )
 
 T = TypeVar("T")
@@ -32,6 +34,8 @@ class Fault(Enum):
     ANSWER_LOST = auto()
     ANSWER_LATE = auto()
     BUSY = auto()
+    # Refused, without any effect, for a reason that nobody knows.
+    REFUSED = auto()
     # LXD is restarted: politely (it finishes its work first), or killed in the middle.
     LXD_RESTARTED = auto()
     LXD_KILLED = auto()
@@ -138,6 +142,10 @@ class CallLog:
             raise ConnectionLostError(f"{said}: the connection broke", hint="look again")
         if fault is Fault.BUSY:
             raise BusyError(f"{said}: Instance is busy running a stop operation", hint="wait")
+        if fault is Fault.REFUSED:
+            # As the real adapter has it: a start that is refused is one that failed.
+            refused = StartFailedError if call.name == "power.start" else RefusedError
+            raise refused(f"{said}: status 500, no reason given", hint="LXD's log tells more")
         if fault is Fault.LXD_DOWN:
             self._daemon.go_down()
             raise NotRunningError(f"{said}: nobody listens on its socket", hint="start it")

@@ -44,7 +44,7 @@ def watched_instance(lxd: Lxd, instance: Instance) -> WatchedInstance:
     Where the image's check is meant and there is none, it is that the command keeps running.
     """
     config = instance.expanded_config
-    converted = _has_guest(lxd, instance)
+    converted = has_guest(lxd, instance)
     try:
         facts = facts_or_none(lxd, instance.name, project=instance.project) if converted else None
     except VerificationError:
@@ -63,7 +63,7 @@ def watched_instance(lxd: Lxd, instance: Instance) -> WatchedInstance:
     )
 
 
-def _has_guest(lxd: Lxd, instance: Instance) -> bool:
+def has_guest(lxd: Lxd, instance: Instance) -> bool:
     """Whether the program is there that every converted image has, and foreign ones don't."""
     try:
         lxd.guests.file_kind(instance.name, HEALTH_COMMAND[0], project=instance.project)

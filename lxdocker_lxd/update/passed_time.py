@@ -21,9 +21,9 @@ _WRITTEN_EVERY_SECONDS = 600.0
 _DAMAGES = (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError)
 
 
-def passed_between(last: datetime, now: datetime) -> timedelta:
+def passed_between(last: datetime, now: datetime, *, most: timedelta = MOST_AT_ONCE) -> timedelta:
     """Return how much a look at ``now`` adds to one at ``last``: nothing for a clock that went back."""
-    return min(max(now - last, timedelta(0)), MOST_AT_ONCE)
+    return min(max(now - last, timedelta(0)), most)
 
 
 class PassedTime:

@@ -3,7 +3,7 @@
 Both start from LXD's own list and the journal, and each alone is enough to find what is open.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -18,7 +18,7 @@ from lxdocker_lxd.update.means import Outcome
 from lxdocker_lxd.update.problem import Apart, together
 from lxdocker_lxd.update.procedure import Act
 from lxdocker_lxd.update.removal import lost_with, remove_volume_snapshots
-from lxdocker_lxd.update.retention import Copy, RetentionDefaults, copies_of
+from lxdocker_lxd.update.retention import Copy, RetentionDefaults, copies_of, unproved_holders
 from lxdocker_lxd.update.transaction import (
     Phase,
     Role,
@@ -29,6 +29,7 @@ from lxdocker_lxd.update.transaction import (
     transaction_of,
 )
 from lxdocker_lxd.update.updater import Updater
+from lxdocker_lxd.update.uptime import prove_by_running
 
 _AT_REST = frozenset({Phase.COMMITTED, Phase.KEPT, Phase.REJECTED, Phase.RETIRED})
 # Copies are in the same order at any time.
@@ -107,10 +108,13 @@ def reap(
     ages: CopyAges | None = None,
     apart: Apart = together,
     instances: tuple[Instance, ...] | None = None,
+    unhealthy: Collection[tuple[str, str]] = (),
 ) -> Reaped:
     """Remove copies that aren't needed; those with snapshots or backups stay.
 
-    ``ages`` counts the copies' time; without it the dates of their stamps do. With ``names`` (project
+    ``ages`` counts the copies' time, and how long the instances run that copies wait for; without it the
+    dates of their stamps count, and no instance is proved by running. An ``unhealthy`` one isn't
+    either. With ``names`` (project
     and name) only copies of these, before their time is over as well. A copy that can't be removed is
     reported and keeps none of the others; LXD being away is raised. ``instances`` are those just listed.
     """
@@ -118,11 +122,13 @@ def reap(
     failed: list[tuple[str, str, str]] = []
     snapshotted: list[Copy] = []
     listed = lxd.instances.list(project=None) if instances is None else instances
-    counted = None
+    counted, ran = None, frozenset[tuple[str, str]]()
     if ages is not None:
+        waited_for = unproved_holders(listed)
+        ran = prove_by_running(lxd, ages.uptimes, now, waited_for, unhealthy=unhealthy, apart=apart)
         left = copies_of(listed, now, retention)
         counted = ages.advance([copy.stamp.transaction for copy in left], now)
-    for copy in copies_of(listed, now, retention, counted):
+    for copy in copies_of(listed, now, retention, counted, ran):
         instance = copy.instance
         named = (instance.project, copy.stamp.name) in names
         if not (named and not copy.needed if names else copy.removable):

@@ -5,7 +5,7 @@ however many newer ones there are that prove nothing.
 """
 
 import contextlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -31,7 +31,7 @@ KEEP = timedelta(hours=72)
 LEFT_BEHIND = frozenset({Phase.KEPT, Phase.REJECTED, Phase.RETIRED})
 """The phases of an instance that an update has left beside the one with the name."""
 LONG_RUN = timedelta(hours=24)
-"""An instance that has been running for so long is proved, whoever made it."""
+"""An instance that was seen running for so long is proved, whoever made it."""
 MOST_COPIES = 1000
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 _PROVED = 2
@@ -126,11 +126,12 @@ def retention_problems(config: Config) -> tuple[str, ...]:
 
 
 def proof_of(
-    instance: Instance, now: datetime, *, crashed: bool = False
+    instance: Instance, *, crashed: bool = False, ran: bool = False
 ) -> tuple[Proof | None, str]:
     """Return how the root of an instance in use was shown to work, and by which check.
 
-    None is not known: nothing was written down, and it hasn't run for a day.
+    ``ran``: it was seen running for a day. None is not known: nothing was written down, or it was
+    installed on a stopped instance that runs now.
     """
     if crashed:
         return Proof.CRASHED, ""
@@ -139,22 +140,35 @@ def proof_of(
     proof = held.proof if held is not None and held.phase is Phase.COMMITTED else None
     if proof in {Proof.GATE, Proof.RAN}:
         return proof, held.check if held is not None else ""
-    if instance.running and _runs_since(instance, now) >= LONG_RUN:
+    if ran:
         return Proof.RAN, ""
-    return proof, ""
+    return None if proof is Proof.NEVER_RAN and instance.running else proof, ""
 
 
-def _runs_since(instance: Instance, now: datetime) -> timedelta:
-    # LXD writes the time of the last start there.
-    return now - instance.last_used_at if instance.last_used_at is not None else timedelta(0)
+def unproved_holders(instances: Iterable[Instance]) -> tuple[Instance, ...]:
+    """Return the instances at rest whose copies go by their time once a day of running proves them."""
+    everything = tuple(instances)
+    by_name = {(instance.project, instance.name): instance for instance in everything}
+    found = []
+    for key, group in _left_behind(everything).items():
+        holder = by_name.get(key)
+        if holder is None or not holder.running or not _is_successor(holder, group):
+            continue
+        if all(stamp.phase is Phase.REJECTED for _, stamp in group):
+            continue
+        stamp = stamp_of(holder)
+        at_rest = stamp is None or (isinstance(stamp, Stamp) and stamp.phase is Phase.COMMITTED)
+        if at_rest and _worth_of_holder(holder) < _PROVED:
+            found.append(holder)
+    return tuple(found)
 
 
-def _worth_of_holder(holder: Instance, now: datetime) -> int:
+def _worth_of_holder(holder: Instance, *, ran: bool = False) -> int:
     """How well the instance that has the name is proved; 0 while it could have crashed."""
     stamp = stamp_of(holder)
     if isinstance(stamp, Stamp) and stamp.ran and not holder.running:
         return 0
-    return _WORTH[proof_of(holder, now)[0]]
+    return _WORTH[proof_of(holder, ran=ran)[0]]
 
 
 # ---- copies
@@ -165,6 +179,7 @@ def copies_of(
     now: datetime,
     default: RetentionDefaults | None = None,
     ages: Mapping[str, timedelta] | None = None,
+    ran: Collection[tuple[str, str]] = (),
 ) -> tuple[Copy, ...]:
     """Return the copies that updates left, each where its stamp says.
 
@@ -172,22 +187,34 @@ def copies_of(
     instance is missing or in the middle of an update, and when it runs or is protected. Otherwise it
     is kept for its time, and only the newest few of a name. What has the name speaks for its copies only
     if it is their successor; else the name counts as vacant. ``ages`` are the copies' ages by the id of
-    their update; without them the dates of their stamps count.
+    their update; without them the dates of their stamps count. ``ran`` are projects and names of
+    instances that were seen running for a day.
     """
     everything = tuple(instances)
     by_name = {(instance.project, instance.name): instance for instance in everything}
+    found: list[Copy] = []
+    for key, group in _left_behind(everything).items():
+        in_project = (default or RetentionDefaults()).of(key[0])
+        found += _copies_of_name(group, by_name.get(key), now, in_project, ages, ran=key in ran)
+    return tuple(sorted(found, key=lambda copy: (copy.instance.project, copy.instance.name)))
+
+
+def _left_behind(
+    instances: Iterable[Instance],
+) -> dict[tuple[str, str], list[tuple[Instance, Stamp]]]:
+    """Group what updates left, each where its stamp says, by project and name of its instance."""
     groups: dict[tuple[str, str], list[tuple[Instance, Stamp]]] = {}
-    for instance in everything:
+    for instance in instances:
         stamp = stamp_of(instance)
         if not isinstance(stamp, Stamp) or stamp.phase not in LEFT_BEHIND:
             continue
         if instance.name == parked_name(stamp.name, stamp.role, stamp.transaction):
             groups.setdefault((instance.project, stamp.name), []).append((instance, stamp))
-    found: list[Copy] = []
-    for key, group in groups.items():
-        in_project = (default or RetentionDefaults()).of(key[0])
-        found += _copies_of_name(group, by_name.get(key), now, in_project, ages)
-    return tuple(sorted(found, key=lambda copy: (copy.instance.project, copy.instance.name)))
+    return groups
+
+
+def _is_successor(holder: Instance, group: list[tuple[Instance, Stamp]]) -> bool:
+    return is_successor(holder, {stamp.transaction for _, stamp in group})
 
 
 def _copies_of_name(
@@ -196,14 +223,16 @@ def _copies_of_name(
     now: datetime,
     default: Retention,
     ages: Mapping[str, timedelta] | None,
+    *,
+    ran: bool,
 ) -> list[Copy]:
-    if holder is not None and not is_successor(holder, {stamp.transaction for _, stamp in group}):
+    if holder is not None and not _is_successor(holder, group):
         holder = None
     last = stamp_of(holder) if holder is not None else None
     newest_first = sorted(group, key=lambda one: _recency(one[1], last), reverse=True)
     config = holder.expanded_config if holder is not None else newest_first[0][0].expanded_config
     retention = retention_of(config, default)
-    best = -1 if holder is None else _worth_of_holder(holder, now)
+    best = -1 if holder is None else _worth_of_holder(holder, ran=ran)
     failed, good = 0, 0
     dated = datetime.max.replace(tzinfo=UTC)
     found: list[Copy] = []

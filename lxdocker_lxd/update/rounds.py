@@ -180,6 +180,7 @@ class Rounds:
             retention=self._retention,
             apart=problems.about,
             instances=picture.instances,
+            unhealthy=self._unhealthy(),
         )
         if reaped.removed:
             picture.look_at_instances()
@@ -192,7 +193,7 @@ class Rounds:
             outcomes=tuple(self._wave.outcomes),
             restarted=tuple(self._dependants.restarted),
             healed=healed,
-            unhealthy=self._monitor.unhealthy() if self._monitor is not None else (),
+            unhealthy=self._unhealthy(),
             removed=(*self._wave.removed, *reaped.removed),
             problems=problems.found,
             remarks=tuple(remarks),
@@ -209,6 +210,10 @@ class Rounds:
             self._problems,
             projects=self._projects,
         )
+
+    def _unhealthy(self) -> tuple[Key, ...]:
+        """Return the instances whose health checks fail, as far as anybody asks them."""
+        return self._monitor.unhealthy() if self._monitor is not None else ()
 
     def _heal(self) -> tuple[str, ...]:
         """Restart, or tell of, instances whose health checks fail."""

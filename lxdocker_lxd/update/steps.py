@@ -200,7 +200,7 @@ class Steps:
             )
         crashed = view.holder_crashed and not holder.running
         saved = replace(configuration.saved_of(holder), running=view.wanted_running)
-        proof, check = proof_of(holder, handling.now, crashed=crashed)
+        proof, check = proof_of(holder, crashed=crashed)
         listed = self._lxd.instances.list(project=holder.project)
         stamp = replace(
             view.transaction.stamp(Role.OLD, Phase.LEASED, saved),

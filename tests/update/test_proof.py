@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +15,7 @@ from lxdocker_lxd.lxd.failures import (
     NoSpaceError,
     RefusedError,
 )
+from lxdocker_lxd.update.copy_ages import CopyAges
 from lxdocker_lxd.update.procedure import Act
 from lxdocker_lxd.update.recovery import parked_copy, reap
 from lxdocker_lxd.update.retention import (
@@ -24,6 +26,7 @@ from lxdocker_lxd.update.retention import (
     retention_of,
     retention_problems,
 )
+from lxdocker_lxd.update.rounds import Rounds
 from lxdocker_lxd.update.transaction import (
     STAMP_KEY,
     Phase,
@@ -32,7 +35,14 @@ from lxdocker_lxd.update.transaction import (
     encoded,
     readable_stamp,
 )
-from tests.harness.simulated_lxd import REFUSES_TO_START, Call, crashes_after
+from tests.harness.simulated_lxd import (
+    GOOD,
+    REFUSES_TO_START,
+    Behaviour,
+    Call,
+    Supervised,
+    crashes_after,
+)
 from tests.update.story import NEW, OLD, THIRD, World
 from tests.update.test_rounds import AUTO, House
 
@@ -126,14 +136,155 @@ def test_what_was_stopped_or_had_finished_stays_stopped(
     assert (web.base_image, web.status) == (third, "Stopped")
 
 
-def test_an_instance_that_was_installed_stopped_is_proved_by_a_day_of_running(house: House) -> None:
+class Hourly:
+    """An updater that looks each hour, and counts what passes."""
+
+    def __init__(self, house: House, directory: Path) -> None:
+        self.house = house
+        self.ages = CopyAges(directory)
+        self.unhealthy: tuple[tuple[str, str], ...] = ()
+
+    def look(self) -> tuple[str, ...]:
+        """Remove what isn't needed now, as a round does."""
+        lxd = self.house.lxd
+        return reap(lxd, lxd.clock(), ages=self.ages, unhealthy=self.unhealthy).removed
+
+    def run(self, hours: int) -> tuple[str, ...]:
+        """Let hours pass; return which copies went."""
+        removed: tuple[str, ...] = ()
+        for _ in range(hours):
+            self.house.lxd.clock.advance(3600)
+            removed += self.look()
+        return removed
+
+
+@pytest.fixture
+def hourly(house: House, tmp_path: Path) -> Hourly:
+    """An instance that was installed stopped, whose copy has been there for longer than its time."""
+    return installed_stopped(house, tmp_path, GOOD)
+
+
+def installed_stopped(house: House, directory: Path, behaviour: Behaviour) -> Hourly:
+    house.lxd.user.power.stop("web")
+    house.lxd.add_image("two", alias="app", behaviour=behaviour)
+    assert [one.act for one in house.run().outcomes] == [Act.COMMITTED]
+    hourly = Hourly(house, directory)
+    assert hourly.run(100) == ()
+    return hourly
+
+
+@pytest.mark.parametrize("behaviour", [GOOD, Behaviour(supervised=Supervised())])
+def test_an_instance_that_was_installed_stopped_is_proved_by_a_day_of_running(
+    house: House, tmp_path: Path, behaviour: Behaviour
+) -> None:
+    hourly = installed_stopped(house, tmp_path, behaviour)
+    house.lxd.user.power.start("web")
+    assert hourly.run(24) == ()
+    assert len(hourly.run(1)) == 1
+    assert (stamp(house).proof, stamp(house).ran) == (Proof.RAN, True)
+
+
+def test_a_clock_that_jumps_is_no_day_of_running(house: House, hourly: Hourly) -> None:
+    real = house.lxd.clock()
+    set_clock(house, real - timedelta(days=3))
+    house.lxd.user.power.start("web")
+    house.lxd.clock.advance(30)
+    assert hourly.look() == ()
+    set_clock(house, real + timedelta(seconds=60))
+    assert hourly.look() == ()
+    set_clock(house, real + timedelta(days=900))
+    assert hourly.look() == ()
+    assert stamp(house).proof is Proof.NEVER_RAN
+
+
+def test_a_command_that_ends_again_and_again_proves_nothing(house: House, tmp_path: Path) -> None:
+    """Its supervisor starts it each time, so the instance runs all the while."""
+    falls = Supervised(restarts_at=tuple(float(second) for second in range(3, 400_000, 1000)))
+    hourly = installed_stopped(house, tmp_path, Behaviour(supervised=falls))
+    house.lxd.user.power.start("web")
+    assert hourly.run(100) == ()
+    assert house.lxd.user.instances.get("web").running
+
+
+@pytest.mark.parametrize("call", ["guests.file_kind", "guests.read_file", "power.state"])
+def test_a_guest_that_cant_be_asked_proves_nothing(house: House, tmp_path: Path, call: str) -> None:
+    hourly = installed_stopped(house, tmp_path, Behaviour(supervised=Supervised()))
+    house.lxd.user.power.start("web")
+
+    def refuse(made: Call) -> None:
+        if made.name == call:
+            raise RefusedError("no answer")
+
+    house.lxd.log.before = refuse
+    assert hourly.run(100) == ()
+    house.lxd.log.before = lambda _call: None
+    assert hourly.run(24) == ()
+    assert len(hourly.run(1)) == 1
+
+
+def test_each_start_begins_the_day_anew(house: House, hourly: Hourly) -> None:
+    for _ in range(5):
+        house.lxd.user.power.start("web")
+        assert hourly.run(20) == ()
+        house.lxd.user.power.stop("web")
+    house.lxd.user.power.start("web")
+    assert hourly.run(20) == ()
+    house.lxd.user.power.freeze("web")
+    assert hourly.run(1) == ()
+    house.lxd.user.power.unfreeze("web")
+    assert hourly.run(24) == ()
+    assert len(hourly.run(1)) == 1
+
+
+def test_an_unhealthy_instance_proves_nothing(house: House, hourly: Hourly) -> None:
+    house.lxd.user.power.start("web")
+    hourly.unhealthy = (("default", "web"),)
+    assert hourly.run(100) == ()
+    hourly.unhealthy = ()
+    assert hourly.run(24) == ()
+    assert len(hourly.run(1)) == 1
+
+
+def test_a_root_that_ran_for_a_day_outlives_those_that_never_ran(
+    house: House, hourly: Hourly
+) -> None:
+    """The copy before it went because of that day; so it is the last one that was shown to work."""
+    second = house.image("web")
+    house.lxd.user.power.start("web")
+    assert len(hourly.run(30)) == 1
+    house.lxd.user.power.stop("web")
+    house.lxd.add_image("three", alias="app", behaviour=REFUSES_TO_START)
+    assert [one.act for one in house.run().outcomes] == [Act.COMMITTED]
+    assert hourly.run(100) == ()
+    assert second in roots(house)
+
+
+def test_a_day_of_running_that_cant_be_written_down_removes_nothing(
+    house: House, hourly: Hourly
+) -> None:
+    house.lxd.user.power.start("web")
+
+    def refuse(call: Call) -> None:
+        if (call.name, call.subject) == ("instances.replace", "web"):
+            raise RefusedError("the database is locked")
+
+    house.lxd.log.before = refuse
+    assert hourly.run(50) == ()
+    house.lxd.log.before = lambda _call: None
+    assert len(hourly.run(1)) == 1
+
+
+def test_a_round_counts_how_long_instances_run(house: House, tmp_path: Path) -> None:
     house.lxd.user.power.stop("web")
     first = house.image("web")
     house.lxd.add_image("two", alias="app")
     house.run()
     house.lxd.user.power.start("web")
-    house.lxd.clock.advance(73 * 3600)
-    house.run()
+    ages = CopyAges(tmp_path)
+    for hour in range(74):
+        assert (first in roots(house)) is (hour <= 72)
+        Rounds(house.lxd, house.updater(), house.journal, house.lxd.clock, ages=ages).run()
+        house.lxd.clock.advance(3600)
     assert first not in roots(house)
 
 

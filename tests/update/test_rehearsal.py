@@ -198,6 +198,9 @@ def test_a_return_and_the_removal_of_copies_are_rehearsed(house: House) -> None:
     listening = replace(house, lxd=heard.lxd)  # type: ignore[arg-type] # the ports it uses
     assert listening.updater().turn_back(transaction).act is Act.ROLLED_BACK
     assert essence(rehearsal.calls, macs) == essence(heard.calls, macs)
+    # The old version isn't proved by what it did before; a third one is, by its gate.
+    house.lxd.add_image("three", alias="app")
+    assert [one.act for one in house.run().outcomes] == [Act.COMMITTED]
     house.lxd.clock.advance(80 * 3600)
     rehearsal, heard = rehearsal_of(house), Heard(house)
     assert rehearsal.reap() == reap(heard.lxd, house.lxd.clock()).removed  # type: ignore[arg-type] # the ports it uses

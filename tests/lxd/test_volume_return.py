@@ -104,3 +104,14 @@ def test_killed_in_the_middle_of_it_they_still_are(
     assert images.version(name) == "one"
     assert rows(images, name) == "precious\n"
     assert snapshots(images, pool) == []
+
+
+def test_a_snapshot_whose_update_is_forgotten_goes_and_a_users_stays(
+    images: Stage, pool: str, tmp_path: Path
+) -> None:
+    name = database(images, pool, tmp_path)
+    for snapshot in ("lxdocker-0000abcd", "lxdocker-mine"):
+        images.lxd.lxc("storage", "volume", "snapshot", pool, "rows", snapshot)
+    done = images.update(tmp_path, "now", name, check=False)
+    assert "removed the snapshot lxdocker-0000abcd of the volume rows" in done.stdout + done.stderr
+    assert [path.rsplit("/", 1)[-1] for path in snapshots(images, pool)] == ["lxdocker-mine"]

@@ -4,9 +4,27 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from lxdocker_lxd.errors import LxdockerError
-from lxdocker_lxd.lxd.failures import NotRunningError, UnknownOutcomeError, UnreachableError
+from lxdocker_lxd.lxd.failures import (
+    AbsentError,
+    BusyError,
+    ChangedMeanwhileError,
+    NameTakenError,
+    NotRunningError,
+    UnknownOutcomeError,
+    UnreachableError,
+    WrongStateError,
+)
 
 AWAY = (NotRunningError, UnreachableError, UnknownOutcomeError)
+# What only a fresh look can judge: somebody was faster, or nobody knows what became of a request.
+LOOK_AGAIN = (
+    *AWAY,
+    BusyError,
+    ChangedMeanwhileError,
+    AbsentError,
+    NameTakenError,
+    WrongStateError,
+)
 # A refresh of LXD's snap takes minutes.
 LONGEST_ABSENCE_SECONDS = 900.0
 _LONGEST_PAUSE_SECONDS = 10.0

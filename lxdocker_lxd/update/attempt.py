@@ -1,13 +1,16 @@
 """One attempt at a transaction: what it knows besides LXD and the journal."""
 
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TypedDict, Unpack
 
 from lxdocker_lxd.errors import StorageError
+from lxdocker_lxd.lxd.ports import EventStream
 from lxdocker_lxd.lxd.records import Instance
 from lxdocker_lxd.update.journal import Journal
 from lxdocker_lxd.update.journal_record import Account, Entry, Event
+from lxdocker_lxd.update.means import Gate
 from lxdocker_lxd.update.procedure import Step
 from lxdocker_lxd.update.transaction import Transaction, VolumeName
 from lxdocker_lxd.update.view import Party, View
@@ -42,6 +45,8 @@ class Attempt:
     ``evidence`` are the last lines of a version that failed,
     ``volumes`` are to be snapshotted, ``restore_volumes`` that a return undoes what was written since.
     ``killed`` tells of an instance that didn't stop in its time.
+    ``events`` are LXD's since before its last start, until ``listening`` is closed.
+    ``start_owed``: the updater had stopped the old version for another reason and owes its start.
     """
 
     transaction: Transaction
@@ -72,6 +77,7 @@ class Attempt:
     volumes: tuple[VolumeName, ...] = ()
     restore_volumes: bool = False
     holder_crashed: bool = False
+    start_owed: bool = False
     asked_back: bool = False
     check: str = ""
     evidence: tuple[str, ...] = ()
@@ -83,6 +89,8 @@ class Attempt:
     problems: list[str] = field(default_factory=list)
     outage_began: datetime | None = None
     outage_ended: datetime | None = None
+    events: EventStream | None = None
+    listening: ExitStack = field(default_factory=ExitStack)
 
     def view(self, old: Party | None, new: Party | None, holder: Instance | None) -> View:
         """Return what was seen, with what is known."""
@@ -103,10 +111,16 @@ class Attempt:
             started=self.started,
             stop_asked=self.stop_asked,
             holder_crashed=self.holder_crashed,
+            start_owed=self.start_owed,
             asked_back=self.asked_back,
             unreadable=self.unreadable,
             stays_stopped=self.stays_stopped,
         )
+
+    def listen(self, gate: Gate) -> None:
+        """Listen to LXD's events before a start, so that what is done right after it is heard of."""
+        self.listening.close()
+        self.events = self.listening.enter_context(gate.listen())
 
     def write(self, journal: Journal, event: Event, at: datetime, **fields: Unpack[Noted]) -> None:
         """Write into the journal.
@@ -132,10 +146,12 @@ class Attempt:
         return seconds if seconds >= 0 else None
 
 
-def resumed(transaction: Transaction, account: Account | None) -> Attempt:
+def resumed(
+    transaction: Transaction, account: Account | None, *, start_owed: bool = False
+) -> Attempt:
     """Return an attempt that finishes what others began, as the journal knows it."""
     if account is None:
-        return Attempt(transaction=transaction, interrupted=True)
+        return Attempt(transaction=transaction, interrupted=True, start_owed=start_owed)
     return Attempt(
         transaction=replace(transaction, fingerprint=account.transaction.fingerprint),
         interrupted=not account.held,
@@ -146,4 +162,5 @@ def resumed(transaction: Transaction, account: Account | None) -> Attempt:
         blame=account.blame,
         reason=account.reason or "interrupted",
         evidence=account.evidence,
+        start_owed=start_owed,
     )

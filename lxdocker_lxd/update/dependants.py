@@ -5,7 +5,7 @@ start later than its dependency's, or was started here. What is owed is in the j
 restart which was interrupted anywhere, or failed, is taken up again.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
@@ -23,6 +23,8 @@ from lxdocker_lxd.update.journal_record import (
     Restart,
     accounts,
     owed_restarts,
+    owes_start,
+    still_open,
 )
 from lxdocker_lxd.update.means import Means
 from lxdocker_lxd.update.plan import Key, dependency_order
@@ -159,6 +161,26 @@ class Dependants:
         self._start(instance, cause, None)
         return True
 
+    # ---- instances whose own update comes while their start is owed
+
+    def owes_start(self, project: str, name: str) -> bool:
+        """Whether an instance that is stopped is so because of the updater, and is to run."""
+        return owes_start(self.journal.read(), project, name)
+
+    def note_start(self, update: Transaction, reason: str = "") -> None:
+        """Write down that an update has done what was owed; a ``reason`` says why it isn't wanted.
+
+        Raises nothing: the next round would see that it runs.
+        """
+        try:
+            known = accounts(self.journal.read())
+            for restart in self._owed():
+                if restart.stopping and restart.key == (update.project, update.name):
+                    account = None if reason else known.get(restart.dependency.id)
+                    self._note_started(restart.dependency, update.name, account, reason)
+        except LxdockerError as error:
+            self.problems.add(error.message, project=update.project, name=update.name)
+
     # ---- by rounds
 
     def start_stopped(self) -> None:
@@ -204,9 +226,13 @@ class Dependants:
         """Take one restart as far as it can be taken now."""
         dependency = restart.dependency
         instance = self._get(restart.dependant, dependency.project)
-        account = accounts(self.journal.read()).get(dependency.id)
+        known = accounts(self.journal.read())
+        account = known.get(dependency.id)
         holder = self._get(dependency.name, dependency.project)
         due, reason = _due(restart, instance, account, holder)
+        if instance is None and restart.key in _under_update(known):
+            # Between the renames of its own update nobody has the name.
+            return
         if due is _Due.OVER or instance is None:
             self._note(Event.RESTARTED, dependency, restart.dependant, reason)
         elif due is _Due.LATER and reason:
@@ -229,13 +255,18 @@ class Dependants:
             # A user was faster. The next look says when it was.
             return
         self.restarted.append(instance.name)
-        # While the dependency isn't settled, it may be restarted once more.
-        event = Event.RESTART_OWED if _is_open(account) else Event.RESTARTED
         try:
-            self._note(event, dependency, instance.name)
+            self._note_started(dependency, instance.name, account)
         except StorageError as error:
             # It runs, and the others are to be started as well.
             self.problems.add(error.message, project=instance.project, name=instance.name)
+
+    def _note_started(
+        self, dependency: Transaction, name: str, account: Account | None, reason: str = ""
+    ) -> None:
+        # While the dependency isn't settled, it may be restarted once more.
+        event = Event.RESTART_OWED if _is_open(account) else Event.RESTARTED
+        self._note(event, dependency, name, reason)
 
     def _stop(self, instance: Instance, dependency: Transaction, *, asked: bool = False) -> bool:
         """Stop a running dependant; return whether it is this updater that stopped it.
@@ -316,10 +347,11 @@ def _due(
     restart: Restart, instance: Instance | None, account: Account | None, holder: Instance | None
 ) -> tuple[_Due, str]:
     """Decide by the dependant, its dependency's update and whoever has the dependency's name."""
+    if instance is not None and _is_in_transaction(instance):
+        # What is to become of it can be told when its own update has ended.
+        return _Due.LATER, ""
     if instance is None or not _is_restartable(instance):
         return _Due.OVER, "it is gone, or isn't followed"
-    if _is_in_transaction(instance):
-        return _Due.LATER, ""
     if instance.status == "Stopped":
         if restart.stopping:
             return _Due.START, ""
@@ -347,6 +379,12 @@ def _is_in_transaction(instance: Instance) -> bool:
     """Whether an update of the dependant itself is open, which starts it or not."""
     stamp = stamp_of(instance)
     return isinstance(stamp, Stamp) and stamp.phase not in _AT_REST
+
+
+def _under_update(known: Mapping[str, Account]) -> frozenset[Key]:
+    """Which instances' own updates have no end yet."""
+    found = (account.transaction for account in still_open(known.values()))
+    return frozenset((one.project, one.name) for one in found)
 
 
 def _is_open(account: Account | None) -> bool:

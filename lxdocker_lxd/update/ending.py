@@ -5,6 +5,7 @@ from enum import Enum, auto
 
 from lxdocker_lxd.guest_state import read_guest_state
 from lxdocker_lxd.lxd.ports import Lxd
+from lxdocker_lxd.lxd.records import Instance
 
 
 class EndReason(Enum):
@@ -22,6 +23,11 @@ class Ending:
 
     reason: EndReason
     exit_code: int | None = None
+
+
+def has_crashed(lxd: Lxd, instance: Instance) -> bool:
+    """Whether a stopped instance fell over: then its next version is started, and gated."""
+    return ending_of(lxd, instance.name, project=instance.project).reason is EndReason.CRASHED
 
 
 def ending_of(lxd: Lxd, name: str, *, project: str) -> Ending:

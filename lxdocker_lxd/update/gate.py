@@ -1,14 +1,14 @@
 """The health gate on real instances: a new version is watched, and what it said is kept when it fails."""
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from lxdocker_lxd.errors import LxdError, LxdockerError, VerificationError
 from lxdocker_lxd.guest_health import HEALTH_COMMAND, has_health_check
 from lxdocker_lxd.image_facts import ImageFacts, facts_or_none
 from lxdocker_lxd.lxd.failures import AbsentError, RefusedError
-from lxdocker_lxd.lxd.ports import Lxd
+from lxdocker_lxd.lxd.ports import EventStream, Lxd
 from lxdocker_lxd.lxd.records import Config, Instance
 from lxdocker_lxd.update.health import wait_for_health
 from lxdocker_lxd.update.health_check import Check, HealthError, Kind, check_of
@@ -82,12 +82,18 @@ class HealthGate:
         self._clock = clock
         self._pause = pause
 
-    def judge(self, name: str, *, project: str) -> Verdict:
-        """Watch the instance; a check that can't be understood is no fault of the version."""
+    @contextlib.contextmanager
+    def listen(self) -> Iterator[EventStream | None]:
+        """Listen to LXD's events; without them nobody knows who asked for an end."""
         with contextlib.ExitStack() as opened:
             stream = None
             with contextlib.suppress(LxdError):
                 stream = opened.enter_context(self._lxd.events.subscribe())
+            yield stream
+
+    def judge(self, name: str, *, project: str, events: EventStream | None = None) -> Verdict:
+        """Watch the instance; a check that can't be understood is no fault of the version."""
+        with self.listen() if events is None else contextlib.nullcontext(events) as stream:
             instance = self._lxd.instances.get(name, project=project)
             try:
                 watched = self._watched(instance)

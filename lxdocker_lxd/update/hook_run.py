@@ -1,6 +1,7 @@
 """Runs hooks: inside their instance, or on the host where root's configuration says so."""
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from lxdocker_lxd.lxd.failures import (
     NotRunningError,
     UnknownOutcomeError,
 )
-from lxdocker_lxd.lxd.ports import Guests, Lxd
+from lxdocker_lxd.lxd.ports import EventStream, Guests, Lxd
 from lxdocker_lxd.lxd.records import Config
 from lxdocker_lxd.ownership import ROOT
 from lxdocker_lxd.trusted_path import check_trusted
@@ -190,9 +191,13 @@ class HookedGate:
         self._gate = gate
         self._hooks = hooks
 
-    def judge(self, name: str, *, project: str) -> Verdict:
+    def listen(self) -> AbstractContextManager[EventStream | None]:
+        """Listen to LXD's events as the inner gate does."""
+        return self._gate.listen()
+
+    def judge(self, name: str, *, project: str, events: EventStream | None = None) -> Verdict:
         """Watch the instance, then ask its hooks."""
-        verdict = self._gate.judge(name, project=project)
+        verdict = self._gate.judge(name, project=project, events=events)
         if not verdict.healthy:
             return verdict
         said = self._hooks.after_start(name, project)

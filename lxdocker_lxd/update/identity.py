@@ -64,7 +64,7 @@ TIED: tuple[Tied, ...] = (
         thing="whether it runs",
         place="the instance's state",
         treatment=Treatment.KEPT,
-        how="a stopped one stays stopped, unless it had crashed",
+        how="a stopped one stays stopped, unless it had crashed or a restart of it is owed",
         test="test_crashes.py::test_an_update_killed_at_any_call",
     ),
     Tied(

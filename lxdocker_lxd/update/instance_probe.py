@@ -27,6 +27,7 @@ _ALIVE = frozenset({"Running", "Ready"})
 _NOT_RUN = frozenset({126, 127})
 # A guest that ends by itself sends one of these too, without anybody who asked.
 _ENDS = frozenset({"instance-stopped", "instance-shutdown", "instance-restarted"})
+_STARTS = frozenset({"instance-started", "instance-restarted"})
 # LXD sends it when it has cleaned up, some time after the instance counts as stopped.
 _EVENT_SECONDS = 5.0
 # The guest ends a check that takes too long; LXD only if that fails.
@@ -119,14 +120,14 @@ class InstanceProbe:
         )
 
     def _requested(self) -> Requested:
-        """Whether a user asked for the end.
+        """Whether a user asked for the last end.
 
         LXD names who asked in its event. An end of which it says nothing, to a listener that missed
         nothing, is one by itself; a broken connection may have missed it.
         """
         if self._stream is None:
             return Requested.UNKNOWN
-        found = Requested.BY_NOBODY
+        found, started = Requested.BY_NOBODY, False
         seconds = _EVENT_SECONDS
         try:
             while (event := self._stream.take(seconds)) is not None:
@@ -135,11 +136,13 @@ class InstanceProbe:
                     self._project,
                 ):
                     continue
-                if event.action not in _ENDS:
-                    continue
-                # A restart has several events; one with a name is enough.
-                found = Requested.BY_USER if event.by else found
-                seconds = 0.0
+                if event.action in _ENDS:
+                    # An earlier end, with a start after it, says nothing of this one.
+                    known = Requested.BY_NOBODY if started else found
+                    # A restart has several events; one with a name is enough.
+                    found, started = (Requested.BY_USER if event.by else known), False
+                    seconds = 0.0
+                started = started or event.action in _STARTS
         except LxdError:
             self._stream = None
             return found if found is Requested.BY_USER else Requested.UNKNOWN

@@ -269,6 +269,11 @@ def owed_restarts(found: Iterable[Entry]) -> tuple[Restart, ...]:
     return tuple(owed.values())
 
 
+def owes_start(found: Iterable[Entry], project: str, name: str) -> bool:
+    """Whether the updater has stopped an instance, or was about to, and has yet to start it again."""
+    return any(one.stopping and one.key == (project, name) for one in owed_restarts(found))
+
+
 def was_put_off(found: Iterable[Entry], transaction: Transaction) -> bool:
     """Whether the last attempt to bring this instance to this image ended because hooks said so."""
     same = (transaction.project, transaction.name, transaction.fingerprint)

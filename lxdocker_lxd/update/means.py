@@ -1,12 +1,14 @@
 """What an updater works with besides LXD, and what it answers: all of it replaceable by a test."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Protocol
 
 from lxdocker_lxd.errors import LxdError
+from lxdocker_lxd.lxd.ports import EventStream
 from lxdocker_lxd.lxd.records import Instance
 from lxdocker_lxd.update.procedure import Act, Step
 from lxdocker_lxd.update.retention import KEEP
@@ -52,8 +54,15 @@ class Verdict:
 class Gate(Protocol):
     """Decides whether a started instance does its work."""
 
-    def judge(self, name: str, *, project: str) -> Verdict:
-        """Watch the instance for as long as its checks need, and say how it does."""
+    def listen(self) -> AbstractContextManager[EventStream | None]:
+        """Listen to LXD's events from now on, for an instance that is to be started; None if it fails."""
+        ...
+
+    def judge(self, name: str, *, project: str, events: EventStream | None = None) -> Verdict:
+        """Watch the instance for as long as its checks need, and say how it does.
+
+        ``events`` are LXD's since before its start.
+        """
         ...
 
 

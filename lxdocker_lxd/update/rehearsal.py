@@ -8,10 +8,11 @@ understood: what follows a failure can't be known before.
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 
-from lxdocker_lxd.lxd.ports import Lxd
+from lxdocker_lxd.lxd.ports import EventStream, Lxd
 from lxdocker_lxd.lxd.records import Instance
 from lxdocker_lxd.lxd.rehearsed_lxd import RehearsedLxd
 from lxdocker_lxd.lxd.request import Request
@@ -94,7 +95,17 @@ class _Gate:
         self._real = real
         self._note = note
 
-    def judge(self, name: str, *, project: str) -> Verdict:
+    def listen(self) -> AbstractContextManager[EventStream | None]:
+        """Hear nothing: what only pretends to start sends no events."""
+        return contextlib.nullcontext()
+
+    def judge(
+        self,
+        name: str,
+        *,
+        project: str,
+        events: EventStream | None = None,  # noqa: ARG002 - the port's
+    ) -> Verdict:
         """Say that it is healthy, unless nobody can understand its check."""
         instance = self._lxd.instances.get(name, project=project)
         try:

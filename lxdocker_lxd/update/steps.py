@@ -206,7 +206,7 @@ class Steps:
             view.transaction.stamp(Role.OLD, Phase.LEASED, saved),
             proof=proof,
             check=check,
-            crashed=crashed,
+            crashed=view.wanted_running and not holder.running,
             volumes=handling.volumes,
             sequence=next_sequence(listed, holder.name, holder.project),
             covers=held if held is not None and is_ours(holder) else None,

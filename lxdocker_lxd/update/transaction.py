@@ -117,8 +117,8 @@ class Stamp:
     ``until`` is when a kept, retired or rejected copy may be removed, ``since`` when it became one.
     ``blame`` says that a turn back was the new version's fault. ``proof`` and ``check`` tell how the
     root of this instance was shown to work, None when that isn't known; ``ran`` that it was running
-    when its update was committed. ``crashed`` says of an old instance that it had ended by itself
-    before the update began. ``covers`` is the committed stamp that the instance had before.
+    when its update was committed. ``crashed`` says of an old instance that it was stopped before the
+    update began, although it is to run: it had ended by itself, or its start is owed. ``covers`` is the committed stamp that the instance had before.
     ``volumes`` are those of an old instance that are to be snapshotted, ``snapshots`` how far that is;
     a retired version has both where a return left the snapshots to go with it.
     ``sequence`` numbers the updates of a name, later ones higher; 0 isn't known.

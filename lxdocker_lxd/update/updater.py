@@ -9,27 +9,23 @@ from typing import Unpack
 
 from lxdocker_lxd.errors import LxdError, LxdockerError, StorageError
 from lxdocker_lxd.lxd.failures import (
-    AbsentError,
     BusyError,
-    ChangedMeanwhileError,
-    NameTakenError,
     NoSpaceError,
     NotRunningError,
     RefusedError,
     StartFailedError,
-    UnknownOutcomeError,
     UnreachableError,
     WrongStateError,
 )
 from lxdocker_lxd.lxd.ports import Lxd
 from lxdocker_lxd.lxd.records import Instance
 from lxdocker_lxd.lxd.server_records import ServerInfo
-from lxdocker_lxd.update.absence import AWAY, Absence
+from lxdocker_lxd.update.absence import AWAY, LOOK_AGAIN, Absence
 from lxdocker_lxd.update.adoption import take_over
 from lxdocker_lxd.update.attempt import Attempt, Noted, resumed
 from lxdocker_lxd.update.configuration import PROTECT_START_EXTENSION
 from lxdocker_lxd.update.dependants import Dependants
-from lxdocker_lxd.update.ending import EndReason, ending_of
+from lxdocker_lxd.update.ending import has_crashed
 from lxdocker_lxd.update.journal import Journal
 from lxdocker_lxd.update.journal_record import Event, accounts, was_put_off
 from lxdocker_lxd.update.means import Judgement, Means, Outcome, PutOffError
@@ -49,17 +45,6 @@ _MOST_REFUSALS_FORWARD = 2
 # A snapshot of a large instance on a plain directory freezes it for as long as the copy takes.
 LONGEST_WAIT_SECONDS = 900.0
 _WAIT_SECONDS = 2.0
-# What only a fresh look can judge: somebody was faster, or nobody knows what became of a request.
-_LOOK_AGAIN = (
-    UnknownOutcomeError,
-    BusyError,
-    ChangedMeanwhileError,
-    NotRunningError,
-    UnreachableError,
-    AbsentError,
-    NameTakenError,
-    WrongStateError,
-)
 # What follows from something that isn't there, and so is looked at twice.
 _LAST_WORDS = (ENDS - {Act.COMMITTED}) | {Act.DISCARD, Act.TURN_BACK, Act.RELEASE}
 _CONFIRM_SECONDS = 0.3
@@ -128,11 +113,14 @@ class Updater:
         )
         holder = self._observer.instance(name, project)
         previous = holder.base_image if holder is not None else ""
-        crashed = holder is not None and holder.status == "Stopped" and self._crashed(holder)
+        stopped = holder is not None and holder.status == "Stopped"
+        owed = stopped and self.dependants.owes_start(project, name)
+        crashed = holder is not None and stopped and not owed and has_crashed(self._lxd, holder)
         run = Attempt(
             transaction=transaction,
             fresh=True,
             holder_crashed=crashed,
+            start_owed=owed,
             files_read=holder is not None and not holder.running,
             volumes=volumes,
         )
@@ -144,7 +132,8 @@ class Updater:
     def resume(self, transaction: Transaction) -> Outcome:
         """Finish an interrupted transaction, whatever of it is left in LXD and in the journal."""
         account = accounts(self._journal.read()).get(transaction.id)
-        return self._loop(resumed(transaction, account))
+        owed = self.dependants.owes_start(transaction.project, transaction.name)
+        return self._loop(resumed(transaction, account, start_owed=owed))
 
     def obstacle(self, instance: Instance, fingerprint: str) -> str:
         """Return why no update of the instance to the image is to begin; empty when nothing is known."""
@@ -175,14 +164,13 @@ class Updater:
             run.problems.append(error.message)
         return self._loop(run)
 
-    def _crashed(self, holder: Instance) -> bool:
-        """Whether a stopped instance fell over: then its next version is started, and gated."""
-        ending = ending_of(self._lxd, holder.name, project=holder.project)
-        return ending.reason is EndReason.CRASHED
-
     # ---- the loop
 
     def _loop(self, run: Attempt) -> Outcome:
+        with run.listening:
+            return self._work(run)
+
+    def _work(self, run: Attempt) -> Outcome:
         self._absence.end()
         while run.steps < MOST_STEPS:
             run.steps += 1
@@ -213,7 +201,7 @@ class Updater:
                 self._do(step, view, run)
             except HeldError as error:
                 return self._end(run, Step(act=Act.HOLD, reason=error.message))
-            except _LOOK_AGAIN as error:
+            except LOOK_AGAIN as error:
                 self._failed_softly(step, run, error)
             except LxdockerError as error:
                 held = self._failed(step, run, error)
@@ -260,8 +248,12 @@ class Updater:
             case Act.RELEASE | Act.DISCARD:
                 run.give_up = True
                 run.reason = run.reason or step.reason
-            case _:
-                pass
+        self._perform(step, view, run)
+
+    def _perform(self, step: Step, view: View, run: Attempt) -> None:
+        if step.act is Act.START and step.role is Role.NEW:
+            # What is done right after the start counts as well.
+            run.listen(self._means.gate)
         self._steps.perform(step, view, self._handling(run))
         if step.act is Act.STAGE:
             run.files_read = self._means.check_stage(run.transaction) or run.files_read
@@ -303,11 +295,14 @@ class Updater:
             self._tell_permissions(run, view.old.instance)
 
     def _gate(self, run: Attempt) -> None:
-        verdict = self._means.gate.judge(run.transaction.name, project=run.transaction.project)
+        one = run.transaction
+        verdict = self._means.gate.judge(one.name, project=one.project, events=run.events)
         if verdict.healthy:
             run.passed, run.check = True, verdict.check or verdict.reason
         else:
             run.stays_stopped = verdict.judgement is Judgement.STOPPED
+            if run.stays_stopped:
+                self.dependants.note_start(run.transaction, "it was stopped by a user")
             run.evidence = verdict.evidence
             self._turn(run, verdict.reason, blame=verdict.judgement is Judgement.FAILED)
 
@@ -361,7 +356,9 @@ class Updater:
             self._count(run, error)
         elif forward:
             # A full pool, a taken address and a lost request are no fault of the version.
-            blame = step.act is Act.START and isinstance(error, StartFailedError)
+            # What keeps the old version from its start may well keep the new one from it, too.
+            refused = step.act is Act.START and isinstance(error, StartFailedError)
+            blame = refused and not run.start_owed
             self._turn(run, error.message, blame=blame)
             run.failures = 0
         else:
@@ -394,6 +391,8 @@ class Updater:
             # The old version is back whatever they say who are told.
             with contextlib.suppress(LxdError):
                 self._means.went_back(run.transaction, reason)
+        if step.act is Act.COMMITTED and run.passed:
+            self.dependants.note_start(run.transaction)
         self.dependants.ended(run.transaction, step.act, fresh=run.fresh)
         return Outcome(
             transaction=run.transaction,

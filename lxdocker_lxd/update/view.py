@@ -58,7 +58,7 @@ class View:
     outage yet. ``back`` and ``committed`` are decisions of the journal, ``became`` says that the
     successor once had the name, ``remapped`` that this run had its files remapped, ``cold`` that this run
     leaves that to the real start, ``passed`` that its gate was passed in this run, ``holder_crashed`` that the old version was found
-    to have ended by itself, ``restored`` and
+    to have ended by itself, ``start_owed`` that the updater had stopped it and owes its start, ``restored`` and
     ``started`` that this run restored and started it. ``stop_asked`` is false in a run that knows
     that a stopped instance wasn't stopped by the updater, ``stays_stopped`` is true in one that knows
     that a user stopped the new version. ``asked_back`` says that a user wants the old version again.
@@ -81,6 +81,7 @@ class View:
     started: bool = False
     stop_asked: bool = True
     holder_crashed: bool = False
+    start_owed: bool = False
     stays_stopped: bool = False
     asked_back: bool = False
     unreadable: str = ""
@@ -94,8 +95,10 @@ class View:
 
     @property
     def wanted_running(self) -> bool:
-        """Whether the name is to run in the end: it runs, or it crashed."""
-        return self.holder is not None and (self.holder.running or self.holder_crashed)
+        """Whether the name is to run in the end: it runs, it crashed, or its start is owed."""
+        if self.holder is None:
+            return False
+        return self.holder.running or self.holder_crashed or self.start_owed
 
     @property
     def is_up_to_date(self) -> bool:

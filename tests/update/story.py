@@ -2,10 +2,12 @@
 
 import contextlib
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from lxdocker_lxd.errors import LxdError, NotFoundError
+from lxdocker_lxd.lxd.ports import EventStream
 from lxdocker_lxd.lxd.records import Config, Devices
 from lxdocker_lxd.update.configuration import differences, saved_of
 from lxdocker_lxd.update.holder import HOLDER_KEY
@@ -79,7 +81,16 @@ class World:
         if self.waits > 200:
             raise NoPatience
 
-    def judge(self, name: str, *, project: str) -> Verdict:
+    def listen(self) -> AbstractContextManager[EventStream | None]:
+        return contextlib.nullcontext()
+
+    def judge(
+        self,
+        name: str,
+        *,
+        project: str,
+        events: EventStream | None = None,  # noqa: ARG002 - the port's
+    ) -> Verdict:
         """Be the gate: three looks at the instance, and the image's own word."""
         for _ in range(3):
             if self.lxd.power.state(name, project=project).status != "Running":

@@ -1,7 +1,9 @@
 """Hooks: keys name them, root defines them, exit codes decide."""
 
+import contextlib
 import os
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from lxdocker_lxd.lxd.failures import (
     RefusedError,
     WrongStateError,
 )
+from lxdocker_lxd.lxd.ports import EventStream
 from lxdocker_lxd.update.hook import (
     Choice,
     Hook,
@@ -291,7 +294,16 @@ class Gate:
     def __init__(self, healthy: bool) -> None:
         self.healthy = healthy
 
-    def judge(self, _name: str, *, project: str) -> Verdict:  # noqa: ARG002 - the port's
+    def listen(self) -> AbstractContextManager[EventStream | None]:
+        return contextlib.nullcontext()
+
+    def judge(
+        self,
+        _name: str,
+        *,
+        project: str,  # noqa: ARG002 - the port's
+        events: EventStream | None = None,  # noqa: ARG002 - the port's
+    ) -> Verdict:
         return Verdict(
             judgement=Judgement.HEALTHY if self.healthy else Judgement.FAILED,
             reason="its check says",

@@ -169,8 +169,14 @@ def test_an_unknown_key_inside_is_named_with_its_path() -> None:
         ("image: nginx\naliases: ['a,b']\n", "web.yaml:2:11: aliases[1]: the alias 'a,b' holds"),
         ("image: nginx\naliases: ['a b']\n", "web.yaml:2:11: aliases[1]: the alias 'a b' holds"),
         ("image: nginx\naliases: [a, a]\n", "web.yaml:2:14: aliases[2]: 'a' is listed twice"),
-        (f"image: nginx\nstop_signal: {'9' * 5000}\n", "stop_signal: expected a signal num"),
-        (f"image: nginx\ncompression: zstd:{'9' * 5000}\n", "compression: expected a level"),
+        (
+            f"image: nginx\nstop_signal: {'9' * 5000}\n",
+            "web.yaml:2:14: stop_signal: expected a signal num",
+        ),
+        (
+            f"image: nginx\ncompression: zstd:{'9' * 5000}\n",
+            "web.yaml:2:14: compression: expected a level",
+        ),
         ("image: nginx\ncompression: zstd:40\n", "web.yaml:2:14: compression: expected a level"),
         ("image: nginx\ncompression: lz4:3\n", "web.yaml:2:14: compression: lz4 has no levels"),
         ("image: nginx\ncompression: rar\n", "web.yaml:2:14: compression: expected one of zstd"),

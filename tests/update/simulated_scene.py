@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from lxdocker_lxd.errors import LxdError
 from lxdocker_lxd.update.configuration import differences, saved_of
 from lxdocker_lxd.update.gate import HealthGate
+from lxdocker_lxd.update.holder import HOLDER_KEY
 from lxdocker_lxd.update.means import Means, Outcome
 from lxdocker_lxd.update.procedure import Step
 from lxdocker_lxd.update.recovery import parked_copy, recover
@@ -53,7 +54,9 @@ class Scene:
     def __post_init__(self) -> None:
         self.old = self.lxd.add_image("one")
         self.new = self.lxd.add_image("two", behaviour=self.behaviour)
-        self.lxd.launch("web", self.old, config=KEYS, devices=DEVICES)
+        # As a round, and `enable`, write it before any update.
+        followed = KEYS | {HOLDER_KEY: "default/web"}
+        self.lxd.launch("web", self.old, config=followed, devices=DEVICES)
         self.lxd.launch("other", self.old, config=KEYS)
         web = self.lxd.user.instances.get("web")
         self.saved = saved_of(web)

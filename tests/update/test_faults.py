@@ -15,11 +15,21 @@ from lxdocker_lxd.errors import LxdError
 from lxdocker_lxd.lxd.failures import RefusedError
 from lxdocker_lxd.update.configuration import differences
 from lxdocker_lxd.update.procedure import Act
-from lxdocker_lxd.update.recovery import reap
+from lxdocker_lxd.update.recovery import remove_copy
+from lxdocker_lxd.update.retention import copies_of
 from tests.harness.simulated_lxd import GOOD, Call, Fault
 from tests.update.simulated_scene import BEHAVIOURS, Scene
 
 FULL = os.environ.get("LXDOCKER_TEST_FULL") == "1"
+
+
+def remove_copies(scene: Scene) -> None:
+    """Remove the copies whose time is over, once the instance was seen running for a day."""
+    now = scene.lxd.clock() + timedelta(days=9)
+    listed = scene.lxd.user.instances.list()
+    for copy in copies_of(listed, now, ran={("default", "web")}):
+        if copy.removable:
+            assert remove_copy(scene.lxd, copy.instance, copy.stamp)
 
 
 def every_fault(
@@ -43,7 +53,7 @@ def every_fault(
                     assert scene.lxd.user.instances.get("web").base_image == scene.old
                 scene.lxd.finish()
                 scene.recover()
-                reap(scene.lxd, scene.lxd.clock() + timedelta(days=9))
+                remove_copies(scene)
                 scene.settled()
                 names = {one.name for one in scene.lxd.user.instances.list()}
                 assert names == {"web", "other"}, (fault, number)

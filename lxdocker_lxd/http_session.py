@@ -164,12 +164,16 @@ class _Direct(_Watched):
         except UnicodeError as error:
             raise NewConnectionError(connection, "not a host name") from error
         failure: OSError = OSError("no address")
-        for family, kind, protocol, _name, place in found:
+        for number, (family, kind, protocol, _name, place) in enumerate(found):
             peer = address_of(str(place[0]))
             if self.connections.permit is not None:
                 self.connections.permit(peer)
+            # Each may use its share of what is left: some may be addresses of a network that is broken.
+            share = 1 / (len(found) - number)
             try:
-                made = _connect(connection, self.connections, (family, kind, protocol), place)
+                made = _connect(
+                    connection, self.connections, (family, kind, protocol), place, share=share
+                )
             except OSError as error:
                 failure = error
                 continue
@@ -186,8 +190,10 @@ def _connect(
     connections: Connections,
     kind: tuple[int, int, int],
     place: tuple[Any, ...],
+    *,
+    share: float,
 ) -> socket.socket:
-    left = connections.deadline - time.monotonic()
+    left = (connections.deadline - time.monotonic()) * share
     if left <= 0:
         raise TimeoutError
     timeout = connection.timeout

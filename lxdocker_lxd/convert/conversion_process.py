@@ -35,6 +35,8 @@ from lxdocker_lxd.progress import (
 
 _ENDING_SECONDS = 10.0
 _LEAST_MEMORY_BYTES = 2 << 30
+# Stacks of threads count as memory, and 8 MiB each would be most of it where many servers are asked.
+_STACK_BYTES = 1 << 20
 _MOST_LINE_BYTES = 1 << 16
 _MOST_NUMBER = 1 << 62
 _LAST_LINES = 3
@@ -91,7 +93,11 @@ def environment(owner: Owner, own: Mapping[str, str]) -> dict[str, str]:
         for name, value in own.items()
         if name in _KEPT or name.startswith(_KEPT_BEGINNINGS) or name.lower() in _PROXIES
     }
-    return {**kept, "HOME": owner.home, "USER": owner.name, "LOGNAME": owner.name}
+    # The program itself may lie where only its own start script looks.
+    places = [str(Path(__file__).absolute().parents[2]), kept.get("PYTHONPATH", "")]
+    python_path = os.pathsep.join(filter(None, places))
+    who = {"HOME": owner.home, "USER": owner.name, "LOGNAME": owner.name}
+    return {**kept, **who, "PYTHONPATH": python_path}
 
 
 @contextlib.contextmanager
@@ -129,20 +135,21 @@ def _running(command: list[str], owner: Owner) -> Iterator[subprocess.Popen[byte
 def bounded_memory() -> Iterator[None]:
     """Give this process and what it starts half of the machine's memory each, at least 2 GiB.
 
-    An image that asks for more fails alone, instead of whatever the kernel would end. A process may
-    bound itself without any privilege, which root's units don't have over those of others.
+    Where nothing else bounds it closer (a unit's ``MemoryMax=`` does on small machines), an image that asks
+    for more fails alone, instead of whatever the kernel would end. A process may bound itself without any
+    privilege, which root's units don't have over those of others.
     """
     total_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     most_bytes = max(total_bytes // 2, _LEAST_MEMORY_BYTES)
     soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    if soft != resource.RLIM_INFINITY and soft <= most_bytes:
-        yield
-        return
-    resource.setrlimit(resource.RLIMIT_DATA, (most_bytes, hard))
+    known = soft if soft != resource.RLIM_INFINITY else most_bytes
+    stack_bytes = threading.stack_size(_STACK_BYTES)
+    resource.setrlimit(resource.RLIMIT_DATA, (min(known, most_bytes), hard))
     try:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+        threading.stack_size(stack_bytes)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -22,8 +22,9 @@ class Slots:
         place = _Place(self._free)
         timer = threading.Timer(self._seconds, place.leave)
         timer.daemon = True
-        timer.start()
         try:
+            # Where no thread can be started, the place must not be lost as well.
+            timer.start()
             yield
         finally:
             timer.cancel()

@@ -216,7 +216,9 @@ class Replies:
 
     def _metrics(self, asked: Asked) -> Reply:
         audience = self.house.metrics_audience
-        if audience == "none" or (audience == "local" and not asked.is_local):
+        if audience == "none":
+            return _line(403, "the metrics are off; the setting `metrics` says for whom they are")
+        if audience == "local" and not asked.is_local:
             return _line(403, "the metrics are for this machine only")
         return _content(self.house.metrics(), METRICS_TYPE)
 

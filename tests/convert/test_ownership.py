@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -86,6 +87,8 @@ class TestRootInAnothersDirectories:
             "HOME": owner.home,
             "USER": "nobody",
             "LOGNAME": "nobody",
+            # So it finds itself also where only a start script names the place.
+            "PYTHONPATH": str(Path(conversion_process.__file__).parents[2]),
         }
 
     @pytest.mark.parametrize(
@@ -337,3 +340,10 @@ class TestWhatAnotherProcessSays:
         with pytest.raises(MemoryError), conversion_process.bounded_memory():
             bytearray(wish)
         assert resource.getrlimit(resource.RLIMIT_DATA) == before
+
+    def test_threads_that_wait_for_servers_take_little_of_it(self) -> None:
+        """Stacks count: two hundred of the usual size would be most of what small machines have."""
+        before = threading.stack_size()
+        with conversion_process.bounded_memory():
+            assert threading.stack_size() == 1 << 20
+        assert threading.stack_size() == before

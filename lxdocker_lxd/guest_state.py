@@ -5,15 +5,18 @@ once here, and no more than a hint about that one instance.
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from lxdocker_lxd.errors import LxdockerError
-from lxdocker_lxd.lxd.failures import AbsentError, NotRunningError, UnreachableError
+from lxdocker_lxd.lxd.failures import NotRunningError, RefusedError, UnreachableError
 from lxdocker_lxd.lxd.ports import Lxd
 
 STATE_PATH = "/.lxdocker/state"
 _MOST_BYTES = 1 << 16
 _LONGEST_TEXT = 200
+_READS = 8
+_PAUSE_SECONDS = 1.0
 _MOST_RESTARTS = 1 << 31
 _STATUSES = frozenset({"starting", "running", "restarting", "exited"})
 _HIGHEST_CODE = 255
@@ -38,20 +41,27 @@ class GuestState:
 UNKNOWN_STATE = GuestState()
 
 
-def read_guest_state(lxd: Lxd, name: str, *, project: str) -> GuestState:
+def read_guest_state(
+    lxd: Lxd, name: str, *, project: str, pause: Callable[[float], None] | None = None
+) -> GuestState:
     """Return the guest's word, of a stopped instance too; unknown where there is none.
 
-    Raises NotRunningError and UnreachableError when LXD itself is away.
+    LXD may refuse for a moment to read a file of an instance that just ended; with ``pause`` it is asked
+    again for some seconds. Raises NotRunningError and UnreachableError when LXD itself is away.
     """
-    try:
-        file = lxd.guests.read_file(name, STATE_PATH, project=project, most_bytes=_MOST_BYTES)
-    except AbsentError:
-        return UNKNOWN_STATE
-    except (NotRunningError, UnreachableError):
-        raise
-    except LxdockerError:
-        return UNKNOWN_STATE
-    return parse_guest_state(file.content)
+    for left in reversed(range(_READS if pause is not None else 1)):
+        try:
+            file = lxd.guests.read_file(name, STATE_PATH, project=project, most_bytes=_MOST_BYTES)
+        except (NotRunningError, UnreachableError):
+            raise
+        except RefusedError:
+            if pause is not None and left:
+                pause(_PAUSE_SECONDS)
+        except LxdockerError:
+            break
+        else:
+            return parse_guest_state(file.content)
+    return UNKNOWN_STATE
 
 
 def parse_guest_state(content: bytes) -> GuestState:

@@ -1,5 +1,6 @@
 """Why an instance is stopped: because it was asked to, because its command ended, or nobody knows."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -25,18 +26,19 @@ class Ending:
     exit_code: int | None = None
 
 
-def has_crashed(lxd: Lxd, instance: Instance) -> bool:
+def has_crashed(lxd: Lxd, instance: Instance, pause: Callable[[float], None]) -> bool:
     """Whether a stopped instance fell over: then its next version is started, and gated."""
-    return ending_of(lxd, instance.name, project=instance.project).reason is EndReason.CRASHED
+    ending = ending_of(lxd, instance.name, project=instance.project, pause=pause)
+    return ending.reason is EndReason.CRASHED
 
 
-def ending_of(lxd: Lxd, name: str, *, project: str) -> Ending:
+def ending_of(lxd: Lxd, name: str, *, project: str, pause: Callable[[float], None]) -> Ending:
     """Return why a stopped instance ended, by what its guest wrote down before.
 
     A guest that was killed together with its host, and the guest of a foreign image, leave no word:
     that is unknown, and neither a crash nor a wish.
     """
-    state = read_guest_state(lxd, name, project=project)
+    state = read_guest_state(lxd, name, project=project, pause=pause)
     if state.status != "exited" or state.stop_requested is None:
         return Ending(reason=EndReason.UNKNOWN, exit_code=state.exit_code)
     if state.stop_requested:

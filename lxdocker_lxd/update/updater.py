@@ -113,9 +113,9 @@ class Updater:
         )
         holder = self._observer.instance(name, project)
         previous = holder.base_image if holder is not None else ""
-        stopped = holder is not None and holder.status == "Stopped"
-        owed = stopped and self.dependants.owes_start(project, name)
-        crashed = holder is not None and stopped and not owed and has_crashed(self._lxd, holder)
+        down = holder if holder is not None and holder.status == "Stopped" else None
+        owed = down is not None and self.dependants.owes_start(project, name)
+        crashed = down is not None and not owed and has_crashed(self._lxd, down, self._means.pause)
         run = Attempt(
             transaction=transaction,
             fresh=True,

@@ -111,6 +111,28 @@ def test_a_service_that_fell_over_gets_its_fix_started_and_gated(house: House) -
     assert stamp(house, crashed[0].name).proof is Proof.CRASHED
 
 
+def test_a_fallen_service_whose_files_lxd_refuses_to_read_for_a_moment_is_no_stopped_one(
+    house: House,
+) -> None:
+    house.lxd.add_image("two", alias="app", behaviour=crashes_after(12.0))
+    house.run()
+    house.lxd.clock.advance(60)
+    ended_with(house, 3, asked=False)
+    third = house.lxd.add_image("three", alias="app")
+    refused = 3
+
+    def refuse(call: Call) -> None:
+        nonlocal refused
+        if call.name == "guests.read_file" and refused:
+            refused -= 1
+            raise RefusedError(f"could not {call}: status 500, no reason given")
+
+    house.lxd.log.before = refuse
+    assert [one.act for one in house.run().outcomes] == [Act.COMMITTED]
+    web = house.lxd.user.instances.get("web")
+    assert (web.base_image, web.running, refused) == (third, True, 0)
+
+
 def test_a_fix_that_fails_as_well_leaves_the_fallen_service_as_it_was_found(house: House) -> None:
     house.lxd.add_image("two", alias="app", behaviour=crashes_after(12.0))
     house.run()

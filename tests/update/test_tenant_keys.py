@@ -282,3 +282,12 @@ def test_json_has_bounds() -> None:
         json_object_of("[]")
     with pytest.raises(UsageError, match="more than 5 characters"):
         json_of("[1, 2]", most_characters=5)
+
+
+def test_a_value_that_json_has_no_text_for_leaves_the_updaters_own_stamp_readable() -> None:
+    house = House()
+    house.lxd.add_image("one", alias="app")
+    house.local("web", AUTO | {"user.lxdocker.image.certificate": "a\ud800b"})
+    new = house.lxd.add_image("two", alias="app")
+    assert [one.act for one in house.run().outcomes] == [Act.COMMITTED]
+    assert house.image("web") == new

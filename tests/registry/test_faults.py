@@ -40,12 +40,6 @@ MANIFEST = "GET .*/manifests/"
 
 
 @pytest.fixture
-def registry() -> Iterator[FakeRegistry]:
-    with fake_registry() as registry:
-        yield registry
-
-
-@pytest.fixture
 def client() -> Iterator[RegistryClient]:
     with registry_client(read_timeout_seconds=0.5) as client:
         yield client

@@ -4,7 +4,6 @@ import base64
 import functools
 import json
 import os
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -34,12 +33,6 @@ from tests.harness.tiny_image import TinyImage, tiny_image
 from tests.harness.token_server import token_server
 
 SECRET = f"{USER}:{PASSWORD}"
-
-
-@pytest.fixture
-def registry() -> Iterator[FakeRegistry]:
-    with fake_registry() as registry:
-        yield registry
 
 
 @pytest.fixture

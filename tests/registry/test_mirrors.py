@@ -32,12 +32,6 @@ CONTENT = os.urandom(300_000)
 
 
 @pytest.fixture
-def registry() -> Iterator[FakeRegistry]:
-    with fake_registry() as registry:
-        yield registry
-
-
-@pytest.fixture
 def mirror() -> Iterator[FakeRegistry]:
     with fake_registry() as mirror:
         yield mirror

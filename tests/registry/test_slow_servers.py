@@ -53,12 +53,6 @@ DRIPS = {
 
 
 @pytest.fixture
-def registry() -> Iterator[FakeRegistry]:
-    with fake_registry() as registry:
-        yield registry
-
-
-@pytest.fixture
 def client() -> Iterator[RegistryClient]:
     with registry_client(limits=ROOMY) as client:
         yield client

@@ -36,8 +36,8 @@ class Attempt:
 
     ``interrupted``: its updater died, or was to end. ``agreed``: the hooks were asked; ``ask_early``:
     they are to be asked before the stage, too. ``put_off``: they want it later. ``files_read``: files of
-    one of the two were read while it was stopped, and it wasn't started since. ``stop_unsure``: nobody knows what became of a
-    request to stop. ``failed``: it is given up for something that went wrong. ``confirmed`` is a last
+    one of the two were read while it was stopped, and it wasn't started since. ``stop_unsure``: nobody
+    knows what became of a request to stop. ``failed``: it is given up for something that went wrong. ``confirmed`` is a last
     word that was seen once, ``failures`` how many calls failed in a row.
     ``outage``: this update's outage has begun; what goes wrong with the journal are ``problems`` then.
     ``patient``: LXD is waited for, because dependants were stopped at least. ``steps`` were tried.

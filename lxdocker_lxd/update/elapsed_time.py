@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from lxdocker_lxd import atomic
 from lxdocker_lxd.errors import StorageError
-from lxdocker_lxd.update.passed_time import MOST_AT_ONCE, passed_between
+from lxdocker_lxd.update.passed_time import DAMAGES, MOST_AT_ONCE, passed_between
 
 _FORMAT = 1
 _MOST_BYTES = 1 << 20
@@ -73,13 +73,5 @@ class ElapsedTimes:
                 str(one): min(max(timedelta(seconds=int(seconds)), timedelta(0)), _LONGEST)
                 for one, seconds in document["seconds"].items()
             }
-        except (
-            OSError,
-            ValueError,
-            KeyError,
-            TypeError,
-            AttributeError,
-            ArithmeticError,
-            RecursionError,
-        ):
+        except (OSError, *DAMAGES):
             return None, nothing

@@ -2,7 +2,8 @@
 
 Only HTTPS. With a certificate nothing else is trusted; it may be an authority or the server's own.
 An answer is bounded in bytes and in time, whatever the server sends and how slowly. A redirect is
-followed on the same server only, and its body never read. No cookies, no ``.netrc``; the document is remembered by nobody here.
+followed on the same server only, and its body never read. No cookies, no ``.netrc``; the document is
+remembered by nobody here.
 """
 
 import contextlib

@@ -18,7 +18,8 @@ _FORMAT = 1
 _MOST_BYTES = 1 << 12
 _LONGEST_SECONDS = 36500 * 86400
 _WRITTEN_EVERY_SECONDS = 600.0
-_DAMAGES = (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError)
+DAMAGES = (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError)
+"""What reading a document may raise that isn't one of ours, or was damaged."""
 
 
 def passed_between(last: datetime, now: datetime, *, most: timedelta = MOST_AT_ONCE) -> timedelta:
@@ -71,7 +72,7 @@ def _read(path: Path) -> tuple[datetime | None, float]:
             document = json.loads(file.read(_MOST_BYTES))
         at, seconds = datetime.fromisoformat(document["at"]), float(document["seconds"])
         known = document["format"] == _FORMAT and at.tzinfo is not None
-    except (OSError, *_DAMAGES):
+    except (OSError, *DAMAGES):
         return None, 0.0
     # Comparisons with what is no number are false.
     return (at, seconds) if known and 0 <= seconds <= _LONGEST_SECONDS else (None, 0.0)

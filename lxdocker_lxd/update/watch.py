@@ -43,8 +43,9 @@ class Watch:
     """Runs rounds until it is told to stop; no failure of one ends it, not even a bug.
 
     ``subscribe`` connects, to LXD if need be, and is tried again when it fails. ``work`` does a round
-    and returns the instances that are worth another look soon. ``clock`` counts seconds; ``has_news`` tells, once, of what was noticed elsewhere; ``pause`` waits up to so many
-    seconds and tells whether to stop. Both are asked after each wait for an event.
+    and returns the instances that are worth another look soon. ``clock`` counts seconds; ``has_news``
+    tells, once, of what was noticed elsewhere; ``pause`` waits up to so many seconds and tells whether to
+    stop. Both are asked after each wait for an event.
     """
 
     def __init__(
